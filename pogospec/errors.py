@@ -1,0 +1,68 @@
+"""What can go wrong, and the exit code each kind of trouble ends a command with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Origin(NamedTuple):
+    """Where a value was written: the layer that set it, and its file, line and column (1-based)."""
+
+    layer: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        if self.file is None:
+            return self.layer
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a spec: its place, its path, and a sentence that says what to do."""
+
+    origin: Origin
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (str(self.origin), self.path, self.message) if part)
+
+
+class PogospecError(Exception):
+    """Base of every error that is shown to a user as one message without a traceback."""
+
+    exit_code = 1
+
+
+class SpecError(PogospecError):
+    """A spec that cannot be read or makes no sense; holds every problem found in it."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = sorted(problems, key=lambda p: (p.origin.file or "", p.origin.line or 0, p.origin.column or 0))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class CompileError(SpecError):
+    """A well-formed spec that does not fit the data or environment it is compiled for."""
+
+
+class DataError(PogospecError):
+    """A dataset or environment that is missing, damaged or unusable."""
+
+    exit_code = 2
+
+
+class RunError(PogospecError):
+    """A run that failed while it was running."""
+
+
+class RunDirectoryError(RunError):
+    """A run directory or checkpoint that cannot be used as asked."""
+
+    exit_code = 2

@@ -1,0 +1,76 @@
+"""Slot -> kind -> class, loaded when a spec names it; third parties add kinds by entry points.
+
+A third-party package adds a kind with an entry point of the group `pogospec.kinds` named `slot.kind`, for
+example `geometry.my_distance = "my_package.geometry:MyDistance"`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "policy": {
+        "dirac": "pogospec.policies.dirac:DiracPolicy",
+        "gaussian": "pogospec.policies.gaussian:GaussianPolicy",
+    },
+    "energy": {
+        "q": "pogospec.energies.q:QTerm",
+        "entropy": "pogospec.energies.entropy:EntropyTerm",
+    },
+    "geometry": {
+        "wasserstein2": "pogospec.geometries.wasserstein2:Wasserstein2",
+        "fisher_rao": "pogospec.geometries.fisher_rao:FisherRao",
+    },
+    "critic": {"clipped_double_q": "pogospec.critics.clipped_double_q:ClippedDoubleQ"},
+    "target_actions": {
+        "smoothed_mean": "pogospec.critics.target_actions:SmoothedMean",
+        "policy_sample": "pogospec.critics.target_actions:PolicySample",
+    },
+    "gradient": {
+        "euclidean": "pogospec.steps.gradient:Euclidean",
+        "natural": "pogospec.steps.gradient:Natural",
+    },
+    "scheme": {"implicit": "pogospec.steps.implicit:Implicit"},
+    "optimizer": {"adam": "pogospec.steps.optimizer:Adam"},
+}
+
+
+@cache
+def table(slot: str) -> dict[str, str]:
+    """All kinds of a slot, built in and third-party, as kind -> "module:Class"."""
+    kinds = dict(BUILT_IN[slot])
+    for point in entry_points(group="pogospec.kinds"):
+        point_slot, _, kind = point.name.partition(".")
+        if point_slot == slot and kind not in kinds:
+            kinds[kind] = point.value
+    return kinds
+
+
+def slots() -> tuple[str, ...]:
+    """Names of all slots, in the order of the language page."""
+    return tuple(BUILT_IN)
+
+
+def load(slot: str, kind: str) -> type[Any]:
+    """Import and return the class of a kind; raises KeyError for an unknown kind."""
+    module, _, name = table(slot)[kind].partition(":")
+    return getattr(import_module(module), name)
+
+
+def kind_of(slot: str, cls: type) -> str:
+    """The kind under which a class is registered in a slot."""
+    for kind, target in table(slot).items():
+        if target == f"{cls.__module__}:{cls.__qualname__}":
+            return kind
+    raise KeyError(f"{cls.__qualname__} is not registered as a {slot}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to a misspelt one, or None where nothing is close."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
