@@ -1,0 +1,34 @@
+"""Where the bootstrap takes its next actions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from pogospec.critics.base import Views
+from pogospec.spec.fields import Within
+from pogospec.types import Actions, Key
+
+
+class SmoothedMean(eqx.Module):
+    """Mean of the slow policy plus clipped Gaussian noise (TD3)."""
+
+    noise: Annotated[float, Within(ge=0.0), "std of the noise, in scaled actions"] = 0.2
+    clip: Annotated[float, Within(ge=0.0), "bound of the noise"] = 0.5
+
+    def actions(self, views: Views, key: Key) -> Actions:
+        """Next actions, clipped to the bounds."""
+        mean = views.target_mean()
+        noise = jnp.clip(self.noise * jax.random.normal(key, mean.shape, mean.dtype), -self.clip, self.clip)
+        return jnp.clip(mean + noise, -1.0, 1.0)
+
+
+class PolicySample(eqx.Module):
+    """One sample of the policy as it is now (SAC, AWAC, BRAC)."""
+
+    def actions(self, views: Views, key: Key) -> Actions:
+        """Next actions, clipped to the bounds."""
+        return views.online_sample(key)

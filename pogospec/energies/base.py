@@ -1,0 +1,33 @@
+"""What an energy term is: a number for each state that the flow makes small."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import equinox as eqx
+
+from pogospec.spec.fields import Within
+from pogospec.types import Actions, Key, Observations, Values
+
+
+class Context(NamedTuple):
+    """What a term may look at besides the policy's parameters."""
+
+    observations: Observations
+    actions: Actions  # the logged ones
+    q: Callable[[Actions], Any] | None  # actions [batch, act] -> values [critics, batch]
+
+
+class AbstractTerm(eqx.Module):
+    """One term of the energy; minimised."""
+
+    needs_density: ClassVar[bool]
+    needs_critic: ClassVar[bool]
+
+    weight: eqx.AbstractVar[Annotated[float, Within(ge=0.0), "factor of this term"]]
+
+    @abc.abstractmethod
+    def value(self, parameters: Any, context: Context, key: Key) -> Values:
+        """The unweighted term for each row."""

@@ -1,0 +1,22 @@
+"""The entropy term -H(pi(. | s))."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pogospec.energies.base import AbstractTerm, Context
+from pogospec.spec.fields import Within
+from pogospec.types import Key, Values
+
+
+class EntropyTerm(AbstractTerm):
+    """Negative entropy in nats, of the unclipped distribution; `weight` is lambda."""
+
+    needs_density: ClassVar[bool] = True
+    needs_critic: ClassVar[bool] = False
+
+    weight: Annotated[float, Within(ge=0.0), "lambda, the entropy weight"] = 1.0
+
+    def value(self, parameters: Any, context: Context, key: Key) -> Values:
+        """-H of each row."""
+        return -parameters.distribution().entropy()

@@ -1,0 +1,71 @@
+"""What a geometry is, and the table of closed forms that joins geometries and parameter types.
+
+A pair enters the table from the geometry's file, or from the file of a new family:
+
+    @divergence("fisher_rao", DiagonalNormal, DiagonalNormal)
+    def _(geometry, p, q): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
+
+import equinox as eqx
+
+from pogospec.spec.fields import Within
+from pogospec.types import Key, Space, Values
+
+_DIVERGENCES: dict[tuple[str, type, type], Callable[..., Any]] = {}
+_METRICS: dict[tuple[str, type], Callable[..., Any]] = {}
+
+
+def divergence(kind: str, policy: type, reference: type):
+    """Register D(policy, reference) of a geometry for a pair of parameter types; [..., act] -> [...]."""
+
+    def register(function):
+        _DIVERGENCES[kind, policy, reference] = function
+        return function
+
+    return register
+
+
+def inverse_metric(kind: str, policy: type):
+    """Register the diagonal inverse metric: (geometry, parameters, clip) -> factors like the parameters."""
+
+    def register(function):
+        _METRICS[kind, policy] = function
+        return function
+
+    return register
+
+
+class AbstractGeometry(eqx.Module):
+    """A probability geometry: D = d^2/2 for a metric, the divergence itself otherwise."""
+
+    kind: ClassVar[str]
+    needs_density: ClassVar[bool]
+    natural_clip: ClassVar[tuple[float, float]]
+
+    weight: eqx.AbstractVar[Annotated[float, Within(ge=0.0), "factor of this divergence"]]
+
+    def init(self, key: Key, space: Space) -> Any:
+        """State that the geometry learns; none unless a variant says otherwise."""
+        return None
+
+    def supports(self, policy: type, reference: type) -> bool:
+        """Whether a closed form is known for the pair of parameter types."""
+        return (self.kind, policy, reference) in _DIVERGENCES
+
+    def has_metric(self, policy: type) -> bool:
+        """Whether natural gradients are known for the parameter type."""
+        return (self.kind, policy) in _METRICS
+
+    def divergence(self, policy: Any, reference: Any) -> Values:
+        """D(policy, reference) of each row."""
+        return self.weight * _DIVERGENCES[self.kind, type(policy), type(reference)](self, policy, reference)
+
+    def natural(self, policy: Any, gradient: Any, clip: tuple[float, float] | None) -> Any:
+        """Inverse metric at the policy times a gradient with respect to its parameters."""
+        factors = _METRICS[self.kind, type(policy)](self, policy, clip or self.natural_clip)
+        return type(policy)(*(f * g for f, g in zip(factors, gradient, strict=True)))

@@ -1,0 +1,57 @@
+"""The Fisher-Rao geometry of all densities (Hellinger sphere of radius 2): d = 2 arccos BC, D = d^2 / 2.
+
+BC is the Bhattacharyya affinity, computed from its logarithm: with B = -log BC,
+d = 4 arcsin(sqrt(-expm1(-B) / 2)), d^2 = 8 B - (8/3) B^2 + O(B^3), d in [0, pi].
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import jax.numpy as jnp
+
+from pogospec.geometries.base import AbstractGeometry, divergence, inverse_metric
+from pogospec.policies.base import DiagonalNormal
+from pogospec.spec.fields import Within
+from pogospec.types import Values
+
+SERIES_BELOW = 1e-3
+
+
+class FisherRao(AbstractGeometry):
+    """Half the squared Fisher-Rao distance 2 arccos(affinity); bounded, saturates at pi^2/2."""
+
+    kind: ClassVar[str] = "fisher_rao"
+    needs_density: ClassVar[bool] = True
+    natural_clip: ClassVar[tuple[float, float]] = (1e-6, 1e2)
+
+    weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
+
+
+def bhattacharyya(p: DiagonalNormal, q: DiagonalNormal) -> Values:
+    """-log of the affinity, summed over dimensions; from log-stds, so that small gaps keep their digits."""
+    gap = p.log_std - q.log_std
+    middle = jnp.exp(-(p.log_std + q.log_std) / 2)
+    # s1^2 + s2^2 = 2 s1 s2 cosh(r1 - r2)
+    means = jnp.square((p.mean - q.mean) * middle) / (8 * jnp.cosh(gap))
+    stds = 0.5 * jnp.log1p(2 * jnp.square(jnp.sinh(gap / 2)))
+    return (means + stds).sum(-1)
+
+
+def half_squared_angle(b: Values) -> Values:
+    """d^2/2 of B = -log BC: right in value and gradient at 0, where the root has infinite slope, and at large B."""
+    small = b < SERIES_BELOW
+    safe = jnp.where(small, 1.0, b)
+    angle = 4 * jnp.arcsin(jnp.sqrt(-jnp.expm1(-safe) / 2))
+    return jnp.where(small, b * (4 - b * (4 / 3 - b * (8 / 45))), jnp.square(angle) / 2)
+
+
+@divergence("fisher_rao", DiagonalNormal, DiagonalNormal)
+def _normals(geometry: FisherRao, p: DiagonalNormal, q: DiagonalNormal):
+    return half_squared_angle(bhattacharyya(p, q))
+
+
+@inverse_metric("fisher_rao", DiagonalNormal)
+def _normal_metric(geometry: FisherRao, p: DiagonalNormal, clip):
+    """Fisher metric diag(1/s^2, 2) in (mean, log std)."""
+    return DiagonalNormal(jnp.clip(jnp.exp(2 * p.log_std), *clip), jnp.full_like(p.log_std, 0.5))

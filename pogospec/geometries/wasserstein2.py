@@ -1,0 +1,73 @@
+"""The 2-Wasserstein geometry; D = W2^2 / 2.
+
+Diagonal Gaussians: W2^2 = sum_j (m1 - m2)_j^2 + (s1 - s2)_j^2. Its pull-back metric in (mean, log std) is
+diag(1, s^2).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import jax.numpy as jnp
+
+from pogospec.geometries.base import AbstractGeometry, divergence, inverse_metric
+from pogospec.policies.base import DiagonalNormal, Point
+from pogospec.spec.fields import Within
+
+
+class Wasserstein2(AbstractGeometry):
+    """Half the squared 2-Wasserstein distance, summed or averaged over action dimensions."""
+
+    kind: ClassVar[str] = "wasserstein2"
+    needs_density: ClassVar[bool] = False
+    natural_clip: ClassVar[tuple[float, float]] = (1e-3, 1e3)
+
+    reduction: Annotated[Literal["sum", "mean"], "over action dimensions; released code uses mean"] = "sum"
+    weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
+
+    def reduce(self, squares):
+        """Half the sum or the mean over action dimensions; [..., act] -> [...]."""
+        return (squares.sum(-1) if self.reduction == "sum" else squares.mean(-1)) / 2
+
+
+def _std_gap_squared(p: DiagonalNormal, q: DiagonalNormal):
+    """(s1 - s2)^2 = 4 s1 s2 sinh^2((r1 - r2)/2), which keeps its digits where the log-stds r are close."""
+    half = (p.log_std - q.log_std) / 2
+    middle = jnp.exp((p.log_std + q.log_std) / 2)
+    return jnp.square(2 * middle * jnp.sinh(half))
+
+
+@divergence("wasserstein2", Point, Point)
+def _points(geometry: Wasserstein2, p: Point, q: Point):
+    return geometry.reduce(jnp.square(p.mean - q.mean))
+
+
+@divergence("wasserstein2", DiagonalNormal, Point)
+def _normal_to_point(geometry: Wasserstein2, p: DiagonalNormal, q: Point):
+    return geometry.reduce(jnp.square(p.mean - q.mean) + jnp.exp(2 * p.log_std))
+
+
+@divergence("wasserstein2", Point, DiagonalNormal)
+def _point_to_normal(geometry: Wasserstein2, p: Point, q: DiagonalNormal):
+    return geometry.reduce(jnp.square(p.mean - q.mean) + jnp.exp(2 * q.log_std))
+
+
+@divergence("wasserstein2", DiagonalNormal, DiagonalNormal)
+def _normals(geometry: Wasserstein2, p: DiagonalNormal, q: DiagonalNormal):
+    return geometry.reduce(jnp.square(p.mean - q.mean) + _std_gap_squared(p, q))
+
+
+def _dimension_factor(geometry: Wasserstein2, p) -> float:
+    """The metric of the mean over dimensions is that of the sum divided by their number."""
+    return float(p.mean.shape[-1]) if geometry.reduction == "mean" else 1.0
+
+
+@inverse_metric("wasserstein2", Point)
+def _point_metric(geometry: Wasserstein2, p: Point, clip):
+    return Point(_dimension_factor(geometry, p) * jnp.ones_like(p.mean))
+
+
+@inverse_metric("wasserstein2", DiagonalNormal)
+def _normal_metric(geometry: Wasserstein2, p: DiagonalNormal, clip):
+    factor = _dimension_factor(geometry, p)
+    return DiagonalNormal(factor * jnp.ones_like(p.mean), factor * jnp.clip(jnp.exp(-2 * p.log_std), *clip))

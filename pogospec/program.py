@@ -1,0 +1,43 @@
+"""A compiled flow: pure functions over an explicit state, for one seed; callers vmap over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pogospec.types import Batch, Key, Params, Space
+
+
+class State(NamedTuple):
+    """All that evolves. Entries that a program does not need are None."""
+
+    critic: Params
+    critic_target: Params
+    behavior: Params
+    policy: Params
+    policy_target: Params
+    reference: Params  # the policy that the step is re-centred at
+    geometry: tuple[Any, ...]  # learned state of each proximal term's geometry
+    optimizer: dict[str, Any]  # learner -> optimiser state
+
+
+class Stage(NamedTuple):
+    """One Euler step of the schedule."""
+
+    label: str
+    updates: int
+    learn: tuple[str, ...]
+    enter: Callable[[Any, State, Key], State]  # numbers, state, key: re-centre and start fresh optimisers
+    update: Callable[[Any, State, Batch, Key, Any], tuple[State, dict]]  # numbers, state, batch, key, index
+    actor_gradient: Callable[[Any, State, Batch, Key], tuple[Params, dict]]  # the policy's part of an update
+
+
+class Program(NamedTuple):
+    """What a spec compiles to."""
+
+    space: Space
+    numbers: Any  # the leaves: every float of the spec that changes no shape
+    init: Callable[[Key], State]
+    stages: tuple[Stage, ...]
+    policy: Any
+    behavior: Any

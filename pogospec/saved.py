@@ -1,0 +1,57 @@
+"""A saved policy is whole: family, networks, normaliser and action bounds travel together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pogospec.spec.build import build_node, to_plain
+from pogospec.types import Normalizer, Params, Space
+
+
+class SavedPolicy(NamedTuple):
+    """Policies of all seeds; every network leaf has a leading seed dimension."""
+
+    family: Any
+    network: Params
+    normalizer: Normalizer
+    space: Space
+
+    def batched(self, action: str = "mean", seed: int = 0) -> Callable:
+        """A function (observations [seeds, batch, obs], t) -> environment actions [seeds, batch, act]."""
+        low, high = jnp.asarray(self.space.low), jnp.asarray(self.space.high)
+        root = jax.random.key(seed)
+
+        @jax.jit
+        def act(network, observations, t):
+            observations = (observations - self.normalizer.mean) / self.normalizer.scale
+            parameters = jax.vmap(self.family.parameters)(network, observations)
+            if action == "mean":
+                chosen = self.family.mean_action(parameters)
+            else:
+                chosen = self.family.sample(parameters, jax.random.fold_in(root, t))
+            return low + (chosen + 1) / 2 * (high - low)
+
+        return lambda observations, t: np.asarray(act(self.network, observations, t))
+
+    def dump(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Arrays and JSON metadata."""
+        leaves, _ = jax.tree_util.tree_flatten_with_path(self.network)
+        arrays = {"network" + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        arrays |= {"normalizer.mean": np.asarray(self.normalizer.mean), "normalizer.scale": np.asarray(self.normalizer.scale)}
+        return arrays, {"policy": to_plain(self.family), "space": self.space._asdict()}
+
+    @classmethod
+    def load(cls, arrays: dict[str, np.ndarray], meta: dict) -> SavedPolicy:
+        """The inverse of `dump`."""
+        space = Space(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["space"].items()})
+        family = build_node("policy", meta["policy"])
+        template = jax.eval_shape(lambda: family.init(jax.random.key(0), space))
+        leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+        network = [jnp.asarray(arrays["network" + jax.tree_util.keystr(path)]) for path, _ in leaves]
+        normalizer = Normalizer(arrays["normalizer.mean"], arrays["normalizer.scale"])
+        return cls(family, jax.tree_util.tree_unflatten(structure, network), normalizer, space)

@@ -1,0 +1,50 @@
+"""The implicit Euler (JKO) step: minimise E[E_s[pi] + D(pi, reference)/tau] over the states of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pogospec.energies.base import Context
+from pogospec.steps.base import AbstractScheme, Problem
+from pogospec.types import Key, Params, Scalar
+
+
+def objective(
+    problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
+) -> tuple[Scalar, dict]:
+    """Batch mean of energy plus proximal terms, and each of its parts."""
+    info, energy, proximal, distance = {}, 0.0, 0.0, 0.0
+    for index, (name, term) in enumerate(problem.energy.items()):
+        part = term.weight * term.value(parameters, context, jax.random.fold_in(key, index)).mean()
+        info[f"energy.{name}"] = part
+        energy = energy + part
+    for term, reference in zip(problem.proximal, references, strict=True):
+        part = term.geometry.divergence(parameters, reference).mean()
+        distance = distance + part
+        proximal = proximal + part / term.tau
+    total = jnp.asarray(energy + proximal)
+    return total, info | {"energy": energy, "distance": distance, "objective": total}
+
+
+class Implicit(AbstractScheme):
+    """The proximal step, by stochastic gradient descent on its objective."""
+
+    def gradient(
+        self,
+        problem: Problem,
+        parameters: Callable[[Params], Any],
+        network: Params,
+        references: tuple[Any, ...],
+        context: Context,
+        key: Key,
+    ) -> tuple[Params, dict]:
+        """Gradient through the heads, where a natural gradient acts, into the network."""
+        heads, pull_back = jax.vjp(parameters, network)
+        gradient, info = jax.grad(objective, argnums=1, has_aux=True)(problem, heads, references, context, key)
+        if problem.proximal:
+            gradient = problem.gradient.precondition(problem.proximal[0].geometry, heads, gradient)
+        return pull_back(gradient)[0], info

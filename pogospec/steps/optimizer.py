@@ -1,0 +1,23 @@
+"""Optimisers, built from numbers that may be traced."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import equinox as eqx
+import optax
+
+from pogospec.spec.fields import Within
+
+
+class Adam(eqx.Module):
+    """Adam with bias correction."""
+
+    learning_rate: Annotated[float, Within(gt=0.0), "step size"] = 3e-4
+    b1: Annotated[float, Within(ge=0.0, lt=1.0), "decay of the first moment"] = 0.9
+    b2: Annotated[float, Within(ge=0.0, lt=1.0), "decay of the second moment"] = 0.999
+    eps: Annotated[float, Within(gt=0.0), "added to the root of the second moment"] = 1e-8
+
+    def transform(self) -> optax.GradientTransformation:
+        """The optax transformation; made anew in every trace."""
+        return optax.adam(self.learning_rate, self.b1, self.b2, self.eps)
