@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from pogospec.geometries.base import AbstractGeometry, divergence, inverse_metric
@@ -38,12 +39,25 @@ def bhattacharyya(p: DiagonalNormal, q: DiagonalNormal) -> Values:
     return (means + stds).sum(-1)
 
 
+@jax.custom_jvp
 def half_squared_angle(b: Values) -> Values:
-    """d^2/2 of B = -log BC: right in value and gradient at 0, where the root has infinite slope, and at large B."""
+    """d^2/2 of B = -log BC; at 0 by series, since the root has infinite slope there."""
     small = b < SERIES_BELOW
     safe = jnp.where(small, 1.0, b)
     angle = 4 * jnp.arcsin(jnp.sqrt(-jnp.expm1(-safe) / 2))
     return jnp.where(small, b * (4 - b * (4 / 3 - b * (8 / 45))), jnp.square(angle) / 2)
+
+
+@half_squared_angle.defjvp
+def _half_squared_angle_jvp(primals, tangents):
+    # JAX differentiates expm1(-B) as expm1(-B) + 1, which has lost exp(-B) at large B in float32
+    (b,), (b_dot,) = primals, tangents
+    small = b < SERIES_BELOW
+    safe = jnp.where(small, 1.0, b)
+    angle = 4 * jnp.arcsin(jnp.sqrt(-jnp.expm1(-safe) / 2))
+    slope = 2 * angle * jnp.exp(-safe) / jnp.sqrt(-jnp.expm1(-2 * safe))
+    slope = jnp.where(small, 4 - b * (8 / 3 - b * (8 / 15)), slope)
+    return half_squared_angle(b), slope * b_dot
 
 
 @divergence("fisher_rao", DiagonalNormal, DiagonalNormal)

@@ -1,0 +1,142 @@
+"""Values and gradients of the geometries against closed forms written without the package."""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import closed_forms
+
+from pogospec.geometries.fisher_rao import FisherRao, half_squared_angle
+from pogospec.geometries.wasserstein2 import Wasserstein2
+from pogospec.policies.base import DiagonalNormal, Point
+
+RNG = np.random.default_rng(0)
+
+
+def pairs(count, dimension):
+    mean = RNG.normal(size=(2, count, dimension))
+    log_std = RNG.uniform(-2.0, 1.0, size=(2, count, dimension))
+    return mean[0], log_std[0], mean[1], log_std[1]
+
+
+def edges(dimension):
+    rows = []
+    for log_std in (-5.0, 0.0, 2.0):
+        for gap in (0.0, 1e-6, 1e-5, 1e-4, 1e-3):
+            for mean in (0.0, 1e-6, 1e-3, 1.0, 2.0):
+                shift = mean * np.exp(log_std)
+                rows.append((0.1, log_std, 0.1 + shift, log_std + gap))
+    return tuple(np.repeat(np.array(column)[:, None], dimension, 1) for column in zip(*rows, strict=True))
+
+
+def oracle(kind, m1, r1, m2, r2):
+    arguments = (m1, np.exp(r1), m2, np.exp(r2))
+    if kind == "fisher_rao":
+        return closed_forms.fisher_rao(*arguments) ** 2 / 2
+    return closed_forms.w2_squared(*arguments) / 2
+
+
+FORMS = (np.asarray, np.exp, np.asarray, np.exp)  # means as they are, stds from log-stds
+GEOMETRIES = {"fisher_rao": FisherRao(), "wasserstein2": Wasserstein2()}
+
+
+@pytest.mark.parametrize("kind", GEOMETRIES)
+@pytest.mark.parametrize("dimension", [1, 3, 17])
+@pytest.mark.parametrize("sample", [lambda d: pairs(300, d), edges])
+def test_value_matches_the_oracle(float64, kind, dimension, sample):
+    m1, r1, m2, r2 = sample(dimension)
+    found = GEOMETRIES[kind].divergence(DiagonalNormal(m1, r1), DiagonalNormal(m2, r2))
+    np.testing.assert_allclose(found, oracle(kind, m1, r1, m2, r2), rtol=2e-7, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", GEOMETRIES)
+@pytest.mark.parametrize("dimension", [1, 3])
+def test_gradient_matches_central_differences_of_the_oracle(float64, kind, dimension):
+    m1, r1, m2, r2 = pairs(100, dimension)
+    found = jax.grad(lambda p: GEOMETRIES[kind].divergence(p, DiagonalNormal(m2, r2)).sum())(DiagonalNormal(m1, r1))
+    h = 1e-5
+    for j in range(dimension):
+        step = np.zeros(dimension)
+        step[j] = h
+        by_mean = (oracle(kind, m1 + step, r1, m2, r2) - oracle(kind, m1 - step, r1, m2, r2)) / (2 * h)
+        by_std = (oracle(kind, m1, r1 + step, m2, r2) - oracle(kind, m1, r1 - step, m2, r2)) / (2 * h)
+        np.testing.assert_allclose(found.mean[:, j], by_mean, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(found.log_std[:, j], by_std, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", GEOMETRIES)
+def test_float32_keeps_the_digits_of_its_inputs(kind):
+    single = [np.asarray(a, np.float32) for a in (*map(np.concatenate, zip(pairs(200, 3), edges(3), strict=True)),)]
+    geometry = GEOMETRIES[kind]
+
+    def both(m1, r1, m2, r2):
+        value = geometry.divergence(DiagonalNormal(m1, r1), DiagonalNormal(m2, r2))
+        gradient = jax.grad(lambda p: geometry.divergence(p, DiagonalNormal(m2, r2)).sum())(DiagonalNormal(m1, r1))
+        return value, *gradient
+
+    found = both(*map(jnp.asarray, single))
+    with jax.enable_x64(True):
+        expected = [np.asarray(part) for part in both(*(jnp.asarray(a, jnp.float64) for a in single))]
+    # exp(-B) of a float32 B is uncertain by B units of rounding: only far in the saturation is that above 1e-5
+    uncertainty = 2e-7 * closed_forms.bhattacharyya(*(f(np.float64(a)) for f, a in zip(FORMS, single, strict=True)))
+    for low, high in zip(found, expected, strict=True):
+        high = high.reshape(len(uncertainty), -1)
+        error = np.abs(np.asarray(low, np.float64).reshape(high.shape) - high).max(-1)
+        assert (error <= np.maximum(1e-5, uncertainty) * np.abs(high).max(-1) + 1e-30).all()
+
+
+def test_fisher_rao_is_finite_at_equal_and_at_huge_distances():
+    p = DiagonalNormal(jnp.zeros(2), jnp.full(2, -5.0))
+    for mean in (0.0, 2.0):
+        value, gradient = jax.value_and_grad(lambda q: FisherRao().divergence(q, p))(p._replace(mean=jnp.full(2, mean)))
+        assert np.isfinite(value)
+        assert all(np.isfinite(leaf).all() for leaf in gradient)
+        assert value == pytest.approx(0.0 if mean == 0 else np.pi**2 / 2)
+
+
+def test_slope_at_coincidence_is_four(float64):
+    assert jax.grad(half_squared_angle)(0.0) == pytest.approx(4.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_point_is_the_limit_of_small_stds(float64, reduction):
+    geometry = Wasserstein2(reduction=reduction)
+    m1, r1, m2, _ = pairs(20, 3)
+    thin = DiagonalNormal(m2, np.full_like(m2, -40.0))
+    for policy in (DiagonalNormal(m1, r1), Point(m1)):
+        np.testing.assert_allclose(
+            geometry.divergence(policy, Point(m2)), geometry.divergence(policy, thin), rtol=1e-12
+        )
+
+
+def kl(p, q):
+    """KL(p || q) of diagonal Gaussians, written out."""
+    gap = q.log_std - p.log_std
+    return (gap + (jnp.exp(2 * p.log_std) + (p.mean - q.mean) ** 2) / (2 * jnp.exp(2 * q.log_std)) - 0.5).sum()
+
+
+@pytest.mark.parametrize(
+    ("geometry", "local"),
+    [
+        (FisherRao(), kl),
+        (Wasserstein2(), lambda p, q: ((p.mean - q.mean) ** 2 + (jnp.exp(p.log_std) - jnp.exp(q.log_std)) ** 2).sum() / 2),
+        (
+            Wasserstein2(reduction="mean"),
+            lambda p, q: ((p.mean - q.mean) ** 2 + (jnp.exp(p.log_std) - jnp.exp(q.log_std)) ** 2).mean() / 2,
+        ),
+    ],
+)
+def test_natural_gradient_inverts_the_hessian_at_coincidence(float64, geometry, local):
+    for _ in range(20):
+        q = np.concatenate([RNG.normal(size=3), RNG.uniform(-2, 1, 3)])
+        make = lambda v: DiagonalNormal(v[:3], v[3:])  # noqa: E731
+        metric = jax.hessian(lambda v: local(make(v), make(jnp.asarray(q))))(jnp.asarray(q))
+        gradient = RNG.normal(size=6)
+        expected = np.linalg.solve(metric, gradient)
+        found = geometry.natural(make(jnp.asarray(q)), make(gradient), (1e-12, 1e12))
+        np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-8)

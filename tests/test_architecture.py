@@ -1,0 +1,59 @@
+"""Imports run one way, files stay small, and importing the package has no side effects."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "pogospec"
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+LAYERS = [
+    {"errors", "types", "registry", "__init__"},
+    {"spec", "nets"},
+    {"data"},
+    {"policies", "critics", "energies", "geometries", "steps"},
+    {"program", "saved", "check"},
+    {"compile", "runs"},
+    {"evaluate"},
+    {"train"},
+    {"report"},
+    {"console"},
+    {"cli", "__main__"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+FAMILIES = {"policies", "critics", "energies", "geometries", "steps"}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pogospec"):
+            yield from (
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "pogospec" else [node.module]
+            )
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("pogospec"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    here = path.relative_to(PACKAGE).with_suffix("").parts
+    for name in imports(path):
+        there = name.split(".")[1:] or ["__init__"]
+        if there[0] not in RANK:
+            continue
+        assert RANK[there[0]] <= RANK[here[0]], f"{path.name} imports {name}"
+        if here[0] in FAMILIES and there[0] in FAMILIES and there[0] != here[0]:
+            assert there[1] == "base", f"{path.name} imports the variant {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_importing_the_package_starts_no_backend():
+    code = "import sys, pogospec; assert 'jax' not in sys.modules and 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

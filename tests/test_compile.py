@@ -1,0 +1,101 @@
+"""The compiled program against references written out by hand, and its shape in the jaxpr."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pogospec.check import load
+from pogospec.compile import compile_spec
+from pogospec.train import chunk_function
+from pogospec.types import Space, Transitions
+
+SPECS = Path(__file__).parents[1] / "specs"
+
+
+def transitions(rows, obs, act, seed=0):
+    rng = np.random.default_rng(seed)
+    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), float)  # noqa: E731
+    actions = jnp.tanh(normal(rows, act))
+    flags = jnp.asarray(rng.integers(0, 2, rows), float)
+    return Transitions(
+        normal(rows, obs), actions, normal(rows), normal(rows, obs), flags, 0 * flags, actions, 1 - flags, jnp.arange(rows)
+    )
+
+
+def forward(layers, x):
+    for layer in layers[:-1]:
+        x = jnp.maximum(x @ layer.weight + layer.bias, 0)
+    return x @ layers[-1].weight + layers[-1].bias
+
+
+def td3_bc_loss(actor, critic, observations, actions, alpha):
+    """TD3+BC's policy loss: -lambda mean Q_1(s, pi(s)) + mean (pi(s) - a)^2, lambda = alpha / mean |Q_1|."""
+    pi = jnp.tanh(forward(actor.layers, observations))
+    first = jax.tree.map(lambda leaf: leaf[0], critic.layers)
+    q = forward(first, jnp.concatenate([observations, pi], 1))[:, 0]
+    lam = alpha / jax.lax.stop_gradient(jnp.abs(q).mean())
+    return -lam * q.mean() + ((pi - actions) ** 2).mean()
+
+
+@pytest.mark.parametrize("act_dim", [2, 3, 6])
+def test_td3_bc_step_is_td3_bc_divided_by_alpha(float64, act_dim):
+    spec = load(SPECS / "td3_bc.yaml")
+    program = compile_spec(spec, Space(11, act_dim, (-1.0,) * act_dim, (1.0,) * act_dim))
+    state = program.init(jax.random.key(act_dim))
+    batch = transitions(256, 11, act_dim, act_dim)
+    found, _ = program.stages[0].actor_gradient(program.numbers, state, batch, jax.random.key(0))
+    expected = jax.grad(td3_bc_loss)(state.policy, state.critic, batch.observations, batch.actions, 2.5)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == jnp.float64
+        np.testing.assert_allclose(a, b / 2.5, rtol=1e-6, atol=1e-14)
+
+
+def primitives(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for part in value if isinstance(value, (tuple, list)) else (value,):
+                inner = getattr(part, "jaxpr", part)
+                if hasattr(inner, "eqns"):
+                    yield from primitives(inner)
+
+
+def test_a_skipped_actor_update_is_not_computed_with_three_seeds():
+    spec = load(SPECS / "pogo_fr_two_step.yaml", [("seeds", "3"), ("policy.hidden", "[48, 40]")])
+    program = compile_spec(spec, Space(11, 3, (-1.0,) * 3, (1.0,) * 3))
+    roots = jax.vmap(jax.random.key)(jnp.arange(3))
+    state = jax.vmap(program.init)(roots)
+    chunk = chunk_function(program.stages[0], 0, 64, 2)
+    jaxpr = jax.make_jaxpr(chunk)(program.numbers, transitions(100, 11, 3), state, roots, 0, 10)
+    actor_shapes = {leaf.shape for leaf in jax.tree.leaves(state.policy)}
+    found = list(primitives(jaxpr.jaxpr))
+    assert any(equation.primitive.name == "cond" for equation in found)
+    chosen = [e for e in found if e.primitive.name == "select_n" and e.outvars[0].aval.shape in actor_shapes]
+    assert not chosen
+
+
+def test_a_chunk_function_traces_once():
+    spec = load(SPECS / "pogo_w.yaml", [("policy.hidden", "[8]"), ("behavior.hidden", "[8]"), ("critic.hidden", "[8]")])
+    program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
+    roots = jax.vmap(jax.random.key)(jnp.arange(1))
+    state = jax.vmap(program.init)(roots)
+    chunk = chunk_function(program.stages[0], 0, 16, 2)
+    data = transitions(50, 4, 2)
+    for start, stop in ((0, 10), (10, 17), (17, 18)):
+        state, *_ = chunk(program.numbers, data, state, roots, start, stop)
+    assert chunk._cache_size() == 1
+
+
+def test_a_later_step_starts_at_the_policy_it_is_re_centred_at():
+    spec = load(SPECS / "pogo_fr_two_step.yaml")
+    program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
+    state = program.init(jax.random.key(0))
+    state = state._replace(policy=jax.tree.map(lambda leaf: leaf + 1, state.policy))
+    entered = program.stages[1].enter(program.numbers, state, jax.random.key(1))
+    for a, b in zip(jax.tree.leaves(entered.reference), jax.tree.leaves(state.policy), strict=True):
+        np.testing.assert_array_equal(a, b)
+    _, info = program.stages[1].actor_gradient(program.numbers, entered, transitions(32, 4, 2), jax.random.key(2))
+    assert float(info["distance"]) == 0.0
