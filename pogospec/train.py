@@ -124,7 +124,10 @@ class _Trainer:
         self.roots = jax.vmap(jax.random.key)(jnp.arange(spec.seeds))
         self.evaluator = None
         if dataset.environment is not None:
-            self.evaluator = Evaluator(dataset.environment, spec.evaluate.episodes, spec.evaluate.seed)
+            self.evaluator = Evaluator(
+                dataset.environment, spec.evaluate.episodes, spec.evaluate.seed, dataset.space
+            )
+            self.evaluator.check()
         self.actors: dict[str, Callable] = {}
 
     def go(self, resume: bool) -> None:
@@ -226,7 +229,7 @@ class _Trainer:
         act = saved.batched(self.spec.evaluate.action)
         returns = self.evaluator.rollout(act, self.spec.seeds)
         scores = None if self.dataset.reference is None else self.dataset.reference.score(returns)
-        self.run.append_returns(label, label, total, returns)
+        self.run.append_returns(label, total, returns)
         self.on_event(Scored(label, total, returns, scores))
 
     def _checkpoint(self, state: State, number: int, done: int, total: int) -> None:
