@@ -56,17 +56,28 @@ def _critic_rules(spec: Spec, known: set[str], where: str) -> Iterator[tuple[str
         )
 
 
-def _policy_rules(spec: Spec, step: StepSpec, index: int, known: set[str], where: str) -> Iterator[tuple[str, str]]:
+def _policy_rules(
+    spec: Spec, step: StepSpec, index: int, known: set[str], where: str
+) -> Iterator[tuple[str, str]]:
     if step.tau is None:
         yield f"{where}.tau", "missing, required: the step size of a step that learns the policy"
     if step.from_ == "previous" and not any("policy" in s.learn for s in spec.schedule.steps[:index]):
-        yield f"{where}.from", "found 'previous', but no earlier step learns the policy; allowed behavior, data"
+        yield (
+            f"{where}.from",
+            "found 'previous', but no earlier step learns the policy; allowed behavior, data",
+        )
     if step.from_ == "behavior" and "behavior" not in known:
-        yield f"{where}.from", "found 'behavior', which nothing has learned; add behavior to `learn` of this or an earlier step"
+        yield (
+            f"{where}.from",
+            "found 'behavior', which nothing has learned; add behavior to `learn` of this or an earlier step",
+        )
     for name, term in step.energy.items():
         place = f"{where}.energy.{name}"
         if term.needs_critic and "critic" not in known:
-            yield place, "uses a critic that nothing has learned; add critic to `learn` of this or an earlier step"
+            yield (
+                place,
+                "uses a critic that nothing has learned; add critic to `learn` of this or an earlier step",
+            )
         if term.needs_density and not spec.policy.has_density:
             yield place, f"needs a policy with a density, found {_kind(spec.policy)}, allowed gaussian"
     yield from _geometry_rules(spec, step, where)
@@ -78,7 +89,10 @@ def _geometry_rules(spec: Spec, step: StepSpec, where: str) -> Iterator[tuple[st
         yield f"{where}.geometry", "missing, required: the geometry of the proximal term"
         return
     if step.from_ == "data" and geometry.needs_density:
-        yield f"{where}.from", f"found 'data', where {geometry.kind} needs a reference with a density; allowed behavior, previous"
+        yield (
+            f"{where}.from",
+            f"found 'data', where {geometry.kind} needs a reference with a density; allowed behavior, previous",
+        )
         return
     policy = spec.policy.parameter_type
     reference = {"data": Point, "behavior": spec.behavior.parameter_type, "previous": policy}[step.from_]

@@ -44,7 +44,9 @@ class SpecError(PogospecError):
     exit_code = 2
 
     def __init__(self, problems: list[Problem]):
-        self.problems = sorted(problems, key=lambda p: (p.origin.file or "", p.origin.line or 0, p.origin.column or 0))
+        self.problems = sorted(
+            problems, key=lambda p: (p.origin.file or "", p.origin.line or 0, p.origin.column or 0)
+        )
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
@@ -66,3 +68,9 @@ class RunDirectoryError(RunError):
     """A run directory or checkpoint that cannot be used as asked."""
 
     exit_code = 2
+
+
+class Interrupted(RunError):
+    """A run that the user stopped; its last checkpoint is kept."""
+
+    exit_code = 130

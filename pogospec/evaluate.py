@@ -18,13 +18,13 @@ def quiet() -> Iterator[None]:
     import gymnasium
 
     level = gymnasium.logger.min_level
-    gymnasium.logger.set_level(gymnasium.logger.ERROR)
+    gymnasium.logger.min_level = gymnasium.logger.ERROR
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
-            gymnasium.logger.set_level(level)
+            gymnasium.logger.min_level = level
 
 
 class Evaluator:
@@ -53,7 +53,10 @@ class Evaluator:
                 f"the environment '{self.environment}' cannot be made ({error}); install the package that provides "
                 "it, or name another one in data.environment"
             ) from None
-        found = (int(np.prod(made.single_observation_space.shape or (0,))), int(np.prod(made.single_action_space.shape or (0,))))
+        found = (
+            int(np.prod(made.single_observation_space.shape or (0,))),
+            int(np.prod(made.single_action_space.shape or (0,))),
+        )
         if self.space is not None and found != self.space[:2]:
             made.close()
             raise DataError(

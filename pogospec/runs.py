@@ -48,7 +48,9 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(cls, path: str | Path, spec_yaml: str, manifest: dict[str, Any], terms: list[str]) -> RunDirectory:
+    def create(
+        cls, path: str | Path, spec_yaml: str, manifest: dict[str, Any], terms: list[str]
+    ) -> RunDirectory:
         """Make a new run directory; `terms` are the names of the energy's terms."""
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -72,7 +74,9 @@ class RunDirectory:
         """Open an existing run directory."""
         path = Path(path)
         if not (path / "manifest.json").is_file():
-            raise RunDirectoryError(f"{path} is no run directory (it has no manifest.json); `pogospec list runs` shows runs")
+            raise RunDirectoryError(
+                f"{path} is no run directory (it has no manifest.json); `pogospec list runs` shows runs"
+            )
         return cls(path)
 
     @property
@@ -88,7 +92,14 @@ class RunDirectory:
         return json.loads(file.read_text())
 
     def append_metrics(
-        self, seed: int, step: str, update: int, total: int, seconds: float, rate: float, metrics: dict[str, float]
+        self,
+        seed: int,
+        step: str,
+        update: int,
+        total: int,
+        seconds: float,
+        rate: float,
+        metrics: dict[str, float],
     ) -> None:
         """Add one row; metrics that the step does not have stay empty."""
         head = self._head()
@@ -107,7 +118,9 @@ class RunDirectory:
         with (self.path / "returns.csv").open("a", newline="") as file:
             writer = csv.writer(file)
             for seed, row in enumerate(returns):
-                writer.writerows([policy, total, seed, episode, repr(float(value))] for episode, value in enumerate(row))
+                writer.writerows(
+                    [policy, total, seed, episode, repr(float(value))] for episode, value in enumerate(row)
+                )
 
     def read(self, name: str) -> list[dict[str, str]]:
         """Rows of metrics.csv or returns.csv."""
@@ -120,7 +133,11 @@ class RunDirectory:
             with (self.path / name).open(newline="") as file:
                 head, *rows = list(csv.reader(file))
             column = head.index("total_update")
-            kept = [row for row in rows if len(row) == len(head) and row[column].isdigit() and int(row[column]) <= total]
+            kept = [
+                row
+                for row in rows
+                if len(row) == len(head) and row[column].isdigit() and int(row[column]) <= total
+            ]
             lines = "\r\n".join(",".join(row) for row in [head, *kept]) + "\r\n"
             _publish(self.path / name, lines.encode())
 
@@ -150,7 +167,9 @@ class RunDirectory:
     def load_policy(self, label: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Load what `save_policy` saved."""
         if not self._policy(label).is_file():
-            raise RunDirectoryError(f"{self.path} holds no policy '{label}', allowed {', '.join(self.policies()) or 'none yet'}")
+            raise RunDirectoryError(
+                f"{self.path} holds no policy '{label}', allowed {', '.join(self.policies()) or 'none yet'}"
+            )
         return _load(self._policy(label))
 
     def policies(self) -> list[str]:

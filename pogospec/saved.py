@@ -42,7 +42,10 @@ class SavedPolicy(NamedTuple):
         """Arrays and JSON metadata."""
         leaves, _ = jax.tree_util.tree_flatten_with_path(self.network)
         arrays = {"network" + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-        arrays |= {"normalizer.mean": np.asarray(self.normalizer.mean), "normalizer.scale": np.asarray(self.normalizer.scale)}
+        arrays |= {
+            "normalizer.mean": np.asarray(self.normalizer.mean),
+            "normalizer.scale": np.asarray(self.normalizer.scale),
+        }
         return arrays, {"policy": to_plain(self.family), "space": self.space._asdict()}
 
     @classmethod

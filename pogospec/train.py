@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -184,7 +184,11 @@ class _Trainer:
             for seed, index in enumerate(np.asarray(column))
             if index >= 0
         ]
-        found += [(stop - 1, "a network or optimiser state", seed) for seed, ok in enumerate(np.asarray(whole)) if not ok]
+        found += [
+            (stop - 1, "a network or optimiser state", seed)
+            for seed, ok in enumerate(np.asarray(whole))
+            if not ok
+        ]
         if not found:
             return
         index, name, seed = min(found)
@@ -247,7 +251,9 @@ class _Trainer:
         try:
             values = [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves]
         except KeyError as error:
-            raise RunDirectoryError(f"{self.run.path}: the checkpoint lacks {error}; it was made by another spec") from None
+            raise RunDirectoryError(
+                f"{self.run.path}: the checkpoint lacks {error}; it was made by another spec"
+            ) from None
         self.run.truncate_after(meta["total_update"])
         return jax.tree_util.tree_unflatten(structure, values), meta["stage"], meta["update"]
 

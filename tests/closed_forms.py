@@ -2,6 +2,7 @@
 
 Arrays: means, stds of shape (..., d); covariances (d, d).
 """
+
 import numpy as np
 import scipy.linalg as sl
 
@@ -42,7 +43,9 @@ def kl(m1, s1, m2, s2):
 def jko_w2_quadratic(m0, s0, peak, curvature, lam, tau):
     """Implicit W2 step for Q(a) = -1/2 sum A (a - peak)^2 and E = -E[Q] - lam H, minimising E + W2^2/(2 tau)."""
     a = curvature
-    return (m0 + tau * a * peak) / (1 + tau * a), (s0 + np.sqrt(s0**2 + 4 * tau * lam * (1 + tau * a))) / (2 * (1 + tau * a))
+    return (m0 + tau * a * peak) / (1 + tau * a), (s0 + np.sqrt(s0**2 + 4 * tau * lam * (1 + tau * a))) / (
+        2 * (1 + tau * a)
+    )
 
 
 def kl_prox_quadratic(m0, s0, peak, curvature, lam, tau):

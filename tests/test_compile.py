@@ -21,7 +21,15 @@ def transitions(rows, obs, act, seed=0):
     actions = jnp.tanh(normal(rows, act))
     flags = jnp.asarray(rng.integers(0, 2, rows), float)
     return Transitions(
-        normal(rows, obs), actions, normal(rows), normal(rows, obs), flags, 0 * flags, actions, 1 - flags, jnp.arange(rows)
+        normal(rows, obs),
+        actions,
+        normal(rows),
+        normal(rows, obs),
+        flags,
+        0 * flags,
+        actions,
+        1 - flags,
+        jnp.arange(rows),
     )
 
 
@@ -78,7 +86,10 @@ def test_a_skipped_actor_update_is_not_computed_with_three_seeds():
 
 
 def test_a_chunk_function_traces_once():
-    spec = load(SPECS / "pogo_w.yaml", [("policy.hidden", "[8]"), ("behavior.hidden", "[8]"), ("critic.hidden", "[8]")])
+    spec = load(
+        SPECS / "pogo_w.yaml",
+        [("policy.hidden", "[8]"), ("behavior.hidden", "[8]"), ("critic.hidden", "[8]")],
+    )
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
     roots = jax.vmap(jax.random.key)(jnp.arange(1))
     state = jax.vmap(program.init)(roots)
@@ -97,5 +108,7 @@ def test_a_later_step_starts_at_the_policy_it_is_re_centred_at():
     entered = program.stages[1].enter(program.numbers, state, jax.random.key(1))
     for a, b in zip(jax.tree.leaves(entered.reference), jax.tree.leaves(state.policy), strict=True):
         np.testing.assert_array_equal(a, b)
-    _, info = program.stages[1].actor_gradient(program.numbers, entered, transitions(32, 4, 2), jax.random.key(2))
+    _, info = program.stages[1].actor_gradient(
+        program.numbers, entered, transitions(32, 4, 2), jax.random.key(2)
+    )
     assert float(info["distance"]) == 0.0

@@ -60,9 +60,15 @@ class Builder:
         kinds, kind = registry.table(slot), kind_node.value
         where = f"{path}.kind" if isinstance(tree.value, dict) and "kind" in tree.value else path
         if not isinstance(kind, str):
-            return self.fail(kind_node, where, f"found {show(kind)}, required: the kind of {slot}, one of {', '.join(kinds)}")
+            return self.fail(
+                kind_node,
+                where,
+                f"found {show(kind)}, required: the kind of {slot}, one of {', '.join(kinds)}",
+            )
         if kind not in kinds:
-            return self.fail(kind_node, where, f"found '{kind}', allowed {', '.join(kinds)}{did_you_mean(kind, kinds)}")
+            return self.fail(
+                kind_node, where, f"found '{kind}', allowed {', '.join(kinds)}{did_you_mean(kind, kinds)}"
+            )
         return self.record(registry.load(slot, kind), Node(entries, tree.origin), path)
 
     def record(self, cls: type, tree: Node, path: str) -> Any:
@@ -74,7 +80,11 @@ class Builder:
         for key, child in tree.value.items():
             if key not in fields:
                 where = Node(None, child.key_origin or child.origin)
-                self.fail(where, join(path, key), f"found unknown key '{key}', allowed {', '.join(fields)}{did_you_mean(key, fields)}")
+                self.fail(
+                    where,
+                    join(path, key),
+                    f"found unknown key '{key}', allowed {', '.join(fields)}{did_you_mean(key, fields)}",
+                )
         for key, (annotation, field) in fields.items():
             child, place = tree.value.get(key), join(path, key)
             if child is None:
@@ -114,7 +124,11 @@ class Builder:
         if typing.get_origin(annotation) is Literal:
             if isinstance(tree.value, str) and tree.value in options:
                 return tree.value
-            return self.fail(tree, path, f"found {show(tree.value)}, allowed {', '.join(options)}{did_you_mean(tree.value, options)}")
+            return self.fail(
+                tree,
+                path,
+                f"found {show(tree.value)}, allowed {', '.join(options)}{did_you_mean(tree.value, options)}",
+            )
         if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
             return self.record(annotation, tree, path)
         return self._scalar(annotation, marks, tree, path)
@@ -123,16 +137,26 @@ class Builder:
         if not slot.named:
             return self.node(slot.name, tree, path)
         if not isinstance(tree.value, dict) or not tree.value:
-            return self.fail(tree, path, f"found {show(tree.value)}, allowed a mapping from names to {slot.name} terms")
+            return self.fail(
+                tree, path, f"found {show(tree.value)}, allowed a mapping from names to {slot.name} terms"
+            )
         built = {}
         for name, child in tree.value.items():
-            located = Node(child.value, child.key_origin or child.origin) if not isinstance(child.value, dict) else child
+            located = (
+                Node(child.value, child.key_origin or child.origin)
+                if not isinstance(child.value, dict)
+                else child
+            )
             if located.value is None or isinstance(located.value, dict):
                 kind_known = isinstance(child.value, dict) and "kind" in child.value
                 if not kind_known and name not in registry.table(slot.name):
                     kinds = registry.table(slot.name)
                     where = Node(None, child.key_origin or child.origin)
-                    self.fail(where, join(path, name), f"found unknown term '{name}', allowed {', '.join(kinds)}, or any name with a `kind`{did_you_mean(name, kinds)}")
+                    self.fail(
+                        where,
+                        join(path, name),
+                        f"found unknown term '{name}', allowed {', '.join(kinds)}, or any name with a `kind`{did_you_mean(name, kinds)}",
+                    )
                     continue
             built[name] = self.node(slot.name, located, join(path, name), name)
         return INVALID if INVALID in built.values() else built
@@ -151,7 +175,9 @@ class Builder:
         values = tuple(self.value(element, child, f"{path}[{i}]") for i, child in enumerate(tree.value))
         if any(value is INVALID for value in values):
             return INVALID
-        if any(isinstance(mark, Increasing) for mark in marks) and any(a >= b for a, b in zip(values, values[1:], strict=False)):
+        if any(isinstance(mark, Increasing) for mark in marks) and any(
+            a >= b for a, b in zip(values, values[1:], strict=False)
+        ):
             return self.fail(tree, path, f"found {list(values)}, allowed rising numbers")
         return values
 
@@ -161,7 +187,11 @@ class Builder:
         bounds = [mark for mark in marks if isinstance(mark, Within)]
         allowed = names[kind] + "".join(f" {bound}" for bound in bounds)
         if kind in (bool, str):
-            return value if isinstance(value, kind) else self.fail(tree, path, f"found {show(value)}, allowed {allowed}")
+            return (
+                value
+                if isinstance(value, kind)
+                else self.fail(tree, path, f"found {show(value)}, allowed {allowed}")
+            )
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return self.fail(tree, path, f"found {show(value)}, allowed {allowed}")
         if not math.isfinite(value):

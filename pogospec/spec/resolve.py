@@ -58,7 +58,9 @@ def _extend(path: Path, seen: tuple[Path, ...]) -> Node:
         raise SpecError([Problem(base.origin, "extends", "found no text, allowed the path of a spec")])
     parent = path.parent / base.value
     if parent.resolve() in (*seen, path.resolve()):
-        raise SpecError([Problem(base.origin, "extends", f"found '{base.value}', which extends this file again")])
+        raise SpecError(
+            [Problem(base.origin, "extends", f"found '{base.value}', which extends this file again")]
+        )
     return merge(_extend(parent, (*seen, path.resolve())), tree)
 
 
@@ -88,7 +90,9 @@ def assign(tree: Node, path: str, value: Node) -> None:
     """Set the values that a path addresses; raises SpecError where it addresses nothing."""
     parts = [word or int(index) if index != "*" else "*" for word, index in PART.findall(path)]
     if not parts or "".join(m.group(0) for m in PART.finditer(path)) != path:
-        raise SpecError([Problem(value.origin, path, "found no path, allowed for example schedule.steps[0].tau")])
+        raise SpecError(
+            [Problem(value.origin, path, "found no path, allowed for example schedule.steps[0].tau")]
+        )
     _assign(tree, parts, value, path)
 
 
@@ -97,18 +101,24 @@ def _assign(tree: Node, parts: list[Any], value: Node, path: str) -> None:
     entries = tree.value
     if isinstance(head, str) and head != "*":
         if not isinstance(entries, dict):
-            raise SpecError([Problem(value.origin, path, f"addresses '{head}' inside a value that is no mapping")])
+            raise SpecError(
+                [Problem(value.origin, path, f"addresses '{head}' inside a value that is no mapping")]
+            )
         if not rest:
             entries[head] = Node(value.value, value.origin, value.origin)
             return
         child = entries.get(head, Node({}, value.origin, value.origin))
-        entries[head] = _open(child, Node({}, value.origin)) if isinstance(rest[0], str) and rest[0] != "*" else child
+        entries[head] = (
+            _open(child, Node({}, value.origin)) if isinstance(rest[0], str) and rest[0] != "*" else child
+        )
         _assign(entries[head], rest, value, path)
         return
     if not isinstance(entries, list):
         raise SpecError([Problem(value.origin, path, f"addresses entry [{head}] of a value that is no list")])
     if head != "*" and head >= len(entries):
-        raise SpecError([Problem(value.origin, path, f"addresses entry [{head}], allowed 0 to {len(entries) - 1}")])
+        raise SpecError(
+            [Problem(value.origin, path, f"addresses entry [{head}], allowed 0 to {len(entries) - 1}")]
+        )
     for index in range(len(entries)) if head == "*" else [head]:
         if rest:
             _assign(entries[index], rest, value, path)
@@ -188,7 +198,11 @@ def _normalize(tree: Node, builder: Builder) -> None:
         for key in [key for key in defaults.value if key not in known]:
             node = defaults.value.pop(key)
             where = Node(None, node.key_origin or node.origin)
-            builder.fail(where, f"schedule.defaults.{key}", f"found unknown key '{key}', allowed {', '.join(known)}{did_you_mean(key, known)}")
+            builder.fail(
+                where,
+                f"schedule.defaults.{key}",
+                f"found unknown key '{key}', allowed {', '.join(known)}{did_you_mean(key, known)}",
+            )
     steps = schedule.value.get("steps")
     if steps is not None and isinstance(steps.value, list):
         whole = [_step(step, defaults, top) if isinstance(step.value, dict) else step for step in steps.value]
@@ -219,5 +233,5 @@ def _by_learner(node: Node | None) -> Node:
     if isinstance(node.value, dict) and "kind" not in node.value and any(key in known for key in node.value):
         entries = {name: Node("adam", DEFAULT) for name in LEARNERS} | node.value
     else:
-        entries = {name: node for name in LEARNERS}
+        entries = dict.fromkeys(LEARNERS, node)
     return Node(entries, node.origin, node.key_origin)

@@ -26,7 +26,10 @@ class Natural(eqx.Module):
     needs_metric: ClassVar[bool] = True
 
     clip: Annotated[
-        tuple[float, float] | None, Within(gt=0.0), Increasing(), "bounds of the scale factor; default: as released"
+        tuple[float, float] | None,
+        Within(gt=0.0),
+        Increasing(),
+        "bounds of the scale factor; default: as released",
     ] = None
 
     def precondition(self, geometry: AbstractGeometry, parameters, gradient):

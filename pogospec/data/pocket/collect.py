@@ -1,7 +1,7 @@
 """Collects the embedded sets again: `python -m pogospec.data.pocket.collect [FOLDER]`.
 
 pocket/reacher-mixed: Reacher-v4, episodes of 50 steps. Each episode draws a proportional-derivative controller
-in joint space through the transposed Jacobian of the two links (0.1 m and 0.11 m), with gains from poor to good,
+in joint space through the transposed Jacobian of the two links (0.1 m and 0.11 m), with gains below the best,
 and adds Gaussian noise to its actions. The best gains without noise are the upper reference.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-EPISODES, NOISE, SEED, REFERENCE_EPISODES = 500, 0.3, 7, 100
+EPISODES, NOISE, SEED, REFERENCE_EPISODES = 500, 0.4, 7, 100
 BEST = (20.0, 1.0)
 
 
@@ -57,7 +57,7 @@ def reacher_mixed(count: int = EPISODES) -> list[dict[str, np.ndarray]]:
     episodes = []
     for number in range(count):
         rng = np.random.default_rng([SEED, number])
-        gain, damping = rng.uniform(2.0, 20.0), rng.uniform(0.2, 1.5)
+        gain, damping = rng.uniform(0.5, 4.0), rng.uniform(0.2, 1.0)
         noise = lambda rng=rng: NOISE * rng.standard_normal(2)  # noqa: E731
         episodes.append(episode(env, number, lambda o, g=gain, d=damping, n=noise: controller(o, g, d) + n()))
     env.close()
