@@ -56,9 +56,7 @@ def _critic_rules(spec: Spec, known: set[str], where: str) -> Iterator[tuple[str
         )
 
 
-def _policy_rules(
-    spec: Spec, step: StepSpec, index: int, known: set[str], where: str
-) -> Iterator[tuple[str, str]]:
+def _policy_rules(spec: Spec, step: StepSpec, index: int, known: set[str], where: str) -> Iterator[tuple[str, str]]:
     if step.tau is None:
         yield f"{where}.tau", "missing, required: the step size of a step that learns the policy"
     if step.from_ == "previous" and not any("policy" in s.learn for s in spec.schedule.steps[:index]):

@@ -18,9 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="override a value: path=value (may be repeated)")
-]
+Set = Annotated[list[str] | None, typer.Option("--set", help="override a value: path=value (may be repeated)")]
 Device = Annotated[str | None, typer.Option(help="cpu, gpu or tpu; default: what JAX finds")]
 
 
@@ -72,9 +70,7 @@ def _device(name: str | None) -> str:
     try:
         return str(jax.devices()[0])
     except RuntimeError:
-        raise RunDirectoryError(
-            f"--device: found '{name}', but JAX sees no such device; leave --device out"
-        ) from None
+        raise RunDirectoryError(f"--device: found '{name}', but JAX sees no such device; leave --device out") from None
 
 
 @app.command()
@@ -208,9 +204,8 @@ def compare(
     console.print(view)
     for run in opened:
         for gap in differences(final(run)):
-            console.print(
-                f"{run.manifest['name']} on {run.manifest['dataset']}: {gap.name} {gap.mean:+.2f} ± {gap.error:.2f} (paired, standard error)"
-            )
+            what = f"{run.manifest['name']} on {run.manifest['dataset']}"
+            console.print(f"{what}: {gap.name} {gap.mean:+.2f} ± {gap.error:.2f} (paired, standard error)")
     for warning in warnings(opened):
         console.print(f"warning: {warning}")
 

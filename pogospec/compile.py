@@ -52,9 +52,7 @@ def compile_spec(spec: Spec, space: Space) -> Program:
         label = f"step {euler}" if "policy" in step.learn else "warm-up"
         later = any("critic" in s.learn for s in steps[index:])
         stages.append(_stage(label, step, _StageNodes(index, skeleton), later))
-    return Program(
-        space, tuple(numbers), _init(spec, steps, space), tuple(stages), spec.policy, spec.behavior
-    )
+    return Program(space, tuple(numbers), _init(spec, steps, space), tuple(stages), spec.policy, spec.behavior)
 
 
 def _nodes(spec: Spec, step: StepSpec) -> Nodes:
@@ -74,14 +72,10 @@ def _init(spec: Spec, steps: list[StepSpec], space: Space):
         critic = spec.critic.init(keys[0], space) if "critic" in learned and spec.critic is not None else None
         behavior = spec.behavior.init(keys[1], space) if "behavior" in learned else None
         policy = spec.policy.init(keys[2], space) if learned & {"policy", "critic"} else None
-        geometry = tuple(
-            step.geometry.init(keys[3], space) for step in steps[:1] if step.geometry is not None
-        )
+        geometry = tuple(step.geometry.init(keys[3], space) for step in steps[:1] if step.geometry is not None)
         networks = {"critic": critic, "behavior": behavior, "policy": policy}
         optimizer = {name: node.transform().init(networks[name]) for name, node in sorted(optimizers.items())}
-        return State(
-            critic, critic, behavior, policy, policy, policy if recentred else None, geometry, optimizer
-        )
+        return State(critic, critic, behavior, policy, policy, policy if recentred else None, geometry, optimizer)
 
     return init
 

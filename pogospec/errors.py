@@ -44,9 +44,7 @@ class SpecError(PogospecError):
     exit_code = 2
 
     def __init__(self, problems: list[Problem]):
-        self.problems = sorted(
-            problems, key=lambda p: (p.origin.file or "", p.origin.line or 0, p.origin.column or 0)
-        )
+        self.problems = sorted(problems, key=lambda p: (p.origin.file or "", p.origin.line or 0, p.origin.column or 0))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

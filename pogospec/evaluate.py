@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Evaluator:
             made.close()
             raise DataError(
                 f"the environment '{self.environment}' has {found[0]} observations and {found[1]} actions, the data "
-                f"have {self.space.obs_dim} and {self.space.act_dim}; name the environment of the data in data.environment"
+                f"have {self.space.obs_dim} and {self.space.act_dim}; set data.environment"
             )
         self._environments = made
         return made
@@ -76,11 +77,11 @@ class Evaluator:
         with quiet():
             environments = self._make(policies * self.episodes)
             seeds = [self.seed + episode for _ in range(policies) for episode in range(self.episodes)]
-            observations, _ = environments.reset(seed=seeds)
+            observations, _ = environments.reset(seed=seeds)  # pyright: ignore[reportArgumentType]
             returns = np.zeros(len(seeds))
             running = np.ones(len(seeds), bool)
             shape = (policies, self.episodes, -1)
-            space = environments.single_action_space
+            space: Any = environments.single_action_space
             time = 0
             while running.any():
                 actions = act(np.asarray(observations, np.float32).reshape(shape), time)

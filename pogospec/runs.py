@@ -48,9 +48,7 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(
-        cls, path: str | Path, spec_yaml: str, manifest: dict[str, Any], terms: list[str]
-    ) -> RunDirectory:
+    def create(cls, path: str | Path, spec_yaml: str, manifest: dict[str, Any], terms: list[str]) -> RunDirectory:
         """Make a new run directory; `terms` are the names of the energy's terms."""
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -134,9 +132,7 @@ class RunDirectory:
                 head, *rows = list(csv.reader(file))
             column = head.index("total_update")
             kept = [
-                row
-                for row in rows
-                if len(row) == len(head) and row[column].isdigit() and int(row[column]) <= total
+                row for row in rows if len(row) == len(head) and row[column].isdigit() and int(row[column]) <= total
             ]
             lines = "\r\n".join(",".join(row) for row in [head, *kept]) + "\r\n"
             _publish(self.path / name, lines.encode())

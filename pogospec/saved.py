@@ -51,7 +51,9 @@ class SavedPolicy(NamedTuple):
     @classmethod
     def load(cls, arrays: dict[str, np.ndarray], meta: dict) -> SavedPolicy:
         """The inverse of `dump`."""
-        space = Space(**{k: tuple(v) if isinstance(v, list) else v for k, v in meta["space"].items()})
+        space = Space(
+            meta["space"]["obs_dim"], meta["space"]["act_dim"], *(tuple(meta["space"][b]) for b in ("low", "high"))
+        )
         family = build_node("policy", meta["policy"])
         template = jax.eval_shape(lambda: family.init(jax.random.key(0), space))
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)

@@ -30,9 +30,7 @@ def show_plan(console: Console, spec: Spec, out: Path, device: str) -> None:
     """Say what will happen before anything is loaded or compiled."""
     lines = [spec.about] if spec.about else []
     lines += [f"data     {spec.data.dataset}", f"device   {device}, {spec.seeds} seed(s) in one program"]
-    number = 0
-    for step in spec.schedule.steps:
-        number += 1
+    for number, step in enumerate(spec.schedule.steps, 1):
         repeat = f" x {step.repeat}" if step.repeat > 1 else ""
         lines.append(
             f"step {number}   from {step.from_}, learns {', '.join(step.learn)}: {step.updates:,} updates{repeat}"
@@ -77,9 +75,7 @@ def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, r
             train(spec, dataset, run, view, resume)
     except KeyboardInterrupt:
         run.status("interrupted", "stopped by the user")
-        raise Interrupted(
-            f"interrupted; go on from the last checkpoint with: pogospec resume {run.path}"
-        ) from None
+        raise Interrupted(f"interrupted; go on from the last checkpoint with: pogospec resume {run.path}") from None
     except PogospecError as error:
         run.status("failed", str(error))
         raise
@@ -102,12 +98,12 @@ class _View:
             console=console,
             disable=not console.is_terminal,
         )
-        self.task = None
+        self.task = self.bar.add_task("compiling", total=None, numbers="")
 
     def __call__(self, event: Any) -> None:
         name = type(event).__name__
         if name == "Started":
-            self.task = self.bar.add_task("compiling", total=event.total_updates, numbers="")
+            self.bar.update(self.task, total=event.total_updates)
         elif name == "Progress":
             wanted = ("critic_loss", "behavior_loss", "energy", "distance")
             numbers = " ".join(f"{key} {event.metrics[key]:.3g}" for key in wanted if key in event.metrics)

@@ -124,9 +124,7 @@ class _Trainer:
         self.roots = jax.vmap(jax.random.key)(jnp.arange(spec.seeds))
         self.evaluator = None
         if dataset.environment is not None:
-            self.evaluator = Evaluator(
-                dataset.environment, spec.evaluate.episodes, spec.evaluate.seed, dataset.space
-            )
+            self.evaluator = Evaluator(dataset.environment, spec.evaluate.episodes, spec.evaluate.seed, dataset.space)
             self.evaluator.check()
         self.actors: dict[str, Callable] = {}
 
@@ -185,9 +183,7 @@ class _Trainer:
             if index >= 0
         ]
         found += [
-            (stop - 1, "a network or optimiser state", seed)
-            for seed, ok in enumerate(np.asarray(whole))
-            if not ok
+            (stop - 1, "a network or optimiser state", seed) for seed, ok in enumerate(np.asarray(whole)) if not ok
         ]
         if not found:
             return

@@ -31,9 +31,7 @@ def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pogospec"):
             yield from (
-                [f"{node.module}.{alias.name}" for alias in node.names]
-                if node.module == "pogospec"
-                else [node.module]
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "pogospec" else [node.module]
             )
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("pogospec"))

@@ -33,7 +33,5 @@ class AbstractCritic(eqx.Module):
         """Q values [critics, batch]."""
 
     @abc.abstractmethod
-    def loss(
-        self, network: Params, target: Params, batch: Batch, views: Views, key: Key
-    ) -> tuple[Scalar, dict]:
+    def loss(self, network: Params, target: Params, batch: Batch, views: Views, key: Key) -> tuple[Scalar, dict]:
         """Loss of a batch, and numbers for people."""

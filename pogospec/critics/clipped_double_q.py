@@ -22,9 +22,9 @@ from pogospec.types import Batch, Key, Scalar, Space
 class TargetPenalty(eqx.Module):
     """Squared distance of the next action from a reference, taken off the bootstrap value."""
 
-    reference: Annotated[
-        Literal["behavior_mean"], "mean action of the fitted behaviour at the next observation"
-    ] = "behavior_mean"
+    reference: Annotated[Literal["behavior_mean"], "mean action of the fitted behaviour at the next observation"] = (
+        "behavior_mean"
+    )
     weight: Annotated[float, Within(ge=0.0), "factor of the squared distance, summed over dimensions"] = 0.01
 
 
@@ -41,9 +41,7 @@ class ClippedDoubleQ(AbstractCritic):
 
     def init(self, key: Key, space: Space) -> MLP:
         """Two networks, stacked."""
-        return ensemble(
-            key, 2, space.obs_dim + space.act_dim, self.hidden, 1, self.layer_norm, self.initialization
-        )
+        return ensemble(key, 2, space.obs_dim + space.act_dim, self.hidden, 1, self.layer_norm, self.initialization)
 
     def values(self, network: MLP, observations, actions):
         """Both values of each row, [2, batch]."""

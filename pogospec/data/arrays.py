@@ -37,9 +37,7 @@ def from_episodes(episodes: Iterable[Episode], low: Sequence[float], high: Seque
         for name, column in episode._asdict().items():
             if not np.isfinite(column).all():
                 first = int(np.argwhere(~np.isfinite(column))[0][0])
-                raise DataError(
-                    f"episode {number}, row {first}: {name} holds NaN or infinity; remove the episode"
-                )
+                raise DataError(f"episode {number}, row {first}: {name} holds NaN or infinity; remove the episode")
         scaled = 2 * (episode.actions - low_array) / (high_array - low_array) - 1
         if np.abs(scaled).max() > 1 + 1e-4:
             row = int(np.argwhere(np.abs(scaled) > 1 + 1e-4)[0][0])
@@ -62,7 +60,7 @@ def from_episodes(episodes: Iterable[Episode], low: Sequence[float], high: Seque
             valid,
         )
         rows.append(
-            Transitions(*(np.asarray(c, np.float32) for c in columns), np.full(length, number, np.int32))
+            Transitions._make([*(np.asarray(c, np.float32) for c in columns), np.full(length, number, np.int32)])
         )
     if not rows:
         raise DataError("the dataset holds no transitions")

@@ -23,9 +23,7 @@ def root() -> Path:
 
 def local_ids() -> list[str]:
     """Ids of the local Minari datasets."""
-    return sorted(
-        str(path.parent.parent.relative_to(root())) for path in root().glob("**/data/metadata.json")
-    )
+    return sorted(str(path.parent.parent.relative_to(root())) for path in root().glob("**/data/metadata.json"))
 
 
 def load_minari(dataset_id: str) -> Dataset:
@@ -40,7 +38,7 @@ def load_minari(dataset_id: str) -> Dataset:
         raise DataError(
             f"data.dataset: '{dataset_id}' is not in {root()}"
             + (f"; did you mean {close}?" if close else "")
-            + f" Found there: {', '.join(known) or 'no datasets'}. Set MINARI_DATASETS_PATH to the folder that holds it, "
+            + f" Found there: {', '.join(known) or 'no datasets'}. Set MINARI_DATASETS_PATH to its folder, "
             f"or get it with: minari download {dataset_id}"
         )
     try:
@@ -48,17 +46,13 @@ def load_minari(dataset_id: str) -> Dataset:
         dataset = minari.MinariDataset(folder, np.arange(metadata["total_episodes"]))
         space = dataset.spec.action_space
         if not isinstance(space, gymnasium.spaces.Box):
-            raise DataError(
-                f"data.dataset: '{dataset_id}' has actions of type {type(space).__name__}, allowed Box"
-            )
+            raise DataError(f"data.dataset: '{dataset_id}' has actions of type {type(space).__name__}, allowed Box")
         episodes = [
             Episode(e.observations, e.actions, e.rewards, e.terminations, e.truncations)
             for e in dataset.iterate_episodes()
         ]
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"data.dataset: '{dataset_id}': {folder} is damaged ({error}); get it again"
-        ) from None
+        raise DataError(f"data.dataset: '{dataset_id}': {folder} is damaged ({error}); get it again") from None
     if not isinstance(episodes[0].observations, np.ndarray):
         raise DataError(f"data.dataset: '{dataset_id}' has structured observations, allowed one array")
     low, high = (tuple(float(x) for x in bound.ravel()) for bound in (space.low, space.high))

@@ -1,1 +1,1 @@
-
+"""Energy terms."""

@@ -27,9 +27,7 @@ class QTerm(AbstractTerm):
         """Scaled -Q of each row."""
         assert context.q is not None
         values = context.q(jnp.clip(parameters.mean, -1.0, 1.0))
-        chosen = {"min": lambda v: v.min(0), "first": lambda v: v[0], "mean": lambda v: v.mean(0)}[
-            self.critics
-        ](values)
+        chosen = {"min": lambda v: v.min(0), "first": lambda v: v[0], "mean": lambda v: v.mean(0)}[self.critics](values)
         if self.scale == "batch":
             chosen = chosen / jax.lax.stop_gradient(jnp.abs(chosen).mean())
         return -chosen

@@ -1,1 +1,1 @@
-
+"""Policy families."""

@@ -31,10 +31,8 @@ class GaussianPolicy(AbstractPolicy):
     def parameters(self, network: MLP, observations: Observations) -> DiagonalNormal:
         """Mean after its squashing, log-std after its clamp (no gradient outside)."""
         mean, log_std = jnp.split(network(observations), 2, axis=-1)
-        return DiagonalNormal(
-            jnp.tanh(mean) if self.mean == "tanh" else mean, jnp.clip(log_std, *self.log_std)
-        )
+        return DiagonalNormal(jnp.tanh(mean) if self.mean == "tanh" else mean, jnp.clip(log_std, *self.log_std))
 
     def fit_loss(self, parameters: DiagonalNormal, actions: Actions) -> Values:
         """Negative log-likelihood in nats, summed over action dimensions."""
-        return -parameters.distribution().log_prob(actions)
+        return jnp.negative(parameters.distribution().log_prob(actions))

@@ -52,9 +52,7 @@ def curves(run: RunDirectory) -> dict[str, dict[int, np.ndarray]]:
             mean = 100 * (mean - reference["low"]) / (reference["high"] - reference["low"])
         found.setdefault(policy, {}).setdefault(total, {})[seed] = mean
     return {
-        policy: {
-            total: np.array([seeds[s] for s in sorted(seeds)]) for total, seeds in sorted(points.items())
-        }
+        policy: {total: np.array([seeds[s] for s in sorted(seeds)]) for total, seeds in sorted(points.items())}
         for policy, points in found.items()
     }
 
@@ -85,9 +83,7 @@ def differences(cells: dict[str, Cell]) -> list[Difference]:
             if len(a) == len(b) > 1:
                 gap = a - b
                 found.append(
-                    Difference(
-                        f"{late} - {early}", float(gap.mean()), float(gap.std(ddof=1) / math.sqrt(len(gap)))
-                    )
+                    Difference(f"{late} - {early}", float(gap.mean()), float(gap.std(ddof=1) / math.sqrt(len(gap))))
                 )
     return found
 

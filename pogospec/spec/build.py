@@ -66,9 +66,7 @@ class Builder:
                 f"found {show(kind)}, required: the kind of {slot}, one of {', '.join(kinds)}",
             )
         if kind not in kinds:
-            return self.fail(
-                kind_node, where, f"found '{kind}', allowed {', '.join(kinds)}{did_you_mean(kind, kinds)}"
-            )
+            return self.fail(kind_node, where, f"found '{kind}', allowed {', '.join(kinds)}{did_you_mean(kind, kinds)}")
         return self.record(registry.load(slot, kind), Node(entries, tree.origin), path)
 
     def record(self, cls: type, tree: Node, path: str) -> Any:
@@ -137,15 +135,11 @@ class Builder:
         if not slot.named:
             return self.node(slot.name, tree, path)
         if not isinstance(tree.value, dict) or not tree.value:
-            return self.fail(
-                tree, path, f"found {show(tree.value)}, allowed a mapping from names to {slot.name} terms"
-            )
+            return self.fail(tree, path, f"found {show(tree.value)}, allowed a mapping from names to {slot.name} terms")
         built = {}
         for name, child in tree.value.items():
             located = (
-                Node(child.value, child.key_origin or child.origin)
-                if not isinstance(child.value, dict)
-                else child
+                Node(child.value, child.key_origin or child.origin) if not isinstance(child.value, dict) else child
             )
             if located.value is None or isinstance(located.value, dict):
                 kind_known = isinstance(child.value, dict) and "kind" in child.value
@@ -155,7 +149,8 @@ class Builder:
                     self.fail(
                         where,
                         join(path, name),
-                        f"found unknown term '{name}', allowed {', '.join(kinds)}, or any name with a `kind`{did_you_mean(name, kinds)}",
+                        f"found unknown term '{name}', allowed {', '.join(kinds)}, "
+                        f"or any name with a `kind`{did_you_mean(name, kinds)}",
                     )
                     continue
             built[name] = self.node(slot.name, located, join(path, name), name)
@@ -181,16 +176,14 @@ class Builder:
             return self.fail(tree, path, f"found {list(values)}, allowed rising numbers")
         return values
 
-    def _scalar(self, kind: type, marks: list[Any], tree: Node, path: str) -> Any:
+    def _scalar(self, kind: Any, marks: list[Any], tree: Node, path: str) -> Any:
         value = tree.value
         names = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
         bounds = [mark for mark in marks if isinstance(mark, Within)]
         allowed = names[kind] + "".join(f" {bound}" for bound in bounds)
         if kind in (bool, str):
             return (
-                value
-                if isinstance(value, kind)
-                else self.fail(tree, path, f"found {show(value)}, allowed {allowed}")
+                value if isinstance(value, kind) else self.fail(tree, path, f"found {show(value)}, allowed {allowed}")
             )
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return self.fail(tree, path, f"found {show(value)}, allowed {allowed}")

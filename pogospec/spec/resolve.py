@@ -58,9 +58,7 @@ def _extend(path: Path, seen: tuple[Path, ...]) -> Node:
         raise SpecError([Problem(base.origin, "extends", "found no text, allowed the path of a spec")])
     parent = path.parent / base.value
     if parent.resolve() in (*seen, path.resolve()):
-        raise SpecError(
-            [Problem(base.origin, "extends", f"found '{base.value}', which extends this file again")]
-        )
+        raise SpecError([Problem(base.origin, "extends", f"found '{base.value}', which extends this file again")])
     return merge(_extend(parent, (*seen, path.resolve())), tree)
 
 
@@ -90,9 +88,7 @@ def assign(tree: Node, path: str, value: Node) -> None:
     """Set the values that a path addresses; raises SpecError where it addresses nothing."""
     parts = [word or int(index) if index != "*" else "*" for word, index in PART.findall(path)]
     if not parts or "".join(m.group(0) for m in PART.finditer(path)) != path:
-        raise SpecError(
-            [Problem(value.origin, path, "found no path, allowed for example schedule.steps[0].tau")]
-        )
+        raise SpecError([Problem(value.origin, path, "found no path, allowed for example schedule.steps[0].tau")])
     _assign(tree, parts, value, path)
 
 
@@ -101,24 +97,18 @@ def _assign(tree: Node, parts: list[Any], value: Node, path: str) -> None:
     entries = tree.value
     if isinstance(head, str) and head != "*":
         if not isinstance(entries, dict):
-            raise SpecError(
-                [Problem(value.origin, path, f"addresses '{head}' inside a value that is no mapping")]
-            )
+            raise SpecError([Problem(value.origin, path, f"addresses '{head}' inside a value that is no mapping")])
         if not rest:
             entries[head] = Node(value.value, value.origin, value.origin)
             return
         child = entries.get(head, Node({}, value.origin, value.origin))
-        entries[head] = (
-            _open(child, Node({}, value.origin)) if isinstance(rest[0], str) and rest[0] != "*" else child
-        )
+        entries[head] = _open(child, Node({}, value.origin)) if isinstance(rest[0], str) and rest[0] != "*" else child
         _assign(entries[head], rest, value, path)
         return
     if not isinstance(entries, list):
         raise SpecError([Problem(value.origin, path, f"addresses entry [{head}] of a value that is no list")])
     if head != "*" and head >= len(entries):
-        raise SpecError(
-            [Problem(value.origin, path, f"addresses entry [{head}], allowed 0 to {len(entries) - 1}")]
-        )
+        raise SpecError([Problem(value.origin, path, f"addresses entry [{head}], allowed 0 to {len(entries) - 1}")])
     for index in range(len(entries)) if head == "*" else [head]:
         if rest:
             _assign(entries[index], rest, value, path)

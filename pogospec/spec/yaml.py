@@ -62,20 +62,14 @@ def read_tree(path: str | Path) -> Node:
         reason = error.strerror or str(error)
         raise SpecError([Problem(Origin("file", str(path)), "", f"cannot be read: {reason}")]) from None
     if len(raw) > MAX_BYTES:
-        raise SpecError(
-            [Problem(Origin("file", str(path)), "", f"found {len(raw)} bytes, allowed {MAX_BYTES}")]
-        )
+        raise SpecError([Problem(Origin("file", str(path)), "", f"found {len(raw)} bytes, allowed {MAX_BYTES}")])
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SpecError(
-            [Problem(Origin("file", str(path)), "", f"is not UTF-8 text (byte {error.start})")]
-        ) from None
+        raise SpecError([Problem(Origin("file", str(path)), "", f"is not UTF-8 text (byte {error.start})")]) from None
     tree = parse(text, str(path))
     if not isinstance(tree.value, dict):
-        raise SpecError(
-            [Problem(tree.origin, "", "found no mapping, required: keys such as policy, energy, schedule")]
-        )
+        raise SpecError([Problem(tree.origin, "", "found no mapping, required: keys such as policy, energy, schedule")])
     return tree
 
 
@@ -127,9 +121,7 @@ class _Reader:
         origin = self._at(node.start_mark)
         self.count += 1
         if self.count > MAX_NODES:
-            raise SpecError(
-                [Problem(origin, path, f"found more than {MAX_NODES} values (aliases that multiply?)")]
-            )
+            raise SpecError([Problem(origin, path, f"found more than {MAX_NODES} values (aliases that multiply?)")])
         if node.tag and not node.tag.startswith("tag:yaml.org,2002:") or getattr(node, "tagged", False):
             self.problems.append(Problem(origin, path, f"found the tag {node.tag}, allowed no YAML tags"))
         if isinstance(node, yaml.MappingNode):
@@ -153,9 +145,7 @@ class _Reader:
             if key.value in entries:
                 first = entries[key.value].key_origin
                 line = first.line if first else "?"
-                self.problems.append(
-                    Problem(where, child, f"found the key twice (first in line {line}); keep one")
-                )
+                self.problems.append(Problem(where, child, f"found the key twice (first in line {line}); keep one"))
                 continue
             entries[key.value] = self._node(value, child, where)
         return entries

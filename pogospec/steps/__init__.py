@@ -1,1 +1,1 @@
-
+"""Step schemes, gradients and optimisers."""

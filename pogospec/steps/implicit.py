@@ -44,9 +44,7 @@ class Implicit(AbstractScheme):
     ) -> tuple[Params, dict]:
         """Gradient through the heads, where a natural gradient acts, into the network."""
         heads, pull_back = jax.vjp(parameters, network)
-        gradient, info = jax.grad(objective, argnums=1, has_aux=True)(
-            problem, heads, references, context, key
-        )
+        gradient, info = jax.grad(objective, argnums=1, has_aux=True)(problem, heads, references, context, key)
         if problem.proximal:
             gradient = problem.gradient.precondition(problem.proximal[0].geometry, heads, gradient)
         return pull_back(gradient)[0], info

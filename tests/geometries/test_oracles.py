@@ -58,9 +58,7 @@ def test_value_matches_the_oracle(float64, kind, dimension, sample):
 @pytest.mark.parametrize("dimension", [1, 3])
 def test_gradient_matches_central_differences_of_the_oracle(float64, kind, dimension):
     m1, r1, m2, r2 = pairs(100, dimension)
-    found = jax.grad(lambda p: GEOMETRIES[kind].divergence(p, DiagonalNormal(m2, r2)).sum())(
-        DiagonalNormal(m1, r1)
-    )
+    found = jax.grad(lambda p: GEOMETRIES[kind].divergence(p, DiagonalNormal(m2, r2)).sum())(DiagonalNormal(m1, r1))
     h = 1e-5
     for j in range(dimension):
         step = np.zeros(dimension)
@@ -73,25 +71,19 @@ def test_gradient_matches_central_differences_of_the_oracle(float64, kind, dimen
 
 @pytest.mark.parametrize("kind", GEOMETRIES)
 def test_float32_keeps_the_digits_of_its_inputs(kind):
-    single = [
-        np.asarray(a, np.float32) for a in (*map(np.concatenate, zip(pairs(200, 3), edges(3), strict=True)),)
-    ]
+    single = [np.asarray(a, np.float32) for a in (*map(np.concatenate, zip(pairs(200, 3), edges(3), strict=True)),)]
     geometry = GEOMETRIES[kind]
 
     def both(m1, r1, m2, r2):
         value = geometry.divergence(DiagonalNormal(m1, r1), DiagonalNormal(m2, r2))
-        gradient = jax.grad(lambda p: geometry.divergence(p, DiagonalNormal(m2, r2)).sum())(
-            DiagonalNormal(m1, r1)
-        )
+        gradient = jax.grad(lambda p: geometry.divergence(p, DiagonalNormal(m2, r2)).sum())(DiagonalNormal(m1, r1))
         return value, *gradient
 
     found = both(*map(jnp.asarray, single))
     with jax.enable_x64(True):
         expected = [np.asarray(part) for part in both(*(jnp.asarray(a, jnp.float64) for a in single))]
     # exp(-B) of a float32 B is uncertain by B units of rounding: only far in the saturation is that above 1e-5
-    uncertainty = 2e-7 * closed_forms.bhattacharyya(
-        *(f(np.float64(a)) for f, a in zip(FORMS, single, strict=True))
-    )
+    uncertainty = 2e-7 * closed_forms.bhattacharyya(*(f(np.float64(a)) for f, a in zip(FORMS, single, strict=True)))
     for low, high in zip(found, expected, strict=True):
         high = high.reshape(len(uncertainty), -1)
         error = np.abs(np.asarray(low, np.float64).reshape(high.shape) - high).max(-1)
@@ -101,9 +93,7 @@ def test_float32_keeps_the_digits_of_its_inputs(kind):
 def test_fisher_rao_is_finite_at_equal_and_at_huge_distances():
     p = DiagonalNormal(jnp.zeros(2), jnp.full(2, -5.0))
     for mean in (0.0, 2.0):
-        value, gradient = jax.value_and_grad(lambda q: FisherRao().divergence(q, p))(
-            p._replace(mean=jnp.full(2, mean))
-        )
+        value, gradient = jax.value_and_grad(lambda q: FisherRao().divergence(q, p))(p._replace(mean=jnp.full(2, mean)))
         assert np.isfinite(value)
         assert all(np.isfinite(leaf).all() for leaf in gradient)
         assert value == pytest.approx(0.0 if mean == 0 else np.pi**2 / 2)
@@ -124,12 +114,15 @@ def test_point_is_the_limit_of_small_stds(float64, reduction):
         )
 
 
+def normal(v):
+    """Means, then log-stds."""
+    return DiagonalNormal(v[:3], v[3:])
+
+
 def kl(p, q):
     """KL(p || q) of diagonal Gaussians, written out."""
     gap = q.log_std - p.log_std
-    return (
-        gap + (jnp.exp(2 * p.log_std) + (p.mean - q.mean) ** 2) / (2 * jnp.exp(2 * q.log_std)) - 0.5
-    ).sum()
+    return (gap + (jnp.exp(2 * p.log_std) + (p.mean - q.mean) ** 2) / (2 * jnp.exp(2 * q.log_std)) - 0.5).sum()
 
 
 @pytest.mark.parametrize(
@@ -148,10 +141,8 @@ def kl(p, q):
 )
 def test_natural_gradient_inverts_the_hessian_at_coincidence(float64, geometry, local):
     for _ in range(20):
-        q = np.concatenate([RNG.normal(size=3), RNG.uniform(-2, 1, 3)])
-        make = lambda v: DiagonalNormal(v[:3], v[3:])  # noqa: E731
-        metric = jax.hessian(lambda v: local(make(v), make(jnp.asarray(q))))(jnp.asarray(q))
+        q = jnp.concatenate([RNG.normal(size=3), RNG.uniform(-2, 1, 3)])
+        metric = jax.hessian(lambda v, q: local(normal(v), normal(q)))(q, q)
         gradient = RNG.normal(size=6)
-        expected = np.linalg.solve(metric, gradient)
-        found = geometry.natural(make(jnp.asarray(q)), make(gradient), (1e-12, 1e12))
-        np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-8)
+        found = geometry.natural(normal(q), normal(gradient), (1e-12, 1e12))
+        np.testing.assert_allclose(np.concatenate(found), np.linalg.solve(metric, gradient), rtol=1e-8)

@@ -56,12 +56,8 @@ def load_pocket(dataset_id: str) -> Dataset:
     raw = file_of(dataset_id).read_bytes()
     digest = hashlib.sha256(raw).hexdigest()
     if digest != card["sha256"]:
-        raise DataError(
-            f"{file_of(dataset_id)}: sha256 {digest} differs from the data card; install the package again"
-        )
+        raise DataError(f"{file_of(dataset_id)}: sha256 {digest} differs from the data card; install the package again")
     transitions = from_episodes(unpack(load(raw)), card["low"], card["high"])
-    space = Space(
-        transitions.observations.shape[1], len(card["low"]), tuple(card["low"]), tuple(card["high"])
-    )
+    space = Space(transitions.observations.shape[1], len(card["low"]), tuple(card["low"]), tuple(card["high"]))
     reference = Reference(**card["reference"])
     return Dataset(dataset_id, transitions, space, card["environment"], digest, reference)

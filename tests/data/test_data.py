@@ -1,0 +1,110 @@
+"""Episode edges, the embedded set, real Minari data, and bad data."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pogospec import data
+from pogospec.data.arrays import Episode, from_episodes
+from pogospec.data.pocket import collect, loader
+from pogospec.errors import DataError
+
+MINARI = pytest.mark.skipif("MINARI_DATASETS_PATH" not in os.environ, reason="MINARI_DATASETS_PATH is not set")
+
+
+def episode(start, length, terminated):
+    observations = start + np.arange(length + 1.0)[:, None]
+    end = np.arange(length) == length - 1
+    return Episode(
+        observations, np.full((length, 1), start / 100), np.ones(length), end & terminated, end & (not terminated)
+    )
+
+
+def test_nothing_crosses_the_edges_of_three_episodes():
+    rows = from_episodes([episode(0, 2, True), episode(10, 3, False), episode(20, 1, True)], [-1.0], [1.0])
+    np.testing.assert_array_equal(rows.observations[:, 0], [0, 1, 10, 11, 12, 20])
+    np.testing.assert_array_equal(rows.next_observations[:, 0], [1, 2, 11, 12, 13, 21])
+    np.testing.assert_array_equal(rows.terminated, [0, 1, 0, 0, 0, 1])
+    np.testing.assert_array_equal(rows.truncated, [0, 0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(rows.next_action_valid, [1, 0, 1, 1, 0, 0])
+    np.testing.assert_allclose(rows.next_actions[:, 0], [0, 0, 0.1, 0.1, 0, 0])
+    np.testing.assert_array_equal(rows.episodes, [0, 0, 1, 1, 1, 2])
+
+
+def test_actions_are_scaled_from_their_bounds():
+    rows = from_episodes([episode(40, 2, True)], [0.0], [0.8])
+    np.testing.assert_allclose(rows.actions[:, 0], 0.0, atol=1e-7)
+
+
+def test_unusable_numbers_are_refused():
+    good = episode(0, 2, True)
+    with pytest.raises(DataError, match="rewards holds NaN"):
+        from_episodes([good._replace(rewards=np.array([1.0, np.nan]))], [-1.0], [1.0])
+    with pytest.raises(DataError, match="outside the bounds"):
+        from_episodes([good._replace(actions=np.full((2, 1), 1.5))], [-1.0], [1.0])
+
+
+def test_the_embedded_set_loads_fast_and_whole():
+    start = time.perf_counter()
+    dataset = data.load("pocket/reacher-mixed")
+    assert time.perf_counter() - start < 2
+    card = loader.cards()["pocket/reacher-mixed"]
+    assert len(dataset.transitions.rewards) == card["transitions"]
+    assert dataset.transitions.truncated.sum() == card["truncated"]
+    assert dataset.reference is not None
+    assert "D4RL" not in dataset.reference.label
+
+
+def test_the_embedded_set_can_be_collected_again():
+    first = collect.reacher_mixed(2)
+    shipped = loader.load_pocket("pocket/reacher-mixed").transitions
+    rows = sum(len(e["rewards"]) for e in first)
+    np.testing.assert_allclose(
+        np.concatenate([e["observations"] for e in first]), shipped.observations[:rows], atol=1e-4
+    )
+    np.testing.assert_allclose(np.concatenate([e["rewards"] for e in first]), shipped.rewards[:rows], atol=1e-4)
+
+
+def test_a_changed_file_and_an_unknown_set_are_refused(monkeypatch, tmp_path):
+    with pytest.raises(DataError, match="did you mean pocket/reacher-mixed"):
+        data.load("pocket/reacher-mixd")
+    raw = loader.file_of("pocket/reacher-mixed").read_bytes()
+    changed = tmp_path / "reacher-mixed.safetensors"
+    changed.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    monkeypatch.setattr(loader, "file_of", lambda _: changed)
+    with pytest.raises(DataError, match="sha256"):
+        data.load("pocket/reacher-mixed")
+
+
+@MINARI
+def test_real_minari_data():
+    dataset = data.load("pogobench/hopper/medium-v0")
+    assert dataset.transitions.rewards.shape == (100166,)
+    assert dataset.transitions.terminated.sum() == 199
+    assert dataset.transitions.truncated.sum() == 27
+    assert dataset.environment == "Hopper-v4"
+    assert dataset.reference is not None
+    assert dataset.reference.label != "D4RL-normalised"
+    assert dataset.reference.score(1619.6) == pytest.approx(50.4, abs=0.05)
+
+
+@MINARI
+def test_damaged_minari_data(monkeypatch, tmp_path):
+    source = Path(os.environ["MINARI_DATASETS_PATH"]) / "pogobench/hopper/medium-v0/data"
+    target = tmp_path / "pogobench/hopper/medium-v0/data"
+    target.mkdir(parents=True)
+    shutil.copy(source / "metadata.json", target)
+    (target / "main_data.hdf5").write_bytes((source / "main_data.hdf5").read_bytes()[:100_000])
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    with pytest.raises(DataError, match="damaged"):
+        data.load("pogobench/hopper/medium-v0")
+
+
+def test_a_missing_minari_set_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    with pytest.raises(DataError, match="minari download some/data-v0"):
+        data.load("some/data-v0")
