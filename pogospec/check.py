@@ -15,8 +15,10 @@ def load(path: str | Path, overrides: Sequence[tuple[str, str]] = ()) -> Spec:
     """Read and check a spec; raises SpecError with every problem of the file at once."""
     document = read(path, overrides)
     problems = list(document.problems)
-    if document.spec is not None and not problems:
-        problems = [Problem(_origin(document, where), where, text) for where, text in rules(document.spec)]
+    if document.spec is not None:
+        named = {problem.path for problem in problems}
+        found = [rule for rule in rules(document.spec) if rule[0] not in named]
+        problems += [Problem(_origin(document, where), where, text) for where, text in found]
     if problems or document.spec is None:
         raise SpecError(problems)
     return document.spec

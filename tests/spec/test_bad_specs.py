@@ -81,6 +81,11 @@ def test_three_mistakes_come_together(tmp_path):
     assert {"schedule.steps[0].tau", "sseds", "train.batch_size"} <= found
 
 
+def test_a_misspelt_key_hides_no_rule(tmp_path):
+    text = changed("from: behavior", "from: data").replace("seeds: 1", "sseds: 1")
+    assert {"sseds", "schedule.steps[0].from"} <= {p.path for p in problems(tmp_path, text)}
+
+
 def test_exact_place(tmp_path):
     text = "policy: gaussian\nenergy:\n  q: {critics: frist}\n"
     found = {p.path: p for p in problems(tmp_path, text)}["energy.q.critics"]
