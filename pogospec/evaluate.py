@@ -2,48 +2,89 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from pogospec.data.gym import quiet
 from pogospec.errors import DataError
 from pogospec.types import Space
 
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep deprecation notes of -v4 environments and MuJoCo's warnings off the screen."""
-    import gymnasium
-
-    level = gymnasium.logger.min_level
-    gymnasium.logger.min_level = gymnasium.logger.ERROR
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            gymnasium.logger.min_level = level
+Act = Callable[[np.ndarray, int], Any]
+"""Observations, float32 [policies, episodes, obs], and the time step -> actions [policies, episodes, act]."""
 
 
 class Evaluator:
-    """Rolls policies out; sub-environment (policy, episode) is reset with seed + episode."""
+    """Rolls policies out; sub-environment (policy, episode) is reset with seed + episode.
 
-    def __init__(self, environment: str, episodes: int, seed: int, space: Space | None = None):
-        self.environment, self.episodes, self.seed, self.space = environment, episodes, seed, space
-        self._environments = None
+    Every policy sees the same episodes, and the same evaluator gives the same returns again. `space`, where
+    given, is the task of the data: an environment of other sizes is refused. After a rollout, `lengths`
+    [policies, episodes] holds the steps of each episode.
+    """
 
-    def _make(self, count: int):
+    def __init__(self, environment_id: str, episodes: int, seed: int, space: Space | None = None):
+        self.environment, self.episodes, self.seed, self.space = environment_id, episodes, seed, space
+        self.lengths = np.zeros((0, episodes), int)
+        self._made: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """Make one environment, so that a missing or wrong one is found before any training; raises DataError."""
+        with quiet():
+            self._environments(1)
+
+    def rollout(self, act: Act, policies: int) -> np.ndarray:
+        """Undiscounted returns [policies, episodes], float64.
+
+        `act` gives actions in the environment's bounds; they are clipped to them. Finished episodes keep their
+        last observation and are stepped no further. A NaN action ends its episode with a return of NaN.
+        """
+        count = policies * self.episodes
+        with quiet():
+            environments = self._environments(count)
+            space = environments.single_action_space
+            seeds = [self.seed + episode for _ in range(policies) for episode in range(self.episodes)]
+            observations = np.array(environments.reset(seed=seeds)[0], np.float32)
+            returns, lengths, running = np.zeros(count), np.zeros(count, int), np.ones(count, bool)
+            time = 0
+            while running.any():
+                chosen = np.asarray(act(observations.reshape(policies, self.episodes, -1), time))
+                actions = self._checked(chosen, policies, space).reshape(count, *space.shape)
+                broken = running & np.isnan(actions).reshape(count, -1).any(1)
+                returns[broken], running[broken] = np.nan, False
+                for i in np.flatnonzero(running):
+                    observations[i], reward, terminated, truncated, _ = environments.envs[i].step(actions[i])
+                    returns[i] += reward
+                    lengths[i] += 1
+                    running[i] = not (terminated or truncated)
+                time += 1
+        self.lengths = lengths.reshape(policies, self.episodes)
+        return returns.reshape(policies, self.episodes)
+
+    def close(self) -> None:
+        """Close the environments."""
+        for made in self._made.values():
+            made.close()
+        self._made.clear()
+
+    def _checked(self, actions: np.ndarray, policies: int, space: Any) -> np.ndarray:
+        wanted = (policies, self.episodes, int(np.prod(space.shape)))
+        if actions.shape != wanted:
+            raise DataError(
+                f"the environment '{self.environment}' needs actions of shape {wanted} (policies, episodes, actions), "
+                f"found {actions.shape}; set data.environment to the environment of the data"
+            )
+        return np.clip(actions, space.low.ravel(), space.high.ravel()).astype(space.dtype)
+
+    def _environments(self, count: int) -> Any:
+        """A vector environment of `count` sub-environments, made once; resets are ours, none is automatic."""
         import gymnasium
         from gymnasium.vector import AutoresetMode
 
-        if self._environments is not None and self._environments.num_envs == count:
-            return self._environments
-        self.close()
+        if count in self._made:
+            return self._made[count]
         try:
-            made = gymnasium.make_vec(
+            made: Any = gymnasium.make_vec(
                 self.environment,
                 num_envs=count,
                 vectorization_mode="sync",
@@ -51,49 +92,29 @@ class Evaluator:
             )
         except (gymnasium.error.Error, ImportError) as error:
             raise DataError(
-                f"the environment '{self.environment}' cannot be made ({error}); install the package that provides "
-                "it, or name another one in data.environment"
+                f"the environment '{self.environment}' cannot be made ({error}); install the package that provides it "
+                '(MuJoCo tasks: pip install "gymnasium[mujoco]"), or name another one in data.environment'
             ) from None
-        found = (
-            int(np.prod(made.single_observation_space.shape or (0,))),
-            int(np.prod(made.single_action_space.shape or (0,))),
-        )
-        if self.space is not None and found != self.space[:2]:
+        try:
+            self._check_sizes(made)
+        except DataError:
             made.close()
+            raise
+        self._made[count] = made
+        return made
+
+    def _check_sizes(self, made: Any) -> None:
+        from gymnasium.spaces import Box
+
+        spaces = {"observations": made.single_observation_space, "actions": made.single_action_space}
+        for name, space in spaces.items():
+            if not isinstance(space, Box):
+                raise DataError(
+                    f"the environment '{self.environment}' has {name} of type {type(space).__name__}, allowed Box"
+                )
+        found = tuple(int(np.prod(space.shape)) for space in spaces.values())
+        if self.space is not None and found != tuple(self.space[:2]):
             raise DataError(
                 f"the environment '{self.environment}' has {found[0]} observations and {found[1]} actions, the data "
                 f"have {self.space.obs_dim} and {self.space.act_dim}; set data.environment"
             )
-        self._environments = made
-        return made
-
-    def check(self) -> None:
-        """Make one environment, so that a missing one is found before any training."""
-        with quiet():
-            self._make(1)
-
-    def rollout(self, act: Callable[[np.ndarray, int], np.ndarray], policies: int) -> np.ndarray:
-        """Undiscounted returns [policies, episodes]; `act` maps observations [policies, episodes, obs] to actions."""
-        with quiet():
-            environments = self._make(policies * self.episodes)
-            seeds = [self.seed + episode for _ in range(policies) for episode in range(self.episodes)]
-            observations, _ = environments.reset(seed=seeds)  # pyright: ignore[reportArgumentType]
-            returns = np.zeros(len(seeds))
-            running = np.ones(len(seeds), bool)
-            shape = (policies, self.episodes, -1)
-            space: Any = environments.single_action_space
-            time = 0
-            while running.any():
-                actions = act(np.asarray(observations, np.float32).reshape(shape), time)
-                actions = np.clip(actions.reshape(len(seeds), -1), space.low, space.high)
-                observations, rewards, terminated, truncated, _ = environments.step(actions)
-                returns += np.where(running, rewards, 0.0)
-                running &= ~(terminated | truncated)
-                time += 1
-        return returns.reshape(policies, self.episodes)
-
-    def close(self) -> None:
-        """Close the environments."""
-        if self._environments is not None:
-            self._environments.close()
-            self._environments = None

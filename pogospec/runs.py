@@ -1,20 +1,23 @@
-"""The contract of a run directory.
+"""The contract of a run directory; plain files, safetensors and JSON only.
 
 spec.yaml       the resolved spec
-manifest.json   digest, data and its hash, environment, versions, device, reference returns
-status.json     running, done, failed or interrupted, with a message
+manifest.json   name, digest, data and its hash, environment, versions, device, seeds, reference returns
+status.json     state (running, done, failed or interrupted), message, update
 metrics.csv     one row a chunk of updates and seed; see `METRICS`
-returns.csv     one row an evaluation episode: policy, total_update, seed, episode, return (raw, undiscounted)
-checkpoints/    complete states, published atomically; the newest two are kept
+returns.csv     one row an evaluation episode, raw and undiscounted; see `RETURNS`
+checkpoints/    complete states with their checksum, published atomically; the newest two are kept
 policies/       a whole policy a file: behavior and each Euler step, all seeds
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
 import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,8 @@ from pogospec.errors import RunDirectoryError
 
 METRICS = {
     "seed": "seed of the row",
-    "step": "Euler step of the schedule",
-    "update": "updates done in this step",
+    "stage": "label of the Euler step: step 1, step 2, …, or warm-up",
+    "update": "updates done in this stage",
     "total_update": "updates done in the run",
     "seconds": "wall time of the chunk, all seeds",
     "updates_per_second": "rate of the chunk, all seeds advancing together",
@@ -37,41 +40,54 @@ METRICS = {
     "energy.*": "each weighted term of the energy",
     "distance": "divergence D from the policy to its reference",
 }
-RETURNS = ("policy", "total_update", "seed", "episode", "return")
+RETURNS = {
+    "policy": "behavior, step 1, step 2, …",
+    "stage": "label of the Euler step that was training",
+    "total_update": "updates done in the run",
+    "seed": "seed of the policy",
+    "episode": "episode of the evaluation; the same episodes for every policy and seed",
+    "return": "undiscounted return, raw",
+}
 HEAD = [name for name in METRICS if name != "energy.*"]
+STATES = ("running", "done", "failed", "interrupted")
+KEPT = 2
 
 
 class RunDirectory:
-    """A run on disk."""
+    """A run on disk; `notes` collects what was passed over while reading it."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.notes: list[str] = []
+        self._stage = ""
 
     @classmethod
-    def create(cls, path: str | Path, spec_yaml: str, manifest: dict[str, Any], terms: list[str]) -> RunDirectory:
-        """Make a new run directory; `terms` are the names of the energy's terms."""
+    def create(
+        cls, path: str | Path, spec_yaml: str, manifest: dict[str, Any], terms: Sequence[str] = ()
+    ) -> RunDirectory:
+        """Make a new run directory; `terms` are the names of the energy's terms, a metric each."""
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunDirectoryError(
                 f"{path} exists already; choose another directory with --out, or go on with: pogospec resume {path}"
             )
-        (path / "checkpoints").mkdir(parents=True)
-        (path / "policies").mkdir()
-        (path / "spec.yaml").write_text(spec_yaml)
-        _publish(path / "manifest.json", json.dumps(manifest, indent=2).encode())
-        with (path / "metrics.csv").open("w", newline="") as file:
-            csv.writer(file).writerow([*HEAD, *(f"energy.{term}" for term in terms)])
-        with (path / "returns.csv").open("w", newline="") as file:
-            csv.writer(file).writerow(RETURNS)
+        try:
+            (path / "checkpoints").mkdir(parents=True)
+            (path / "policies").mkdir()
+        except OSError as error:
+            raise RunDirectoryError(f"{path} cannot be made: {error.strerror}; choose another --out") from None
         run = cls(path)
+        (path / "spec.yaml").write_text(spec_yaml, encoding="utf-8")
+        run._append("metrics.csv", [[*HEAD, *(f"energy.{term}" for term in terms)]])
+        run._append("returns.csv", [list(RETURNS)])
         run.status("running")
+        _publish(path / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode())
         return run
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
         """Open an existing run directory."""
-        path = Path(path)
-        if not (path / "manifest.json").is_file():
+        if not (Path(path) / "manifest.json").is_file():
             raise RunDirectoryError(
                 f"{path} is no run directory (it has no manifest.json); `pogospec list runs` shows runs"
             )
@@ -80,78 +96,116 @@ class RunDirectory:
     @property
     def manifest(self) -> dict[str, Any]:
         """What was run, on what, with which versions."""
-        return json.loads((self.path / "manifest.json").read_text())
+        return self._json("manifest.json")
 
-    def status(self, state: str | None = None, message: str = "") -> dict[str, str]:
+    def status(self, state: str | None = None, message: str = "", update: int = 0) -> dict[str, Any]:
         """Read the status, or set it."""
-        file = self.path / "status.json"
-        if state is not None:
-            _publish(file, json.dumps({"state": state, "message": message}).encode())
-        return json.loads(file.read_text())
+        if state is None:
+            return self._json("status.json")
+        if state not in STATES:
+            raise ValueError(f"found state {state!r}, allowed {', '.join(STATES)}")
+        content = {"state": state, "message": message, "update": update}
+        _publish(self.path / "status.json", json.dumps(content, ensure_ascii=False).encode())
+        return content
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise RunDirectoryError(f"{self.path / name} is missing or damaged") from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second process from writing into the same run."""
+        import fcntl
+
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunDirectoryError(f"{self.path} is in use by another process; wait for it or stop it") from None
+            yield
 
     def append_metrics(
         self,
         seed: int,
-        step: str,
+        stage: str,
         update: int,
         total: int,
         seconds: float,
         rate: float,
         metrics: dict[str, float],
     ) -> None:
-        """Add one row; metrics that the step does not have stay empty."""
-        head = self._head()
-        row = {"seed": seed, "step": step, "update": update, "total_update": total}
+        """Add one row; metrics that the stage does not have stay empty."""
+        self._stage = stage
+        row = {"seed": seed, "stage": stage, "update": update, "total_update": total}
         row |= {"seconds": f"{seconds:.3f}", "updates_per_second": f"{rate:.1f}"}
-        row |= {name: repr(value) for name, value in metrics.items()}
-        with (self.path / "metrics.csv").open("a", newline="") as file:
-            csv.writer(file).writerow([row.get(name, "") for name in head])
+        row |= {name: repr(float(value)) for name, value in metrics.items()}
+        with (self.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            head = next(csv.reader(file))
+        self._append("metrics.csv", [[row.get(name, "") for name in head]])
 
-    def _head(self) -> list[str]:
-        with (self.path / "metrics.csv").open(newline="") as file:
-            return next(csv.reader(file))
+    def append_returns(self, policy: str, total: int, returns: np.ndarray, stage: str | None = None) -> None:
+        """Add the raw returns [seeds, episodes] of one evaluation; `stage` defaults to that of the last metrics."""
+        stage = self._stage if stage is None else stage
+        rows = [
+            [policy, stage, total, seed, episode, repr(float(value))]
+            for seed, row in enumerate(returns)
+            for episode, value in enumerate(row)
+        ]
+        self._append("returns.csv", rows)
 
-    def append_returns(self, policy: str, total: int, returns: np.ndarray) -> None:
-        """Add the raw returns [seeds, episodes] of one evaluation."""
-        with (self.path / "returns.csv").open("a", newline="") as file:
-            writer = csv.writer(file)
-            for seed, row in enumerate(returns):
-                writer.writerows(
-                    [policy, total, seed, episode, repr(float(value))] for episode, value in enumerate(row)
-                )
+    def _append(self, name: str, rows: list[list[Any]]) -> None:
+        with (self.path / name).open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
 
     def read(self, name: str) -> list[dict[str, str]]:
-        """Rows of metrics.csv or returns.csv."""
-        with (self.path / name).open(newline="") as file:
-            return list(csv.DictReader(file))
+        """Rows of metrics.csv or returns.csv; a row cut short at the end is left out."""
+        try:
+            with (self.path / name).open(newline="", encoding="utf-8") as file:
+                return [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
+        except OSError:
+            raise RunDirectoryError(f"{self.path / name} is missing") from None
 
     def truncate_after(self, total: int) -> None:
-        """Drop rows beyond an update, so that a resumed run writes the files of an uninterrupted one."""
+        """Drop what lies beyond an update, so that a resumed run writes the files of an uninterrupted one."""
         for name in ("metrics.csv", "returns.csv"):
-            with (self.path / name).open(newline="") as file:
+            with (self.path / name).open(newline="", encoding="utf-8") as file:
                 head, *rows = list(csv.reader(file))
-            column = head.index("total_update")
-            kept = [
-                row for row in rows if len(row) == len(head) and row[column].isdigit() and int(row[column]) <= total
-            ]
+            at = head.index("total_update")
+            kept = [r for r in rows if len(r) == len(head) and r[at].isdigit() and int(r[at]) <= total]
             lines = "\r\n".join(",".join(row) for row in [head, *kept]) + "\r\n"
             _publish(self.path / name, lines.encode())
+        for file in self._checkpoints():
+            if int(file.stem) > total:
+                file.unlink()
 
-    def save_checkpoint(self, total: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Publish a checkpoint: written aside, synced, renamed; the two newest stay."""
-        _save(self.path / "checkpoints" / f"{total:012d}.safetensors", arrays, meta)
-        for old in sorted((self.path / "checkpoints").glob("*.safetensors"))[:-2]:
+    def _checkpoints(self) -> list[Path]:
+        files = (self.path / "checkpoints").glob("*.safetensors")
+        return sorted((file for file in files if file.stem.isdigit()), key=lambda file: int(file.stem))
+
+    def save_checkpoint(self, n: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Publish a checkpoint after n updates: written aside, synced, renamed; the two newest stay."""
+        for name in ("metrics.csv", "returns.csv"):
+            with (self.path / name).open("rb") as file:
+                os.fsync(file.fileno())
+        folder = self.path / "checkpoints"
+        _save(folder / f"{n:012d}.safetensors", arrays, meta)
+        _sync(folder)
+        for old in [*self._checkpoints()[:-KEPT], *folder.glob("*.part")]:
             old.unlink()
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """The newest whole checkpoint; None where none was ever written."""
-        files = sorted((self.path / "checkpoints").glob("*.safetensors"), reverse=True)
+        """The newest whole checkpoint, or None where none was written; a damaged one is passed over with a note."""
         broken = []
-        for file in files:
+        for file in reversed(self._checkpoints()):
             try:
-                return _load(file)
+                loaded = _load(file)
             except RunDirectoryError as error:
                 broken.append(str(error))
+                continue
+            self.notes += [f"{trouble}; going on from {file}" for trouble in broken]
+            return loaded
         if broken:
             raise RunDirectoryError("; ".join(broken) + "; no whole checkpoint is left, run the spec again")
         return None
@@ -162,18 +216,32 @@ class RunDirectory:
 
     def load_policy(self, label: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Load what `save_policy` saved."""
-        if not self._policy(label).is_file():
-            raise RunDirectoryError(
-                f"{self.path} holds no policy '{label}', allowed {', '.join(self.policies()) or 'none yet'}"
-            )
-        return _load(self._policy(label))
+        path = self._policy(label)
+        if not path.is_file():
+            known = ", ".join(self.policies()) or "none yet"
+            raise RunDirectoryError(f"{self.path} holds no policy '{label}', allowed {known}")
+        return _load(path)
 
     def policies(self) -> list[str]:
-        """Labels of the saved policies."""
-        return sorted(file.stem.replace("_", " ") for file in (self.path / "policies").glob("*.safetensors"))
+        """Labels of the saved policies, in the order of training."""
+        files = (self.path / "policies").glob("*.safetensors")
+        return sorted((file.stem.replace("_", " ") for file in files), key=order)
 
     def _policy(self, label: str) -> Path:
         return self.path / "policies" / f"{label.replace(' ', '_')}.safetensors"
+
+
+def order(label: str) -> tuple:
+    """Sorting key of policy labels: behavior first, then the steps by number."""
+    return (label != "behavior", [int(number) for number in re.findall(r"\d+", label)], label)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _publish(path: Path, content: bytes) -> None:
@@ -185,8 +253,8 @@ def _publish(path: Path, content: bytes) -> None:
     os.replace(part, path)
 
 
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _digest(arrays: dict[str, np.ndarray], meta: str) -> str:
+    digest = hashlib.sha256(meta.encode())
     for name in sorted(arrays):
         digest.update(name.encode())
         digest.update(arrays[name].tobytes())
@@ -196,8 +264,9 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 def _save(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    _publish(path, save(arrays, metadata={"meta": json.dumps(meta), "sha256": _digest(arrays)}))
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    text = json.dumps(meta)
+    _publish(path, save(arrays, metadata={"meta": text, "sha256": _digest(arrays, text)}))
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -207,9 +276,10 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     raw = path.read_bytes()
     try:
         arrays = load(raw)
-    except SafetensorError:
+        metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+        whole = metadata["sha256"] == _digest(arrays, metadata["meta"])
+    except (SafetensorError, KeyError):
         raise RunDirectoryError(f"{path} is damaged or cut short") from None
-    metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
-    if metadata["sha256"] != _digest(arrays):
+    if not whole:
         raise RunDirectoryError(f"{path} is damaged: its checksum differs")
     return arrays, json.loads(metadata["meta"])

@@ -20,7 +20,7 @@ LAYERS = [
     {"evaluate"},
     {"train"},
     {"report"},
-    {"session"},
+    {"console"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

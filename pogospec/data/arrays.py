@@ -10,6 +10,9 @@ import numpy as np
 from pogospec.errors import DataError
 from pogospec.types import Normalizer, Transitions
 
+TOLERANCE = 1e-4
+"""How far, in units of the scaled range, an action may lie outside its bounds and be clipped."""
+
 
 class Episode(NamedTuple):
     """T steps of one episode; T + 1 observations; actions in the environment's bounds."""
@@ -21,50 +24,72 @@ class Episode(NamedTuple):
     truncated: np.ndarray  # [T]
 
 
-def from_episodes(episodes: Iterable[Episode], low: Sequence[float], high: Sequence[float]) -> Transitions:
-    """Join episodes; actions are scaled from [low, high] to [-1, 1]; raises DataError on unusable numbers."""
-    low_array, high_array = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    rows: list[Transitions] = []
-    for number, episode in enumerate(episodes):
-        length = len(episode.actions)
-        if length == 0:
-            continue
-        if len(episode.observations) != length + 1:
-            raise DataError(
-                f"episode {number}: found {len(episode.observations)} observations for {length} actions, "
-                f"allowed {length + 1} (the last one follows the last action)"
-            )
-        for name, column in episode._asdict().items():
-            if not np.isfinite(column).all():
-                first = int(np.argwhere(~np.isfinite(column))[0][0])
-                raise DataError(f"episode {number}, row {first}: {name} holds NaN or infinity; remove the episode")
-        scaled = 2 * (episode.actions - low_array) / (high_array - low_array) - 1
-        if np.abs(scaled).max() > 1 + 1e-4:
-            row = int(np.argwhere(np.abs(scaled) > 1 + 1e-4)[0][0])
-            raise DataError(
-                f"episode {number}, row {row}: action {episode.actions[row].tolist()} lies outside the bounds "
-                f"{list(low)} to {list(high)}; clip or rescale the actions"
-            )
-        actions = np.clip(scaled, -1.0, 1.0)
-        following = np.concatenate([actions[1:], np.zeros_like(actions[:1])])
-        valid = np.ones(length)
-        valid[-1] = 0.0
-        columns = (
-            episode.observations[:-1],
-            actions,
-            episode.rewards,
-            episode.observations[1:],
-            episode.terminated,
-            episode.truncated,
-            following,
-            valid,
-        )
-        rows.append(
-            Transitions._make([*(np.asarray(c, np.float32) for c in columns), np.full(length, number, np.int32)])
-        )
+def from_episodes(episodes: Iterable[Sequence], low: Sequence[float], high: Sequence[float]) -> Transitions:
+    """Join episodes (tuples in the order of `Episode`); actions are scaled from [low, high] to [-1, 1].
+
+    An episode that ends with neither flag was cut, and counts as truncated. Raises DataError on numbers that
+    cannot be used: NaN, infinity, actions outside their bounds, columns of unequal length, no data.
+    """
+    bottom, top = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    if not (np.isfinite(bottom).all() and np.isfinite(top).all() and (bottom < top).all()):
+        raise DataError(f"the action bounds {list(low)} to {list(high)} span no finite range; allowed low < high")
+    rows = []
+    for number, columns in enumerate(episodes):
+        episode = Episode(*(np.asarray(column) for column in columns))
+        if len(episode.actions):
+            rows.append(_rows(number, episode, bottom, top))
     if not rows:
-        raise DataError("the dataset holds no transitions")
+        raise DataError("the dataset holds no transitions; collect it again, or choose another")
+    widths = sorted({row.observations.shape[1] for row in rows})
+    if len(widths) > 1:
+        raise DataError(f"the episodes have observations of different sizes {widths}, allowed one size")
     return Transitions(*(np.concatenate(columns) for columns in zip(*rows, strict=True)))
+
+
+def _rows(number: int, episode: Episode, low: np.ndarray, high: np.ndarray) -> Transitions:
+    """The transitions of one episode, all checks done."""
+    _check(number, episode, len(low))
+    scaled = 2.0 * (episode.actions - low) / (high - low) - 1.0
+    outside = np.argwhere(np.abs(scaled) > 1.0 + TOLERANCE)
+    if len(outside):
+        row = int(outside[0][0])
+        raise DataError(
+            f"episode {number}, row {row}: action {episode.actions[row].tolist()} lies outside the bounds "
+            f"{low.tolist()} to {high.tolist()}; clip or rescale the actions"
+        )
+    length = len(scaled)
+    actions = np.clip(scaled, -1.0, 1.0)
+    truncated = np.array(episode.truncated, bool)
+    truncated[-1] |= not episode.terminated[-1]
+    columns = (
+        episode.observations[:-1],
+        actions,
+        episode.rewards,
+        episode.observations[1:],
+        episode.terminated,
+        truncated,
+        np.concatenate([actions[1:], np.zeros_like(actions[:1])]),
+        np.arange(length) < length - 1,
+    )
+    return Transitions(*(np.asarray(c, np.float32) for c in columns), np.full(length, number, np.int32))
+
+
+def _check(number: int, episode: Episode, act_dim: int) -> None:
+    """Raise DataError unless the columns fit together and hold finite numbers."""
+    length = len(episode.actions)
+    shapes = ((length + 1, "obs"), (length, act_dim), (length,), (length,), (length,))
+    for name, column, shape in zip(Episode._fields, episode, shapes, strict=True):
+        wanted = tuple(column.shape[1] if size == "obs" and column.ndim == 2 else size for size in shape)
+        if column.shape != wanted:
+            raise DataError(
+                f"episode {number}: {name} of shape {list(column.shape)} for {length} actions, allowed "
+                f"[{', '.join(map(str, shape))}]"
+            )
+        wrong = np.argwhere(~np.isfinite(column))
+        if len(wrong):
+            row, *entry = (int(index) for index in wrong[0])
+            where = f" in column {entry[0]}" if entry else ""
+            raise DataError(f"episode {number}, row {row}: {name} holds NaN or infinity{where}; remove the episode")
 
 
 def identity_normalizer(obs_dim: int) -> Normalizer:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pogospec.types import Reference
 
+SOURCE, LABEL = "D4RL d4rl/infos.py", "normalised (D4RL reference returns)"
 D4RL = {
-    "hopper": (-20.272305, 3234.3),
-    "halfcheetah": (-280.178953, 12135.0),
-    "walker2d": (1.629008, 4592.3),
-    "ant": (-325.6, 3879.7),
+    "Hopper": (-20.272305, 3234.3),
+    "HalfCheetah": (-280.178953, 12135.0),
+    "Walker2d": (1.629008, 4592.3),
+    "Ant": (-325.6, 3879.7),
 }
+"""Family of environments -> returns of a random and of an expert policy."""
 
 
-def reference_for(environment: str | None, dataset: str) -> Reference | None:
-    """D4RL's reference returns of an environment; the name says D4RL-normalised for D4RL's own data only."""
-    task = (environment or "").partition("-")[0].lower()
-    if task not in D4RL:
+def reference_for(environment: str | None, dataset_id: str) -> Reference | None:
+    """D4RL's reference returns of an environment; only D4RL's own data get the name D4RL-normalised."""
+    family = (environment or "").partition("-")[0]
+    if family not in D4RL:
         return None
-    label = "D4RL-normalised" if dataset.startswith("d4rl/") else "normalised by D4RL's reference returns"
-    return Reference(*D4RL[task], "D4RL, d4rl/infos.py", label)
+    own = dataset_id.lower().startswith("d4rl/")
+    return Reference(*D4RL[family], SOURCE, "D4RL-normalised" if own else LABEL)

@@ -10,210 +10,261 @@ import functools
 import hashlib
 import json
 import math
+import re
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any, Literal
-
-import yaml
 
 from pogospec import registry
 from pogospec.errors import Origin, Problem
 from pogospec.spec.fields import Increasing, Length, Slot, Within
-from pogospec.spec.yaml import Node, scalar
+from pogospec.spec.yaml import Node, join, scalar, show, tree_of, write
 
-INVALID = object()
-
-
-def key_of(field: str) -> str:
-    """The YAML key of a field: Python's reserved words carry an underscore."""
-    return field.rstrip("_")
+INVALID: Any = object()
+PHRASES = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
 
 
 @functools.cache
 def fields_of(cls: type) -> dict[str, tuple[Any, dataclasses.Field]]:
-    """YAML key -> (annotation, dataclass field)."""
+    """YAML key -> (annotation, dataclass field); Python's reserved words carry an underscore."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    return {key_of(f.name): (hints[f.name], f) for f in dataclasses.fields(cls) if f.init}
+    return {f.name.rstrip("_"): (hints[f.name], f) for f in dataclasses.fields(cls) if f.init}
+
+
+def split(annotation: Any) -> tuple[list[Any], list[Any], bool]:
+    """Split an annotation: its alternatives, its marks, and whether null is one of the alternatives."""
+    marks: list[Any] = []
+    while typing.get_origin(annotation) is typing.Annotated:
+        annotation, *more = typing.get_args(annotation)
+        marks += more
+    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
+        return [annotation], marks, False
+    options = typing.get_args(annotation)
+    return [option for option in options if option is not type(None)], marks, type(None) in options
+
+
+def mark_of(marks: list[Any], kind: type) -> Any:
+    """Find the first mark of a kind, or None."""
+    return next((mark for mark in marks if isinstance(mark, kind)), None)
 
 
 class Builder:
-    """Builds typed values from a tree; `problems` and `origins` fill up on the way."""
+    """Builds typed values from a tree; `problems` and `origins` fill up on the way.
 
-    def __init__(self):
+    `also` names keys, by path, that are legal in a file though they are gone from the tree.
+    """
+
+    def __init__(self, also: dict[str, tuple[str, ...]] | None = None):
         self.problems: list[Problem] = []
         self.origins: dict[str, Origin] = {}
+        self.also = also or {}
+        self._told: dict[tuple[Origin, str, str], int] = {}
 
-    def fail(self, node: Node, path: str, message: str) -> Any:
-        """Note a problem at a node."""
-        self.problems.append(Problem(node.origin, path, message))
+    def fail(self, node: Node, path: str, message: str, at_key: bool = False) -> Any:
+        """Note a problem at a node, or at its key; once for all copies of what was written, at the shortest path."""
+        problem = Problem((node.key_origin or node.origin) if at_key else node.origin, path, message)
+        written = node.path + path[path.rfind(".") :] if message.startswith("missing") else node.path or path
+        place = self._told.setdefault((problem.origin, written, message), len(self.problems))
+        if place == len(self.problems):
+            self.problems.append(problem)
+        elif len(path) < len(self.problems[place].path):
+            self.problems[place] = problem
         return INVALID
 
+    def missing(self, parent: Node, path: str, key: str, annotation: Any) -> None:
+        """Note that a required key is missing from a mapping."""
+        self.fail(parent, join(path, key), f"missing, required: {describe(annotation)}")
+
+    def unknown(self, node: Node, path: str, key: str, known: Iterable[str]) -> None:
+        """Note an unknown key, at the key."""
+        known = list(known)
+        allowed = ", ".join(known) or "no keys"
+        self.fail(node, path, f"found unknown key '{key}', allowed {allowed}{did_you_mean(key, known)}", True)
+
     def node(self, slot: str, tree: Node, path: str, default_kind: str | None = None) -> Any:
-        """A node of a slot: a mapping with `kind`, or the bare kind."""
+        """Build a node of a slot: a mapping with `kind`, or the bare kind."""
         self.origins[path] = tree.origin
-        entries, kind_node = {}, tree
+        entries, kind_node, where, kinds = {}, tree, path, registry.table(slot)
+        default = None if default_kind is None else Node(default_kind, tree.origin, None, tree.path)
         if isinstance(tree.value, dict):
             entries = {key: child for key, child in tree.value.items() if key != "kind"}
-            kind_node = tree.value.get("kind", Node(default_kind, tree.origin))
-        elif tree.value is None and default_kind is not None:
-            kind_node = Node(default_kind, tree.origin)
-        kinds, kind = registry.table(slot), kind_node.value
-        where = f"{path}.kind" if isinstance(tree.value, dict) and "kind" in tree.value else path
-        if not isinstance(kind, str):
-            return self.fail(
-                kind_node,
-                where,
-                f"found {show(kind)}, required: the kind of {slot}, one of {', '.join(kinds)}",
-            )
-        if kind not in kinds:
-            return self.fail(kind_node, where, f"found '{kind}', allowed {', '.join(kinds)}{did_you_mean(kind, kinds)}")
-        return self.record(registry.load(slot, kind), Node(entries, tree.origin), path)
+            kind_node, where = tree.value.get("kind", default), join(path, "kind")
+        elif tree.value is None and default is not None:
+            kind_node = default
+        if kind_node is None:
+            return self.fail(tree, where, f"missing, required: {', '.join(kinds)}")
+        kind = kind_node.value
+        if not isinstance(kind, str) or kind not in kinds:
+            hint = did_you_mean(kind, kinds)
+            return self.fail(kind_node, where, f"found {show(kind)}, allowed {', '.join(kinds)}{hint}")
+        self.origins[join(path, "kind")] = kind_node.origin
+        rest = dataclasses.replace(tree, value=entries)
+        return self.record(registry.load(slot, kind), rest, path, ("kind",))
 
-    def record(self, cls: type, tree: Node, path: str) -> Any:
-        """A class whose fields are the keys of a mapping."""
+    def record(self, cls: type, tree: Node, path: str, also: tuple[str, ...] = ()) -> Any:
+        """Build a class whose fields are the keys of a mapping."""
         if not isinstance(tree.value, dict):
             return self.fail(tree, path, f"found {show(tree.value)}, allowed a mapping")
-        self.origins.setdefault(path, tree.origin)
+        self.origins[path] = tree.origin
         fields, values, broken = fields_of(cls), {}, False
         for key, child in tree.value.items():
             if key not in fields:
-                where = Node(None, child.key_origin or child.origin)
-                self.fail(
-                    where,
-                    join(path, key),
-                    f"found unknown key '{key}', allowed {', '.join(fields)}{did_you_mean(key, fields)}",
-                )
+                self.unknown(child, join(path, key), key, [*fields, *self.also.get(path, also)])
         for key, (annotation, field) in fields.items():
-            child, place = tree.value.get(key), join(path, key)
-            if child is None:
-                if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-                    self.fail(tree, place, "missing, required")
-                    broken = True
-                else:
-                    self.origins[place] = Origin("default")
-                continue
-            value = self.value(annotation, child, place)
-            if value is INVALID:
-                broken = broken or field.default is dataclasses.MISSING
-            else:
+            required = field.default is field.default_factory is dataclasses.MISSING
+            place, value = join(path, key), INVALID
+            if key in tree.value:
+                value = self.value(annotation, tree.value[key], place)
+            elif required:
+                self.missing(tree, path, key, annotation)
+            if value is not INVALID:
                 values[field.name] = value
-        return INVALID if broken else cls(**values)
+            elif required:
+                broken = True
+            elif key not in tree.value:
+                self._default(place, field)
+        if broken:
+            return INVALID
+        try:
+            return cls(**values)
+        except ValueError as error:
+            return self.fail(tree, path, str(error))
+
+    def _default(self, path: str, field: dataclasses.Field) -> None:
+        factory = field.default_factory
+        value = field.default if factory is dataclasses.MISSING else factory()
+        self.origins[path] = Origin("default")
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            for key in fields_of(type(value)):
+                self.origins[join(path, key)] = Origin("default")
 
     def value(self, annotation: Any, tree: Node, path: str) -> Any:
-        """A value of an annotated type."""
-        self.origins.setdefault(path, tree.origin)
-        marks: list[Any] = []
-        while typing.get_origin(annotation) is typing.Annotated:
-            annotation, *more = typing.get_args(annotation)
-            marks += more
-        options = typing.get_args(annotation)
-        if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-            if type(None) in options and tree.value is None:
-                return None
-            rest = [option for option in options if option is not type(None)]
-            if not any(isinstance(mark, Slot) for mark in marks):
-                annotation = typing.Annotated[(rest[0], *marks)] if marks else rest[0]
-                return self.value(annotation, tree, path)
-        slot = next((mark for mark in marks if isinstance(mark, Slot)), None)
+        """Build a value of an annotated type, or INVALID."""
+        self.origins[path] = tree.origin
+        options, marks, nullable = split(annotation)
+        if nullable and tree.value is None:
+            return None
+        slot = mark_of(marks, Slot)
         if slot is not None:
-            return self._slot(slot, tree, path)
-        if typing.get_origin(annotation) is tuple:
-            return self._tuple(annotation, marks, tree, path)
-        if typing.get_origin(annotation) is Literal:
-            if isinstance(tree.value, str) and tree.value in options:
+            literals = [option for option in options if typing.get_origin(option) is Literal]
+            bare = isinstance(tree.value, str) and any(fits(option, tree.value) for option in literals)
+            return tree.value if bare else self._slot(slot, tree, path)
+        option = next((option for option in options if fits(option, tree.value)), options[0])
+        if typing.get_origin(option) is typing.Annotated:
+            return self.value(typing.Annotated[(option, *marks)] if marks else option, tree, path)
+        if typing.get_origin(option) is tuple:
+            return self._tuple(option, marks, tree, path)
+        if typing.get_origin(option) is Literal:
+            words = typing.get_args(option)
+            if any(tree.value == word and type(tree.value) is type(word) for word in words):
                 return tree.value
-            return self.fail(
-                tree,
-                path,
-                f"found {show(tree.value)}, allowed {', '.join(options)}{did_you_mean(tree.value, options)}",
-            )
-        if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-            return self.record(annotation, tree, path)
-        return self._scalar(annotation, marks, tree, path)
+            hint = did_you_mean(tree.value, [word for word in words if isinstance(word, str)])
+            return self.fail(tree, path, f"found {show(tree.value)}, allowed {describe(annotation)}{hint}")
+        if dataclasses.is_dataclass(option) and isinstance(option, type):
+            return self.record(option, tree, path)
+        return self._scalar(option, marks, tree, path)
 
     def _slot(self, slot: Slot, tree: Node, path: str) -> Any:
         if not slot.named:
             return self.node(slot.name, tree, path)
         if not isinstance(tree.value, dict) or not tree.value:
-            return self.fail(tree, path, f"found {show(tree.value)}, allowed a mapping from names to {slot.name} terms")
-        built = {}
+            found = "an empty mapping" if tree.value == {} else show(tree.value)
+            allowed = f"a mapping from names to nodes of {slot.name}"
+            return self.fail(tree, path, f"found {found}, allowed {allowed}")
+        built, kinds = {}, registry.table(slot.name)
         for name, child in tree.value.items():
-            located = (
-                Node(child.value, child.key_origin or child.origin) if not isinstance(child.value, dict) else child
-            )
-            if located.value is None or isinstance(located.value, dict):
-                kind_known = isinstance(child.value, dict) and "kind" in child.value
-                if not kind_known and name not in registry.table(slot.name):
-                    kinds = registry.table(slot.name)
-                    where = Node(None, child.key_origin or child.origin)
-                    self.fail(
-                        where,
-                        join(path, name),
-                        f"found unknown term '{name}', allowed {', '.join(kinds)}, "
-                        f"or any name with a `kind`{did_you_mean(name, kinds)}",
-                    )
-                    continue
-            built[name] = self.node(slot.name, located, join(path, name), name)
-        return INVALID if INVALID in built.values() else built
+            by_name = child.value is None or (isinstance(child.value, dict) and "kind" not in child.value)
+            if not re.fullmatch(r"[\w-]+", name):
+                message = f"found the name '{name}', allowed letters, digits, _ and -"
+                built[name] = self.fail(child, join(path, name), message, True)
+            elif by_name and name not in kinds:
+                message = f"found unknown name '{name}', allowed {', '.join(kinds)}, or any name with `kind`"
+                built[name] = self.fail(child, join(path, name), message + did_you_mean(name, kinds), True)
+            else:
+                built[name] = self.node(slot.name, child, join(path, name), name)
+        return INVALID if any(value is INVALID for value in built.values()) else built
 
     def _tuple(self, annotation: Any, marks: list[Any], tree: Node, path: str) -> Any:
         inner = typing.get_args(annotation)
         if not isinstance(tree.value, list):
             return self.fail(tree, path, f"found {show(tree.value)}, allowed a list")
-        if inner[-1] is not Ellipsis and len(tree.value) != len(inner):
-            return self.fail(tree, path, f"found {len(tree.value)} entries, allowed {len(inner)}")
-        length = next((mark for mark in marks if isinstance(mark, Length)), Length())
-        if len(tree.value) < length.least:
-            return self.fail(tree, path, f"found {len(tree.value)} entries, allowed {length.least} or more")
-        passed = tuple(mark for mark in marks if isinstance(mark, Within))
-        element = typing.Annotated[(inner[0], *passed)] if passed else inner[0]
-        values = tuple(self.value(element, child, f"{path}[{i}]") for i, child in enumerate(tree.value))
+        size = len(tree.value)
+        if inner[-1] is Ellipsis:
+            length = mark_of(marks, Length) or Length()
+            if size < length.least or (length.most is not None and size > length.most):
+                most = "or more" if length.most is None else f"to {length.most}"
+                return self.fail(tree, path, f"found {size} entries, allowed {length.least} {most}")
+            inner = inner[:1] * size
+        elif size != len(inner):
+            return self.fail(tree, path, f"found {size} entries, allowed {len(inner)}")
+        bounds = [mark for mark in marks if isinstance(mark, Within)]
+        elements = [typing.Annotated[(element, *bounds)] if bounds else element for element in inner]
+        values = tuple(self.value(elements[i], child, f"{path}[{i}]") for i, child in enumerate(tree.value))
         if any(value is INVALID for value in values):
             return INVALID
-        if any(isinstance(mark, Increasing) for mark in marks) and any(
-            a >= b for a, b in zip(values, values[1:], strict=False)
-        ):
-            return self.fail(tree, path, f"found {list(values)}, allowed rising numbers")
+        if mark_of(marks, Increasing) and any(a >= b for a, b in zip(values, values[1:], strict=False)):
+            return self.fail(tree, path, f"found {list(values)}, allowed numbers that increase")
         return values
 
     def _scalar(self, kind: Any, marks: list[Any], tree: Node, path: str) -> Any:
         value = tree.value
-        names = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
         bounds = [mark for mark in marks if isinstance(mark, Within)]
-        allowed = names[kind] + "".join(f" {bound}" for bound in bounds)
-        if kind in (bool, str):
-            return (
-                value if isinstance(value, kind) else self.fail(tree, path, f"found {show(value)}, allowed {allowed}")
-            )
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return self.fail(tree, path, f"found {show(value)}, allowed {allowed}")
-        if not math.isfinite(value):
-            return self.fail(tree, path, f"found {value}, allowed a finite number")
-        if kind is int and value != int(value):
-            return self.fail(tree, path, f"found {value:g}, allowed {allowed}")
-        if not all(bound.holds(value) for bound in bounds):
-            return self.fail(tree, path, f"found {value:g}, allowed {allowed}")
-        return kind(value)
+        allowed = phrase(kind, bounds)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if kind in (float, int) and number and not math.isfinite(value):
+            return self.fail(tree, path, f"found {show(value)}, allowed a finite number")
+        if kind is float or kind is int:
+            good = number and (kind is float or value == int(value)) and all(b.holds(value) for b in bounds)
+        else:
+            good = kind not in PHRASES or isinstance(value, kind)
+        if good:
+            return kind(value) if kind in (float, int) else value
+        meant = scalar(value) if isinstance(value, str) and kind is not str else None
+        hint = f", did you mean {value} without quotes?" if isinstance(meant, (int, float)) else ""
+        return self.fail(tree, path, f"found {show(value)}, allowed {allowed}{hint}")
 
 
-def join(path: str, key: str) -> str:
-    """The path of a key inside a path."""
-    return f"{path}.{key}" if path else key
+def fits(option: Any, value: Any) -> bool:
+    """Whether an alternative of a union is the one that a value is meant for."""
+    (option, *_), _, _ = split(option)
+    if typing.get_origin(option) is Literal:
+        return value in typing.get_args(option)
+    if typing.get_origin(option) is tuple:
+        return isinstance(value, list)
+    if dataclasses.is_dataclass(option):
+        return isinstance(value, dict)
+    if option in (int, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(option, type) and isinstance(value, option)
 
 
-def show(value: Any) -> str:
-    """A found value as a person wrote it."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    return repr(value)
+def phrase(kind: Any, bounds: list[Any]) -> str:
+    """Say what a plain type allows."""
+    return PHRASES.get(kind, "a value") + "".join(f" {bound}" for bound in bounds if str(bound))
 
 
-def did_you_mean(found: Any, known: Any) -> str:
-    """A suggestion, or nothing."""
+def describe(annotation: Any) -> str:
+    """Say what an annotation allows."""
+    options, marks, nullable = split(annotation)
+    if slot := mark_of(marks, Slot):
+        kinds = ", ".join(registry.table(slot.name))
+        return f"a mapping from names to nodes of {slot.name} ({kinds})" if slot.named else kinds
+    words = []
+    for option in options:
+        if typing.get_origin(option) is Literal:
+            words += [str(word) for word in typing.get_args(option)]
+        elif typing.get_origin(option) is tuple:
+            words.append("a list")
+        elif dataclasses.is_dataclass(option) and isinstance(option, type):
+            words.append(f"a mapping with {', '.join(fields_of(option))}")
+        else:
+            words.append(phrase(option, [mark for mark in marks if isinstance(mark, Within)]))
+    return ", ".join([*words, "null"] if nullable else words)
+
+
+def did_you_mean(found: Any, known: Iterable[str]) -> str:
+    """Suggest a known name, or nothing."""
     close = registry.nearest(found, known) if isinstance(found, str) else None
     return f", did you mean {close}?" if close else ""
 
@@ -221,18 +272,19 @@ def did_you_mean(found: Any, known: Any) -> str:
 def to_plain(value: Any) -> Any:
     """Typed values as plain data; nodes of a slot carry their kind."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {} if (kind := _kind(type(value))) is None else {"kind": kind}
-        for key, (_, field) in fields_of(type(value)).items():
-            plain[key] = to_plain(getattr(value, field.name))
-        return plain
+        kind = _kind(type(value))
+        fields = {key: to_plain(getattr(value, f.name)) for key, (_, f) in fields_of(type(value)).items()}
+        return fields if kind is None else {"kind": kind, **fields}
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
+    if (dtype := getattr(value, "dtype", None)) is not None:
+        # the shortest decimal, so that a float32 0.1 does not become 0.10000000149
+        return float(str(value)) if dtype.kind == "f" else typing.cast(Any, value).item()
     return value
 
 
-@functools.cache
 def _kind(cls: type) -> str | None:
     for slot in registry.slots():
         try:
@@ -243,42 +295,20 @@ def _kind(cls: type) -> str | None:
 
 
 def build_node(slot: str, plain: dict[str, Any]) -> Any:
-    """A node from plain data that `to_plain` made."""
+    """Build a node from plain data that `to_plain` made; raises ValueError."""
     builder = Builder()
-    value = builder.node(slot, _tree(plain), slot)
+    value = builder.node(slot, tree_of(plain, Origin("data")), slot)
     if builder.problems:
         raise ValueError("; ".join(map(str, builder.problems)))
     return value
 
 
-def _tree(plain: Any) -> Node:
-    if isinstance(plain, dict):
-        plain = {key: _tree(item) for key, item in plain.items()}
-    elif isinstance(plain, list):
-        plain = [_tree(item) for item in plain]
-    return Node(plain, Origin("data"))
-
-
 def digest(spec: Any) -> str:
     """SHA-256 of a spec, independent of layout and comments."""
-    return hashlib.sha256(json.dumps(to_plain(spec), sort_keys=True).encode()).hexdigest()
-
-
-class _Dumper(yaml.SafeDumper):
-    pass
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # PyYAML's own rules leave `1e-3` plain, which is a number in this language
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if scalar(text) == text else "'")
-
-
-_Dumper.add_representer(str, _text)
+    text = json.dumps(to_plain(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def dump(spec: Any) -> str:
-    """A spec as YAML that reads back to the same spec."""
-    return yaml.dump(to_plain(spec), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
-
-
-__all__ = ["INVALID", "Builder", "build_node", "digest", "dump", "fields_of", "to_plain"]
+    """Write a spec as YAML that reads back to the same spec."""
+    return write(to_plain(spec))

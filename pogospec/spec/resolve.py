@@ -1,24 +1,26 @@
-"""From a file and the command line to one typed spec: base, file, tuned, overrides; every value keeps its origin.
+"""From a file and the command line to one typed spec, in which every value keeps its origin.
 
 Precedence, low to high: `extends`, the file, `--set data.…`, `tuned` of the dataset that runs, other `--set`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pogospec import registry
 from pogospec.errors import Origin, Problem, SpecError
-from pogospec.spec.build import INVALID, Builder, did_you_mean, fields_of
+from pogospec.spec.build import INVALID, Builder, fields_of
 from pogospec.spec.schema import OptimizerSpec, Spec, StepSpec
-from pogospec.spec.yaml import Node, parse, read_tree
+from pogospec.spec.yaml import Node, parse, parse_mapping, plain_of, read_file, show, tree_of
 
-PART = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d+|\*)\]")
+PART = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d{1,9}|\*)\]")
 LEARNERS = ("critic", "behavior", "policy")
 DEFAULT = Origin("default")
+ALSO = {"": ("extends", "tuned"), "schedule": ("defaults",)}
 
 
 class Document(NamedTuple):
@@ -33,195 +35,254 @@ class Document(NamedTuple):
 def parse_set(text: str) -> tuple[str, str]:
     """Split `path=value`; raises SpecError."""
     path, equals, value = text.partition("=")
-    if not equals or not path.strip():
+    if not equals or not _parts(path.strip()):
         message = f"found '{text}', allowed path=value, for example --set schedule.steps[0].tau=1.5"
-        raise SpecError([Problem(Origin("--set"), "", message)])
+        raise SpecError([Problem(Origin("command line", "--set"), "", message)])
     return path.strip(), value
 
 
 def read(path: str | Path, overrides: Sequence[tuple[str, str]] = ()) -> Document:
     """Read a spec file with overrides from the command line; raises SpecError where it is not YAML."""
-    return _resolve(_extend(Path(path), ()), str(path), overrides)
+    return read_text(read_file(path), str(path), overrides)
 
 
 def read_text(text: str, file: str = "<text>", overrides: Sequence[tuple[str, str]] = ()) -> Document:
-    """Read a spec from text."""
-    return _resolve(parse(text, file), file, overrides)
+    """Read a spec from text; `extends` is relative to `file`; raises SpecError where it is not YAML."""
+    tree = _extend(parse_mapping(text, file), Path(file), ())
+    return _resolve(tree, file, overrides)
 
 
-def _extend(path: Path, seen: tuple[Path, ...]) -> Node:
-    tree = read_tree(path)
+def _extend(tree: Node, path: Path, seen: tuple[Path, ...]) -> Node:
     base = tree.value.pop("extends", None)
     if base is None:
         return tree
     if not isinstance(base.value, str):
-        raise SpecError([Problem(base.origin, "extends", "found no text, allowed the path of a spec")])
-    parent = path.parent / base.value
-    if parent.resolve() in (*seen, path.resolve()):
-        raise SpecError([Problem(base.origin, "extends", f"found '{base.value}', which extends this file again")])
-    return merge(_extend(parent, (*seen, path.resolve())), tree)
+        message = f"found {show(base.value)}, allowed the path of a spec"
+        raise SpecError([Problem(base.origin, "extends", message)])
+    parent, seen = path.parent / base.value, (*seen, path.resolve())
+    if parent.resolve() in seen:
+        message = f"found '{base.value}', which extends itself; allowed a spec outside this chain"
+        raise SpecError([Problem(base.origin, "extends", message)])
+    try:
+        text = read_file(parent, "base")
+    except SpecError as error:
+        message = f"found '{base.value}', which {error.problems[0].message}"
+        raise SpecError([Problem(base.origin, "extends", message)]) from None
+    return merge(_extend(parse_mapping(text, str(parent), "base"), parent, seen), tree)
 
 
-def merge(low: Node, high: Node) -> Node:
-    """Deep merge; lists and nodes of another kind are replaced whole."""
+def merge(low: Node, high: Node, name: str = "") -> Node:
+    """Deep merge; lists and nodes of another kind are replaced whole; `name` is the key they stand under."""
+    low = _open(low, high)
+    if isinstance(low.value, dict) and isinstance(high.value, str) and high.value == _kind(low, name):
+        return Node(low.value, high.origin, high.key_origin, high.path)
     if not (isinstance(low.value, dict) and isinstance(high.value, dict)):
         return high
-    kinds = (low.value.get("kind"), high.value.get("kind"))
-    if kinds[1] is not None and (kinds[0] is None or kinds[0].value != kinds[1].value):
+    kinds = _kind(low, name), _kind(high, name)
+    if "kind" in high.value and kinds[0] is not None and kinds[0] != kinds[1]:
         return high
     joined = dict(low.value)
     for key, child in high.value.items():
-        joined[key] = merge(_open(joined[key], child), child) if key in joined else child
-    return Node(joined, high.origin, high.key_origin or low.key_origin)
+        joined[key] = merge(joined[key], child, key) if key in joined else child
+    return Node(joined, high.origin, high.key_origin or low.key_origin, high.path)
+
+
+def _kind(node: Node, name: str) -> Any:
+    """Find the kind of a node; the name of an energy term is its kind unless it says otherwise."""
+    if "kind" in node.value:
+        return node.value["kind"].value
+    return name if name in registry.table("energy") else None
 
 
 def _open(low: Node, high: Node) -> Node:
-    """A bare kind as a mapping, where a mapping is merged on top of it."""
+    """Make a mapping of a bare kind or nothing, where a mapping is merged on top of it."""
     if isinstance(low.value, str) and isinstance(high.value, dict):
-        return Node({"kind": low}, low.origin, low.key_origin)
-    if low.value is None and isinstance(high.value, dict):
-        return Node({}, low.origin, low.key_origin)
-    return low
+        return replace(low, value={"kind": replace(low, key_origin=low.origin)})
+    return replace(low, value={}) if low.value is None and isinstance(high.value, dict) else low
+
+
+def _parts(path: str) -> list[Any]:
+    """Split a path into keys, indices and None for `*`; empty where it is malformed."""
+    found = list(PART.finditer(path))
+    if "".join(part.group(0) for part in found) != path or path.startswith((".", "[")):
+        return []
+    return [part[1] or (None if part[2] == "*" else int(part[2])) for part in found]
 
 
 def assign(tree: Node, path: str, value: Node) -> None:
     """Set the values that a path addresses; raises SpecError where it addresses nothing."""
-    parts = [word or int(index) if index != "*" else "*" for word, index in PART.findall(path)]
-    if not parts or "".join(m.group(0) for m in PART.finditer(path)) != path:
-        raise SpecError([Problem(value.origin, path, "found no path, allowed for example schedule.steps[0].tau")])
+    parts = _parts(path)
+    if not parts:
+        message = f"found '{path}', allowed a path such as schedule.steps[0].tau"
+        raise SpecError([Problem(value.origin, path, message)])
     _assign(tree, parts, value, path)
 
 
 def _assign(tree: Node, parts: list[Any], value: Node, path: str) -> None:
     head, rest = parts[0], parts[1:]
     entries = tree.value
-    if isinstance(head, str) and head != "*":
+    if isinstance(head, str):
         if not isinstance(entries, dict):
-            raise SpecError([Problem(value.origin, path, f"addresses '{head}' inside a value that is no mapping")])
+            message = f"found {show(entries)} where '{head}' is looked for, allowed a mapping"
+            raise SpecError([Problem(value.origin, path, message)])
         if not rest:
-            entries[head] = Node(value.value, value.origin, value.origin)
+            entries[head] = value.copy()
             return
-        child = entries.get(head, Node({}, value.origin, value.origin))
-        entries[head] = _open(child, Node({}, value.origin)) if isinstance(rest[0], str) and rest[0] != "*" else child
+        made = Node({}, value.origin, value.key_origin, value.path)
+        child = entries.get(head, made)
+        entries[head] = _open(child, made) if isinstance(rest[0], str) else child
         _assign(entries[head], rest, value, path)
         return
-    if not isinstance(entries, list):
-        raise SpecError([Problem(value.origin, path, f"addresses entry [{head}] of a value that is no list")])
-    if head != "*" and head >= len(entries):
-        raise SpecError([Problem(value.origin, path, f"addresses entry [{head}], allowed 0 to {len(entries) - 1}")])
-    for index in range(len(entries)) if head == "*" else [head]:
+    if not isinstance(entries, list) or not entries:
+        found = "an empty list" if entries == [] else show(entries)
+        raise SpecError([Problem(value.origin, path, f"found {found}, allowed a list with entries here")])
+    if head is not None and head >= len(entries):
+        message = f"found the index [{head}], allowed 0 to {len(entries) - 1}"
+        raise SpecError([Problem(value.origin, path, message)])
+    for index in range(len(entries)) if head is None else [head]:
         if rest:
             _assign(entries[index], rest, value, path)
         else:
-            entries[index] = value
+            entries[index] = value.copy()
 
 
 def _resolve(tree: Node, source: str, overrides: Sequence[tuple[str, str]]) -> Document:
-    given = [(path, parse(text or "''", f"--set {path}", "command line")) for path, text in overrides]
-    given = [(path, _at_command_line(node, path)) for path, node in given]
-    tuned = tree.value.pop("tuned", None)
-    problems: list[Problem] = []
+    builder = Builder(ALSO)
+    given: list[tuple[str, Node]] = []
 
-    def apply(pairs):
+    def apply(pairs: Iterable[tuple[str, Node]]) -> None:
         for path, node in pairs:
             try:
                 assign(tree, path, node)
             except SpecError as error:
-                problems.extend(error.problems)
+                builder.problems.extend(error.problems)
 
-    apply((path, node) for path, node in given if path.startswith("data"))
-    apply(_tuned(tree, tuned, problems))
-    apply((path, node) for path, node in given if not path.startswith("data"))
-    builder = Builder()
-    builder.problems = problems
+    for path, text in overrides:
+        flag = f"--set {path}"
+        try:
+            plain = plain_of(parse(text if text.strip() else "null", flag, "command line"))
+            given.append((path, tree_of(plain, Origin("command line", flag), path)))
+        except SpecError as error:
+            origin = Origin("command line", flag)
+            builder.problems += [Problem(origin, path, problem.message) for problem in error.problems]
+    data = [pair for pair in given if re.match(r"data(\.|$)", pair[0])]
+    tuned = tree.value.pop("tuned", None)
+    apply(data)
+    if tuned is not None:
+        apply(_tuned(tree, tuned, builder))
+    apply(pair for pair in given if pair not in data)
+    follow = {"data"} if "target" in tree.value else set()
+    if not {"policy", "behavior"} & tree.value.keys():
+        follow.add("behavior")
+    follow -= tree.value.keys()
     _normalize(tree, builder)
     spec = builder.record(Spec, tree, "")
-    return Document(None if spec is INVALID else spec, builder.problems, builder.origins, source)
+    # a missing key that follows from a mistake told already
+    problems = [problem for problem in builder.problems if problem.path not in follow]
+    return Document(None if spec is INVALID else spec, problems, builder.origins, source)
 
 
-def _at_command_line(node: Node, path: str) -> Node:
-    origin = Origin(f"--set {path}")
-    value = node.value
-    if isinstance(value, dict):
-        value = {key: _at_command_line(child, path) for key, child in value.items()}
-    elif isinstance(value, list):
-        value = [_at_command_line(child, path) for child in value]
-    return Node(value, origin, origin)
-
-
-def _tuned(tree: Node, tuned: Node | None, problems: list[Problem]) -> list[tuple[str, Node]]:
-    if tuned is None:
+def _tuned(tree: Node, tuned: Node, builder: Builder) -> Iterable[tuple[str, Node]]:
+    wrong = "allowed a mapping from datasets to {path: value}"
+    if not isinstance(tuned.value, dict):
+        builder.fail(tuned, "tuned", f"found {show(tuned.value)}, {wrong}")
         return []
-    if not isinstance(tuned.value, dict) or not all(isinstance(n.value, dict) for n in tuned.value.values()):
-        problems.append(Problem(tuned.origin, "tuned", "allowed a mapping from datasets to {path: value}"))
-        return []
+    for name, entry in tuned.value.items():
+        if not isinstance(entry.value, dict):
+            builder.fail(entry, f"tuned.{name}", f"found {show(entry.value)}, {wrong}")
     data = tree.value.get("data")
     dataset = data.value.get("dataset") if data is not None and isinstance(data.value, dict) else None
-    entry = tuned.value.get(dataset.value) if dataset is not None and isinstance(dataset.value, str) else None
-    return [] if entry is None else list(entry.value.items())
+    runs = tuned.value.get(dataset.value) if dataset is not None and isinstance(dataset.value, str) else None
+    if runs is None or not isinstance(runs.value, dict):
+        return []
+    return [(path, node.in_layer("tuned")) for path, node in runs.value.items()]
 
 
 def _normalize(tree: Node, builder: Builder) -> None:
     """Give the tree its long form: optimisers by learner, a behaviour, steps with all they inherit."""
     top = tree.value
-    if "target" in top:
-        both = "data" in top
-        message = (
-            "found both data and target, allowed one of them; remove one"
-            if both
-            else "found a target, but flows on known energies are not available in this version; give `data`"
-        )
-        node = top.pop("target")
-        builder.problems.append(Problem(node.key_origin or node.origin, "target", message))
-    top["optimizer"] = _by_learner(top.get("optimizer"))
-    if "behavior" not in top and "policy" in top:
-        top["behavior"] = dataclasses.replace(top["policy"], key_origin=None)
+    target = top.pop("target", None)
+    if target is not None:
+        message = "found target, but known energies are not available in this version; allowed data"
+        if "data" in top:
+            message = "found both target and data, allowed one of them; keep one of both, remove one"
+        builder.fail(target, "target", message, at_key=True)
+    adam = Node({name: Node("adam", DEFAULT) for name in LEARNERS}, DEFAULT)
+    top["optimizer"] = merge(adam, _by_learner(top["optimizer"])) if "optimizer" in top else adam
+    policy, behavior = top.get("policy"), top.get("behavior", Node(None, DEFAULT))
+    if policy is not None and "behavior" not in top:
+        top["behavior"] = replace(policy, key_origin=None)
+    elif policy is not None and isinstance(behavior.value, dict) and "kind" not in behavior.value:
+        top["behavior"] = merge(policy, behavior)
     schedule = top.get("schedule")
     if schedule is None or not isinstance(schedule.value, dict):
         return
-    defaults = schedule.value.pop("defaults", None)
-    if defaults is not None and not isinstance(defaults.value, dict):
-        builder.fail(defaults, "schedule.defaults", "allowed a mapping of step keys")
-        defaults = None
-    if defaults is not None:
-        known = fields_of(StepSpec)
-        for key in [key for key in defaults.value if key not in known]:
-            node = defaults.value.pop(key)
-            where = Node(None, node.key_origin or node.origin)
-            builder.fail(
-                where,
-                f"schedule.defaults.{key}",
-                f"found unknown key '{key}', allowed {', '.join(known)}{did_you_mean(key, known)}",
-            )
+    defaults = _defaults(schedule, builder)
     steps = schedule.value.get("steps")
-    if steps is not None and isinstance(steps.value, list):
-        whole = [_step(step, defaults, top) if isinstance(step.value, dict) else step for step in steps.value]
-        schedule.value["steps"] = Node(whole, steps.origin, steps.key_origin)
+    if steps is None or not isinstance(steps.value, list):
+        return
+    whole = [_step(step, defaults, top) if isinstance(step.value, dict) else step for step in steps.value]
+    schedule.value["steps"] = replace(steps, value=whole)
+    for index, step in enumerate(whole):
+        if isinstance(step.value, dict):
+            _needs(step, f"schedule.steps[{index}]", tree, builder)
 
 
-def _step(step: Node, defaults: Node | None, top: dict[str, Node]) -> Node:
-    whole = step if defaults is None else Node(merge(defaults, step).value, step.origin)
-    entries = dict(whole.value)
-    for key, bare in (("learn", list(LEARNERS)), ("gradient", "euclidean"), ("scheme", "implicit")):
-        if key not in entries:
-            value = [Node(name, DEFAULT) for name in bare] if isinstance(bare, list) else bare
-            entries[key] = Node(value, DEFAULT)
-    for key in ("energy", "geometry", "optimizer"):
-        own = entries.get(key)
-        if own is not None and key == "optimizer":
-            own = _by_learner(own)
-        base = top.get(key)
-        if base is not None:
-            entries[key] = base if own is None else merge(_open(base, own), own)
-    return Node(entries, step.origin, step.key_origin)
+def _needs(step: Node, path: str, tree: Node, builder: Builder) -> None:
+    """Note what a step that learns the policy cannot do without."""
+    learn = step.value["learn"].value
+    if not isinstance(learn, list) or not any(learner.value == "policy" for learner in learn):
+        return
+    if "tau" not in step.value or step.value["tau"].value is None:
+        builder.missing(step, path, "tau", fields_of(StepSpec)["tau"][0])
+    if "geometry" not in step.value or step.value["geometry"].value is None:
+        builder.missing(tree, "", "geometry", fields_of(Spec)["geometry"][0])
 
 
-def _by_learner(node: Node | None) -> Node:
-    if node is None:
-        node = Node("adam", DEFAULT)
+def _defaults(schedule: Node, builder: Builder) -> Node:
+    defaults = schedule.value.pop("defaults", None) or Node({}, DEFAULT)
+    if not isinstance(defaults.value, dict):
+        message = f"found {show(defaults.value)}, allowed a mapping of step keys"
+        builder.fail(defaults, "schedule.defaults", message)
+        return Node({}, DEFAULT)
+    known = fields_of(StepSpec)
+    for key, node in defaults.value.items():
+        if key not in known:
+            builder.unknown(node, f"schedule.defaults.{key}", key, known)
+    return replace(defaults, value={key: node for key, node in defaults.value.items() if key in known})
+
+
+def _step(step: Node, defaults: Node, top: dict[str, Node]) -> Node:
+    entries = {
+        "learn": Node([Node(name, DEFAULT) for name in LEARNERS], DEFAULT),
+        "gradient": Node("euclidean", DEFAULT),
+        "scheme": Node("implicit", DEFAULT),
+    }
+    entries |= {key: top[key] for key in ("energy", "geometry", "optimizer") if key in top}
+    for layer in (defaults, step):
+        for key, node in layer.value.items():
+            if key in ("optimizer", "energy"):
+                node = _by_learner(node) if key == "optimizer" else _terms(node)
+            entries[key] = merge(entries[key], node, key) if key in entries else node
+    return Node(entries, step.origin, step.key_origin, step.path)
+
+
+def _terms(energy: Node) -> Node:
+    """Make mappings of terms that are only named: they keep what an outer level says of them."""
+    if not isinstance(energy.value, dict):
+        return energy
+    empty = {key: replace(node, value={}) for key, node in energy.value.items() if node.value is None}
+    return replace(energy, value=energy.value | empty)
+
+
+def _by_learner(node: Node) -> Node:
+    """Spread an optimiser over the learners; keys beside those of the learners hold for all of them."""
+    if not isinstance(node.value, dict):
+        return replace(node, value=dict.fromkeys(LEARNERS, node))
     known = fields_of(OptimizerSpec)
-    if isinstance(node.value, dict) and "kind" not in node.value and any(key in known for key in node.value):
-        entries = {name: Node("adam", DEFAULT) for name in LEARNERS} | node.value
-    else:
-        entries = dict.fromkeys(LEARNERS, node)
-    return Node(entries, node.origin, node.key_origin)
+    own = {key: child for key, child in node.value.items() if key in known}
+    rest = {key: child for key, child in node.value.items() if key not in known}
+    if own and "kind" not in rest:
+        return node
+    shared = replace(node, value=rest)
+    return replace(node, value={key: merge(shared, own[key]) if key in own else shared for key in LEARNERS})

@@ -7,156 +7,255 @@ are replaced or refused here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from pogospec.errors import Origin, Problem, SpecError
 
 MAX_BYTES, MAX_DEPTH, MAX_NODES = 1 << 20, 50, 20_000
-INTEGER = re.compile(r"[-+]?[0-9][0-9_]*$")
-NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$")
-SPECIAL = re.compile(r"([-+]?)\.(inf|nan)$", re.IGNORECASE)
+DIGITS = r"[0-9]+(?:_[0-9]+)*"
+INTEGER = re.compile(rf"[-+]?{DIGITS}\Z")
+NUMBER = re.compile(rf"[-+]?(?:\.{DIGITS}|{DIGITS}(?:\.(?:{DIGITS})?)?)(?:[eE][-+]?[0-9]+)?\Z")
+SPECIAL = re.compile(r"(?:([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z")
+WORDS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 
 
 @dataclass(frozen=True)
 class Node:
-    """A value with its origin; mappings and lists hold nodes."""
+    """A value with its origin and its path as written; mappings and lists hold nodes."""
 
     value: Any
     origin: Origin
     key_origin: Origin | None = None
+    path: str = ""
 
-    def plain(self) -> Any:
-        """The value without origins."""
-        if isinstance(self.value, dict):
-            return {key: node.plain() for key, node in self.value.items()}
-        if isinstance(self.value, list):
-            return [node.plain() for node in self.value]
-        return self.value
+    def copy(self) -> Node:
+        """Copy the mappings and lists, so that they may be changed without changing the original."""
+        value = self.value
+        if isinstance(value, dict):
+            value = {key: child.copy() for key, child in value.items()}
+        elif isinstance(value, list):
+            value = [child.copy() for child in value]
+        return replace(self, value=value)
+
+    def in_layer(self, layer: str) -> Node:
+        """Say that every value comes from another layer."""
+        value, key_origin = self.value, self.key_origin
+        if isinstance(value, dict):
+            value = {key: child.in_layer(layer) for key, child in value.items()}
+        elif isinstance(value, list):
+            value = [child.in_layer(layer) for child in value]
+        key_origin = None if key_origin is None else key_origin._replace(layer=layer)
+        return Node(value, self.origin._replace(layer=layer), key_origin, self.path)
+
+
+def tree_of(plain: Any, origin: Origin, path: str = "") -> Node:
+    """Make a tree of plain data that all comes from one place."""
+    if isinstance(plain, dict):
+        plain = {key: tree_of(item, origin, join(path, key)) for key, item in plain.items()}
+    elif isinstance(plain, (list, tuple)):
+        plain = [tree_of(item, origin, f"{path}[{i}]") for i, item in enumerate(plain)]
+    return Node(plain, origin, None, path)
+
+
+def plain_of(node: Node) -> Any:
+    """Strip a tree of its origins."""
+    if isinstance(node.value, dict):
+        return {key: plain_of(child) for key, child in node.value.items()}
+    return [plain_of(child) for child in node.value] if isinstance(node.value, list) else node.value
 
 
 def scalar(text: str) -> Any:
-    """What a plain scalar means under YAML 1.2, with underscores in numbers."""
-    if text in ("", "~", "null"):
-        return None
-    if text in ("true", "false"):
-        return text == "true"
-    if INTEGER.match(text):
-        return int(text.replace("_", ""))
+    """Read a plain scalar under YAML 1.2, with underscores in numbers."""
+    if text in WORDS:
+        return WORDS[text]
+    if INTEGER.match(text) and len(text) < 100:
+        return int(text)
     if NUMBER.match(text):
-        return float(text.replace("_", ""))
+        return float(text)
     if special := SPECIAL.match(text):
-        return float(special[1] + special[2].lower())
+        return float((special[1] or "") + (special[2] or special[3]))
     return text
 
 
-def read_tree(path: str | Path) -> Node:
-    """Read a file; raises SpecError."""
+def show(value: Any) -> str:
+    """Write a found value as a person wrote it."""
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    return f"'{value}'" if isinstance(value, str) else repr(value)
+
+
+def join(path: str, key: str) -> str:
+    """Append a key to a path."""
+    return f"{path}.{key}" if path else key
+
+
+def read_tree(path: str | Path, layer: str = "file") -> Node:
+    """Read a file whose top level is a mapping; raises SpecError."""
+    return parse_mapping(read_file(path, layer), str(path), layer)
+
+
+def read_file(path: str | Path, layer: str = "file") -> str:
+    """Read the text of a file of bounded size; raises SpecError."""
+    file = str(path)
     try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SpecError([Problem(Origin("file", str(path)), "", f"cannot be read: {reason}")]) from None
+        with open(path, "rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError([Problem(Origin(layer, file), "", f"cannot be read: {reason}")]) from None
     if len(raw) > MAX_BYTES:
-        raise SpecError([Problem(Origin("file", str(path)), "", f"found {len(raw)} bytes, allowed {MAX_BYTES}")])
+        raise SpecError([Problem(Origin(layer, file), "", "found more than 1 MiB, allowed 1 MiB")])
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SpecError([Problem(Origin("file", str(path)), "", f"is not UTF-8 text (byte {error.start})")]) from None
-    tree = parse(text, str(path))
+        before = raw[: error.start]
+        line, column = before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode("utf-8")) + 1
+        message = f"found the byte 0x{raw[error.start]:02x}, allowed UTF-8 text"
+        raise SpecError([Problem(Origin(layer, file, line, column), "", message)]) from None
+
+
+def parse_mapping(text: str, file: str | None, layer: str = "file") -> Node:
+    """Parse YAML text whose top level is a mapping; raises SpecError."""
+    tree = parse(text, file, layer)
     if not isinstance(tree.value, dict):
-        raise SpecError([Problem(tree.origin, "", "found no mapping, required: keys such as policy, energy, schedule")])
+        message = "found no mapping at the top level, required: keys such as policy, energy, schedule"
+        raise SpecError([Problem(tree.origin, "", message)])
     return tree
 
 
 def parse(text: str, file: str | None, layer: str = "file") -> Node:
     """Parse YAML text; raises SpecError."""
-    return _Reader(file, layer).read(text)
+    return _Reader(text, file, layer).read()
 
 
 class _Reader:
-    def __init__(self, file: str | None, layer: str):
-        self.file, self.layer = file, layer
-        self.count, self.problems = 0, []
+    def __init__(self, text: str, file: str | None, layer: str):
+        self.text, self.file, self.layer = text, file, layer
+        self.count = 0
+        self.problems: list[Problem] = []
+        self.tags: dict[int, tuple[Any, str]] = {}
 
-    def read(self, text: str) -> Node:
+    def read(self) -> Node:
         try:
-            self._bound_depth(text)
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            self._scan()
+            root = yaml.compose(self.text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            message = error.problem or "is not YAML"
-            if "\\t" in message or "'\t'" in message:
-                message = "found a tab, allowed spaces; replace tabs by spaces"
-            raise SpecError([Problem(self._at(mark), "", message)]) from None
+            raise SpecError([self._syntax(error)]) from None
         except yaml.YAMLError as error:
-            raise SpecError([Problem(Origin(self.layer, self.file), "", f"is not YAML: {error}")]) from None
+            before = self.text[: getattr(error, "position", 0)]
+            line, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
+            message = f"found a character that YAML does not allow: {getattr(error, 'reason', error)}"
+            raise SpecError([Problem(Origin(self.layer, self.file, line, column), "", message)]) from None
         if root is None:
-            raise SpecError([Problem(Origin(self.layer, self.file, 1, 1), "", "is empty")])
-        node = self._node(root, "")
+            self._stop(None, "is empty, required: keys such as policy, energy, schedule")
+        tree = self._node(root, "", None, 0)
+        self._refuse_tags(list(self.tags), "")
         if self.problems:
             raise SpecError(self.problems)
-        return node
+        return tree
 
-    def _bound_depth(self, text: str) -> None:
+    def _scan(self) -> None:
         # events come from a state machine; composing recurses and would exhaust the stack
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-                depth += 1
-            elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-                depth -= 1
+        depth = documents = 0
+        for count, event in enumerate(yaml.parse(self.text, Loader=yaml.SafeLoader)):
+            documents += isinstance(event, yaml.DocumentStartEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
-                message = f"found nesting deeper than {MAX_DEPTH}"
-                raise SpecError([Problem(self._at(event.start_mark), "", message)])
+                self._stop(event.start_mark, f"found nesting deeper than {MAX_DEPTH} levels")
+            if documents > 1:
+                self._stop(event.start_mark, "found a second document, allowed one; remove `---`")
+            if count > 3 * MAX_NODES:
+                self._stop(event.start_mark, f"found more than {MAX_NODES} values")
+            if (tag := getattr(event, "tag", None)) is not None:
+                self.tags[event.start_mark.index] = (event.start_mark, tag)
+
+    def _refuse_tags(self, places: list[int], path: str) -> None:
+        for place in places:
+            if place in self.tags:
+                mark, tag = self.tags.pop(place)
+                self.problems.append(Problem(self._at(mark), path, f"found the tag '{tag}', allowed no YAML tags"))
+
+    def _stop(self, mark: Any, message: str) -> NoReturn:
+        raise SpecError([Problem(self._at(mark), "", message)])
+
+    def _syntax(self, error: yaml.MarkedYAMLError) -> Problem:
+        mark: Any = error.problem_mark or error.context_mark
+        lines = self.text.splitlines()
+        line = lines[mark.line] if mark and mark.line < len(lines) else ""
+        indent = line[: len(line) - len(line.lstrip())]
+        if "\t" in indent or "'\\t'" in (error.problem or ""):
+            column = indent.index("\t") + 1 if "\t" in indent else mark.column + 1
+            origin = Origin(self.layer, self.file, mark.line + 1, column)
+            return Problem(origin, "", "found a tab, allowed spaces; indent with spaces")
+        reason = ", ".join(part for part in (error.context, error.problem) if part) or "cannot be parsed"
+        return Problem(self._at(mark), "", f"found a YAML syntax error: {reason}")
 
     def _at(self, mark: Any) -> Origin:
         return Origin(self.layer, self.file, mark.line + 1 if mark else 1, mark.column + 1 if mark else 1)
 
-    def _node(self, node: yaml.Node, path: str, key_origin: Origin | None = None) -> Node:
-        origin = self._at(node.start_mark)
+    def _node(self, node: Any, path: str, key_origin: Origin | None, depth: int) -> Node:
         self.count += 1
-        if self.count > MAX_NODES:
-            raise SpecError([Problem(origin, path, f"found more than {MAX_NODES} values (aliases that multiply?)")])
-        if node.tag and not node.tag.startswith("tag:yaml.org,2002:") or getattr(node, "tagged", False):
-            self.problems.append(Problem(origin, path, f"found the tag {node.tag}, allowed no YAML tags"))
+        if self.count > MAX_NODES or depth > MAX_DEPTH:
+            found = f"more than {MAX_NODES} values" if depth <= MAX_DEPTH else f"nesting deeper than {MAX_DEPTH} levels"
+            self._stop(node.start_mark, f"found {found}, with aliases written out")
+        self._refuse_tags([node.start_mark.index], path)
         if isinstance(node, yaml.MappingNode):
-            return Node(self._mapping(node, path), origin, key_origin)
-        if isinstance(node, yaml.SequenceNode):
-            items = [self._node(child, f"{path}[{i}]") for i, child in enumerate(node.value)]
-            return Node(items, origin, key_origin)
-        if node.tag.startswith("tag:yaml.org,2002:python"):
-            self.problems.append(Problem(origin, path, f"found the tag {node.tag}, allowed no YAML tags"))
-        plain = getattr(node, "style", None) is None
-        return Node(scalar(node.value) if plain else node.value, origin, key_origin)
+            value: Any = self._mapping(node, path, depth)
+        elif isinstance(node, yaml.SequenceNode):
+            value = [self._node(child, f"{path}[{i}]", None, depth + 1) for i, child in enumerate(node.value)]
+        else:
+            value = scalar(node.value) if node.style is None else node.value
+        return Node(value, self._at(node.start_mark), key_origin, path)
 
-    def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Node]:
+    def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Node]:
         entries: dict[str, Node] = {}
+
+        def refuse(where: Origin, at: str, message: str) -> None:
+            self.problems.append(Problem(where, at, message))
+
         for key, value in node.value:
             where = self._at(key.start_mark)
-            if not isinstance(key, yaml.ScalarNode):
-                self.problems.append(Problem(where, path, "found a key that is not a word"))
-                continue
-            child = f"{path}.{key.value}" if path else key.value
-            if key.value in entries:
-                first = entries[key.value].key_origin
-                line = first.line if first else "?"
-                self.problems.append(Problem(where, child, f"found the key twice (first in line {line}); keep one"))
-                continue
-            entries[key.value] = self._node(value, child, where)
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is None or (key.style is None and not isinstance(scalar(name), str)):
+                found = "a list or mapping" if name is None else name or "nothing"
+                refuse(where, path, f"found {found} as a key, allowed text")
+            elif name == "<<" and key.style is None:
+                refuse(where, join(path, name), "found a merge key, allowed no `<<`; use `extends`")
+            elif name in entries:
+                first = entries[name].key_origin or where
+                place = f"line {first.line}, column {first.column}"
+                refuse(where, join(path, name), f"found the key twice, first at {place}; keep one")
+            else:
+                entries[name] = self._node(value, join(path, name), where, depth + 1)
         return entries
 
 
-def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:
-    """Every node with its path."""
-    yield path, node
-    if isinstance(node.value, dict):
-        for key, child in node.value.items():
-            yield from walk(child, f"{path}.{key}" if path else key)
-    elif isinstance(node.value, list):
-        for index, child in enumerate(node.value):
-            yield from walk(child, f"{path}[{index}]")
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML's own rules leave `1e-3` plain, which is a number in this language
+    style = None if isinstance(scalar(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def write(plain: Any) -> str:
+    """Write plain data as YAML that `parse` reads back."""
+    how: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 110, "allow_unicode": True}
+    return yaml.dump(plain, Dumper=_Dumper, **how)

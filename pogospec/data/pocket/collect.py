@@ -1,8 +1,11 @@
-"""Collects the embedded sets again: `python -m pogospec.data.pocket.collect [FOLDER]`.
+"""Collects the embedded sets again: `python -m pogospec.data.pocket.collect [ID ...]`.
 
 pocket/reacher-mixed: Reacher-v4, episodes of 50 steps. Each episode draws a proportional-derivative controller
-in joint space through the transposed Jacobian of the two links (0.1 m and 0.11 m), with gains below the best,
-and adds Gaussian noise to its actions. The best gains without noise are the upper reference.
+in joint space through the transposed Jacobian of the two links, with gains below the best, and adds Gaussian
+noise to its actions. The best gains without noise are the upper reference.
+
+pocket/hopper-mixed: Hopper-v4. Episodes alternate between two cloned networks, an expert and a medium one (see
+`fit.py`), with Gaussian noise on their actions. The reference returns are D4RL's.
 """
 
 from __future__ import annotations
@@ -10,31 +13,40 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from itertools import count, islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-EPISODES, NOISE, SEED, REFERENCE_EPISODES = 500, 0.4, 7, 100
-BEST = (20.0, 1.0)
+from pogospec.data.gym import quiet
+from pogospec.data.pocket.behaviors import load_clone, reacher_controller
+from pogospec.data.pocket.loader import FOLDER
+from pogospec.data.references import D4RL, LABEL, SOURCE
+
+SEED, REFERENCE_EPISODES, REFERENCE_SEED = 7, 100, 10_000
+REACHER_NOISE, REACHER_BEST = 0.4, (20.0, 1.0)
+HOPPER_NOISE = 0.2
+
+Columns = dict[str, np.ndarray]
+"""One episode, or a whole set, in the compact layout of the files."""
 
 
-def controller(observation: np.ndarray, gain: float, damping: float) -> np.ndarray:
-    """Torque towards the target: gain times J^T (target - fingertip) minus damping times joint velocity."""
-    cos, sin = observation[0:2], observation[2:4]
-    angles = np.arctan2(sin, cos)
-    elbow = angles.sum()
-    jacobian = np.array(
-        [
-            [-0.1 * sin[0] - 0.11 * np.sin(elbow), -0.11 * np.sin(elbow)],
-            [0.1 * cos[0] + 0.11 * np.cos(elbow), 0.11 * np.cos(elbow)],
-        ]
-    )
-    force = -observation[8:10]
-    return gain * jacobian.T @ force - damping * 0.1 * observation[6:8]
+class Recipe(NamedTuple):
+    """How one set is made: episodes are drawn until `transitions` rows are there."""
+
+    environment: str
+    transitions: int
+    episodes: Callable[[Any], Iterator[Columns]]
+    reference: Callable[[Any, float], dict[str, Any]]
+    about: str
+    collected: str
 
 
-def episode(env, seed: int, act) -> dict[str, np.ndarray]:
-    """One episode as arrays; the last observation apart."""
+def episode(env: Any, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> Columns:
+    """One episode in the compact layout: T rows, and `final_observations` [1, obs] after the last of them."""
     observation, _ = env.reset(seed=seed)
     rows = []
     while True:
@@ -51,68 +63,156 @@ def episode(env, seed: int, act) -> dict[str, np.ndarray]:
     return packed | {"final_observations": observation[None].astype(np.float32)}
 
 
-def reacher_mixed(count: int = EPISODES) -> list[dict[str, np.ndarray]]:
-    """The first `count` episodes of the set."""
-    env = _environment()
-    episodes = []
-    for number in range(count):
+def reacher_mixed(episodes: int) -> list[Columns]:
+    """The first episodes of pocket/reacher-mixed."""
+    return _first("pocket/reacher-mixed", episodes)
+
+
+def hopper_mixed(episodes: int) -> list[Columns]:
+    """The first episodes of pocket/hopper-mixed."""
+    return _first("pocket/hopper-mixed", episodes)
+
+
+def _reacher(env: Any) -> Iterator[Columns]:
+    for number in count():
         rng = np.random.default_rng([SEED, number])
         gain, damping = rng.uniform(0.5, 4.0), rng.uniform(0.2, 1.0)
-        noise = lambda rng=rng: NOISE * rng.standard_normal(2)  # noqa: E731
-        episodes.append(episode(env, number, lambda o, g=gain, d=damping, n=noise: controller(o, g, d) + n()))
-    env.close()
-    return episodes
+
+        def act(observation, rng=rng, gain=gain, damping=damping):
+            return reacher_controller(observation, gain, damping) + REACHER_NOISE * rng.standard_normal(2)
+
+        yield episode(env, number, act)
 
 
-def _environment():
-    import warnings
+def _hopper(env: Any) -> Iterator[Columns]:
+    clones = [load_clone("hopper-expert"), load_clone("hopper-medium")]
+    for number in count():
+        rng = np.random.default_rng([SEED, number])
 
+        def act(observation, rng=rng, clone=clones[number % 2]):
+            return clone(observation) + HOPPER_NOISE * rng.standard_normal(3)
+
+        yield episode(env, number, act)
+
+
+def _reacher_reference(env: Any, random: float) -> dict[str, Any]:
+    """Mean returns of uniform random actions and of the best controller without noise."""
+    best = [
+        episode(env, seed, lambda o: reacher_controller(o, *REACHER_BEST))["rewards"].sum()
+        for seed in range(REFERENCE_SEED, REFERENCE_SEED + REFERENCE_EPISODES)
+    ]
+    return {
+        "low": round(random, 3),
+        "high": round(float(np.mean(best)), 3),
+        "source": f"mean return of uniform random actions and of the noiseless controller with gains {REACHER_BEST}, "
+        f"{REFERENCE_EPISODES} episodes each",
+        "label": "normalised (0 random actions, 100 good controller)",
+    }
+
+
+def _hopper_reference(env: Any, random: float) -> dict[str, Any]:
+    """D4RL's returns."""
+    low, high = D4RL["Hopper"]
+    return {"low": low, "high": high, "source": SOURCE, "label": LABEL}
+
+
+RECIPES = {
+    "pocket/reacher-mixed": Recipe(
+        "Reacher-v4",
+        25_000,
+        _reacher,
+        _reacher_reference,
+        "Reacher-v4, noisy proportional-derivative controllers of mixed gains; 50 steps an episode",
+        "an episode draws gain ~ U(0.5, 4) and damping ~ U(0.2, 1) of a controller through the transposed Jacobian; "
+        f"action noise N(0, {REACHER_NOISE}^2), clipped; seeds [{SEED}, episode]",
+    ),
+    "pocket/hopper-mixed": Recipe(
+        "Hopper-v4",
+        40_000,
+        _hopper,
+        _hopper_reference,
+        "Hopper-v4, noisy expert and medium clones, half of the episodes each; D4RL's reference returns",
+        "even episodes by the clone hopper-expert, odd ones by hopper-medium (64 x 64 networks fitted by behaviour "
+        f"cloning, see fit.py); action noise N(0, {HOPPER_NOISE}^2), clipped; seeds [{SEED}, episode]",
+    ),
+}
+
+
+def _random_return(env: Any) -> float:
+    """Mean return of uniform random actions over the reference episodes."""
+    rng = np.random.default_rng(SEED)
+    shape = env.action_space.shape
+    seeds = range(REFERENCE_SEED, REFERENCE_SEED + REFERENCE_EPISODES)
+    return float(np.mean([episode(env, s, lambda _: rng.uniform(-1, 1, shape))["rewards"].sum() for s in seeds]))
+
+
+def _first(dataset_id: str, episodes: int) -> list[Columns]:
     import gymnasium
 
-    gymnasium.logger.min_level = gymnasium.logger.ERROR
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return gymnasium.make("Reacher-v4")
+    recipe = RECIPES[dataset_id]
+    with quiet():
+        env = gymnasium.make(recipe.environment)
+        drawn = list(islice(recipe.episodes(env), episodes))
+        env.close()
+    return drawn
 
 
-def main(folder: Path) -> None:
-    """Collect the sets into a folder, with their data card."""
-    from importlib.metadata import version
-
+def collect(dataset_id: str, folder: Path) -> dict[str, Any]:
+    """Collect one set into `folder`; returns its entry of the data card."""
+    import gymnasium
     from safetensors.numpy import save
 
-    episodes = reacher_mixed()
+    recipe = RECIPES[dataset_id]
+    episodes: list[Columns] = []
+    rows = 0
+    with quiet():
+        env: Any = gymnasium.make(recipe.environment)
+        for drawn in recipe.episodes(env):
+            episodes.append(drawn)
+            rows += len(drawn["rewards"])
+            if rows >= recipe.transitions:
+                break
+        random = _random_return(env)
+        reference = recipe.reference(env, random)
+        low, high = env.action_space.low.tolist(), env.action_space.high.tolist()
+        env.close()
     columns = {name: np.concatenate([e[name] for e in episodes]) for name in episodes[0]}
     raw = save(columns)
-    env = _environment()
-    rng = np.random.default_rng(SEED)
-    seeds = range(10_000, 10_000 + REFERENCE_EPISODES)
-    random = [episode(env, s, lambda _: rng.uniform(-1, 1, 2))["rewards"].sum() for s in seeds]
-    best = [episode(env, s, lambda o: controller(o, *BEST))["rewards"].sum() for s in seeds]
-    returns = [e["rewards"].sum() for e in episodes]
-    card = {
-        "about": "Reacher-v4, noisy proportional-derivative controllers of mixed gains; 50 steps an episode",
-        "environment": "Reacher-v4",
+    file = dataset_id.removeprefix("pocket/") + ".safetensors"
+    (folder / file).write_bytes(raw)
+    return {
+        "id": dataset_id,
+        "about": recipe.about,
+        "collected": recipe.collected,
+        "environment": recipe.environment,
         "episodes": len(episodes),
-        "transitions": len(columns["rewards"]),
-        "mean_return": round(float(np.mean(returns)), 3),
+        "transitions": rows,
+        "mean_return": round(float(np.mean([e["rewards"].sum() for e in episodes])), 3),
+        "random_return": round(random, 3),
         "terminated": int(columns["terminated"].sum()),
         "truncated": int(columns["truncated"].sum()),
-        "low": [-1.0, -1.0],
-        "high": [1.0, 1.0],
-        "reference": {
-            "low": round(float(np.mean(random)), 3),
-            "high": round(float(np.mean(best)), 3),
-            "source": f"mean return of uniform random actions and of the noiseless controller with gains {BEST}, "
-            f"{REFERENCE_EPISODES} episodes each",
-            "label": "normalised (0 random actions, 100 good controller)",
-        },
+        "low": low,
+        "high": high,
+        "reference": reference,
         "collected_with": {name: version(name) for name in ("gymnasium", "mujoco")},
+        "file": file,
         "sha256": hashlib.sha256(raw).hexdigest(),
     }
-    (folder / "reacher-mixed.safetensors").write_bytes(raw)
-    (folder / "card.json").write_text(json.dumps({"pocket/reacher-mixed": card}, indent=2) + "\n")
+
+
+def main(ids: list[str], folder: Path = FOLDER) -> None:
+    """Collect the named sets, or all of them, and rewrite their files and their entries of the data card."""
+    unknown = [name for name in ids if name not in RECIPES]
+    if unknown:
+        raise SystemExit(f"unknown: {', '.join(unknown)}; allowed: {', '.join(RECIPES)}")
+    card = folder / "card.json"
+    known = json.loads(card.read_text()) if card.is_file() else {}
+    made = {name: collect(name, folder) for name in ids or RECIPES}
+    merged = known | made
+    card.write_text(json.dumps({name: merged[name] for name in RECIPES if name in merged}, indent=2) + "\n")
+    for name, entry in made.items():
+        print(f"{name}: {entry['transitions']} transitions, mean return {entry['mean_return']}, {entry['sha256']}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    main(sys.argv[1:])

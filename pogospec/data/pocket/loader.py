@@ -26,7 +26,7 @@ def cards() -> dict[str, Any]:
 
 def file_of(dataset_id: str) -> Path:
     """The file that holds a set."""
-    return FOLDER / (dataset_id.removeprefix("pocket/") + ".safetensors")
+    return FOLDER / cards()[dataset_id]["file"]
 
 
 def unpack(columns: dict[str, np.ndarray]) -> list[Episode]:
@@ -52,12 +52,14 @@ def load_pocket(dataset_id: str) -> Dataset:
             f"data.dataset: no embedded set '{dataset_id}', allowed {', '.join(cards())}"
             + (f", did you mean {close}?" if close else "")
         )
-    card = cards()[dataset_id]
-    raw = file_of(dataset_id).read_bytes()
+    card, file = cards()[dataset_id], file_of(dataset_id)
+    if not file.is_file():
+        raise DataError(f"{file}: the embedded set '{dataset_id}' is missing; install the package again")
+    raw = file.read_bytes()
     digest = hashlib.sha256(raw).hexdigest()
     if digest != card["sha256"]:
-        raise DataError(f"{file_of(dataset_id)}: sha256 {digest} differs from the data card; install the package again")
-    transitions = from_episodes(unpack(load(raw)), card["low"], card["high"])
-    space = Space(transitions.observations.shape[1], len(card["low"]), tuple(card["low"]), tuple(card["high"]))
-    reference = Reference(**card["reference"])
-    return Dataset(dataset_id, transitions, space, card["environment"], digest, reference)
+        raise DataError(f"{file}: sha256 {digest} differs from the data card; install the package again")
+    low, high = tuple(card["low"]), tuple(card["high"])
+    transitions = from_episodes(unpack(load(raw)), low, high)
+    space = Space(transitions.observations.shape[1], len(low), low, high)
+    return Dataset(dataset_id, transitions, space, card["environment"], digest, Reference(**card["reference"]))

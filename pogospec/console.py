@@ -1,0 +1,243 @@
+"""What `run` and `resume` share: the plan, the run directory, the live view and the end."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pogospec import __version__
+from pogospec.errors import PogospecError
+from pogospec.report.compare import differences, final, header, paired, spread, table, warnings
+from pogospec.report.plot import learning_curve
+from pogospec.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from pogospec.spec.schema import Spec
+    from pogospec.types import Dataset
+
+PACKAGES = ("jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "mujoco", "minari")
+METRICS = {"critic_loss": "critic", "behavior_loss": "behavior", "energy": "energy", "distance": "distance"}
+PLAIN_EVERY = 4.0
+"""Seconds between plain lines, where the output is no terminal."""
+
+
+def show_plan(console: Console, spec: Spec, out: Path, device: str) -> None:
+    """Say what will happen, before anything is loaded or compiled."""
+    seeds = "1 seed" if spec.seeds == 1 else f"{spec.seeds} seeds in one program"
+    lines = Table.grid(padding=(0, 2))
+    lines.add_row("data", spec.data.dataset)
+    lines.add_row("device", f"{device}, {seeds}")
+    number = 0
+    for step in spec.schedule.steps:
+        number += "policy" in step.learn
+        name = f"step {number}" if "policy" in step.learn else "warm-up"
+        repeat = f", {step.repeat} times" if step.repeat > 1 else ""
+        what = f"from {step.from_}, learns {', '.join(step.learn)}: {step.updates:,} updates{repeat}"
+        lines.add_row(name, what)
+        number += (step.repeat - 1) * ("policy" in step.learn)
+    lines.add_row("into", str(out))
+    if spec.about:
+        console.print(spec.about, highlight=False)
+    console.print(Panel(lines, title=spec.name, title_align="left", expand=False))
+
+
+def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
+    """What a run records about itself."""
+    from pogospec.spec.build import digest
+
+    return {
+        "name": spec.name,
+        "digest": digest(spec),
+        "dataset": dataset.id,
+        "data_sha256": dataset.sha256,
+        "environment": dataset.environment,
+        "reference": None if dataset.reference is None else dataset.reference._asdict(),
+        "seeds": spec.seeds,
+        "episodes": spec.evaluate.episodes,
+        "action": spec.evaluate.action,
+        "evaluation_seed": spec.evaluate.seed,
+        "device": device,
+        "started": datetime.now().isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of the packages that numbers depend on."""
+    found: dict[str, str | None] = {"pogospec": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def new_run(spec: Spec, dataset: Dataset, out: Path, device: str) -> RunDirectory:
+    """Create the run directory of a spec."""
+    from pogospec.spec.build import dump
+
+    terms = sorted({name for step in spec.schedule.steps for name in step.energy})
+    return RunDirectory.create(out, dump(spec), manifest(spec, dataset, device), terms)
+
+
+def moved(run: RunDirectory) -> list[str]:
+    """Packages whose version is another one than when the run began."""
+    before, now = run.manifest["versions"], versions()
+    return [f"{name} was {before[name]}, is {now[name]}" for name in before if before[name] != now.get(name)]
+
+
+def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, resume: bool = False) -> None:
+    """Train with a live view, then report; the status of the run tells how it ended."""
+    from pogospec.train import train
+
+    view = View(console, run)
+    with run.lock():
+        run.status("running")
+        try:
+            with view.bar:
+                train(spec, dataset, run, view, resume)
+        except KeyboardInterrupt:
+            run.status("interrupted", "stopped by the user", view.done)
+            print(f"interrupted; saved, resume with: pogospec resume {run.path}", file=sys.stderr)
+            raise
+        except PogospecError as error:
+            run.status("failed", str(error), view.done)
+            raise
+        except BaseException as error:
+            run.status("failed", f"{type(error).__name__}: {error}", view.done)
+            raise
+        run.status("done", update=view.done)
+
+
+class View:
+    """Shows the events of a run: a live bar on a terminal, a plain line every few seconds elsewhere."""
+
+    def __init__(self, console: Console, run: RunDirectory):
+        self.console, self.run, self.done = console, run, 0
+        self.shown, self.chunks, self.total, self.scores = 0.0, 0, 0, ""
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+            disable=console.quiet or not console.is_terminal,
+        )
+
+    def __call__(self, event: Any) -> None:
+        """Take one event of the training loop."""
+        from pogospec import train
+
+        if isinstance(event, train.Started):
+            self.total = event.total_updates
+            self.task = self.bar.add_task("compiling", total=self.total, numbers="")
+            self._plain("compiling; the first numbers come with the first chunk of updates")
+        elif isinstance(event, train.Progress):
+            self._progress(event)
+        elif isinstance(event, train.Scored):
+            self._scored(event)
+
+    def _progress(self, event: Any) -> None:
+        self.done = event.total_done
+        self.run.status("running", update=self.done)
+        self.run_notes()
+        numbers = [f"{short} {event.metrics[name]:.3g}" for name, short in METRICS.items() if name in event.metrics]
+        rate = f"{event.rate:,.0f} updates/s"
+        text = "  ".join([rate, *numbers, self.scores]).rstrip()
+        self.bar.update(self.task, completed=self.done, description=event.stage, numbers=text)
+        self.chunks += 1
+        left = (self.total - self.done) / event.rate
+        if self.chunks == 1 and left > 0:
+            self.console.print(f"estimate: about {span(left)} (the first rate includes compiling)", highlight=False)
+        if time.monotonic() - self.shown > PLAIN_EVERY or self.done == self.total:
+            left = "" if left == 0 else f"  about {span(left)} left"
+            self._plain(f"{event.stage}  {event.update:,}/{event.updates:,}  {text}{left}")
+
+    def _scored(self, event: Any) -> None:
+        raw = f"return {spread(event.returns.mean(1))}"
+        self.scores = raw
+        if event.scores is not None:
+            seeds = event.scores if event.scores.ndim == 1 else event.scores.mean(1)
+            self.scores = f"score {spread(seeds)}"
+            raw = f"{self.scores}  ({raw})"
+        self.console.print(f"{event.total_done:>9,} updates  {event.policy:<9} {raw}", highlight=False)
+
+    def run_notes(self) -> None:
+        """Say what the run directory mended."""
+        while self.run.notes:
+            self.console.print(f"note: {self.run.notes.pop(0)}", highlight=False, soft_wrap=True)
+
+    def _plain(self, text: str) -> None:
+        if not self.console.is_terminal:
+            self.shown = time.monotonic()
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def span(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def report(console: Console, run: RunDirectory) -> None:
+    """The table and the picture of a finished run, and what to do next."""
+    cells, about = final(run), run.manifest
+    if cells:
+        view = Table(title=f"{about['name']} on {about['dataset']}", title_justify="left", box=box.SIMPLE_HEAD)
+        view.add_column("policy")
+        for name in ("updates", "return", *(["score"] if about["reference"] else [])):
+            view.add_column(name, justify="right", no_wrap=True)
+        for name, cell in cells.items():
+            score = [] if cell.scores is None else [spread(cell.scores)]
+            view.add_row(name, f"{cell.total_update:,}", spread(cell.returns), *score)
+        console.print(view)
+        console.print(header([run]), style="dim", highlight=False)
+        gaps = differences(cells)
+        if gaps:
+            console.print("paired differences over seeds ± standard error:", highlight=False)
+        for gap in gaps:
+            console.print(f"  {gap}", highlight=False)
+    elif about["environment"] is None:
+        console.print("nothing was evaluated: the data name no environment; set data.environment")
+    picture = learning_curve(run)
+    if picture is not None:
+        console.print(f"learning curve  {picture}", soft_wrap=True, highlight=False)
+    console.print(f"run directory   {run.path}", soft_wrap=True, highlight=False)
+    console.print(f"next            pogospec compare {run.path} …", soft_wrap=True, highlight=False)
+
+
+def show_comparison(console: Console, runs: Sequence[RunDirectory]) -> None:
+    """One table a dataset, the protocol, paired differences and warnings."""
+    console.print(header(runs), style="dim", highlight=False)
+    for group in table(runs):
+        view = Table(title=group.dataset, title_justify="left", box=box.SIMPLE_HEAD)
+        view.add_column("policy")
+        for title in group.columns:
+            view.add_column(title, justify="right")
+        for policy, cells in group.rows:
+            view.add_row(policy, *("" if cell is None else str(cell) for cell in cells))
+        console.print(view)
+    gaps = paired(runs)
+    if gaps:
+        console.print("paired differences over seeds ± standard error:", highlight=False)
+    for dataset, title, gap in gaps:
+        console.print(f"  {title} on {dataset}  {gap}", highlight=False)
+    for warning in warnings(runs):
+        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
