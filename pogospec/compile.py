@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -51,7 +52,7 @@ def compile_spec(spec: Spec, space: Space) -> Program:
         numbers.append(jax.tree.map(lambda leaf: jnp.asarray(leaf, float), floats))
         label = f"step {euler}" if "policy" in step.learn else "warm-up"
         later = any("critic" in s.learn for s in steps[index:])
-        stages.append(_stage(label, step, _StageNodes(index, skeleton), later))
+        stages.append(_stage(label, step, space, _StageNodes(index, skeleton), later))
     return Program(space, tuple(numbers), _init(spec, steps, space), tuple(stages), spec.policy, spec.behavior)
 
 
@@ -68,26 +69,26 @@ def _init(spec: Spec, steps: list[StepSpec], space: Space):
     recentred = any(step.from_ == "previous" for step in steps)
 
     def init(key: Key) -> State:
-        keys = jax.random.split(key, 4)
+        keys = jax.random.split(key, 3)
         critic = spec.critic.init(keys[0], space) if "critic" in learned and spec.critic is not None else None
         behavior = spec.behavior.init(keys[1], space) if "behavior" in learned else None
         policy = spec.policy.init(keys[2], space) if learned & {"policy", "critic"} else None
-        geometry = tuple(step.geometry.init(keys[3], space) for step in steps[:1] if step.geometry is not None)
         networks = {"critic": critic, "behavior": behavior, "policy": policy}
         optimizer = {name: node.transform().init(networks[name]) for name, node in sorted(optimizers.items())}
-        return State(critic, critic, behavior, policy, policy, policy if recentred else None, geometry, optimizer)
+        return State(critic, critic, behavior, policy, policy, policy if recentred else None, (), optimizer)
 
     return init
 
 
-def _stage(label: str, step: StepSpec, nodes_of: _StageNodes, targets: bool) -> Stage:
+def _stage(label: str, step: StepSpec, space: Space, nodes_of: _StageNodes, targets: bool) -> Stage:
     """Close the pure functions of one Euler step over its skeleton."""
 
     def enter(numbers, state: State, key: Key) -> State:
         nodes = nodes_of(numbers)
         fresh = {name: node.transform().init(getattr(state, name)) for name, node in nodes.optimizer.items()}
         reference = state.policy if step.from_ == "previous" else state.reference
-        return state._replace(reference=reference, optimizer=state.optimizer | fresh)
+        geometry = tuple(term.geometry.init(key, space) for term in nodes.problem.proximal)
+        return state._replace(reference=reference, geometry=geometry, optimizer=state.optimizer | fresh)
 
     def actor_gradient(numbers, state: State, batch: Batch, key: Key):
         return _actor_gradient(nodes_of(numbers), state, batch, key)
@@ -169,7 +170,7 @@ def _actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
 
     q = None
     if state.critic is not None:
-        q = lambda actions: nodes.critic.values(state.critic, observations, actions)  # noqa: E731
+        q = functools.partial(nodes.critic.values, state.critic, observations)
     context = Context(observations, batch.actions, q)
     references = tuple(reference(term.reference) for term in nodes.problem.proximal)
     heads = lambda network: nodes.policy.parameters(network, observations)  # noqa: E731

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,7 +22,9 @@ from pogospec.saved import SavedPolicy
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset, Normalizer, Transitions
 
-INIT, BATCH, UPDATE, SAMPLE = range(4)
+INIT, BATCH, UPDATE = range(3)
+FIRST = 100
+"""Updates of a stage's first chunk: short, so that numbers and an estimate of the time come soon."""
 
 
 class Started(NamedTuple):
@@ -64,7 +67,7 @@ def stream(root, stage: int, name: int, index):
     return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(root, stage), name), index)
 
 
-def chunk_function(stage: Stage, number: int, batch_size: int, actor_every: int):
+def chunk_function(stage: Stage, number: int, batch_size: int):
     """Jitted: run updates start..stop of a stage for all seeds; metrics are reduced on the device.
 
     Returns the state, the sum of each metric, and for each loss the first update at which it was not
@@ -132,11 +135,7 @@ class _Trainer:
         stages = self.program.stages
         total = sum(stage.updates for stage in stages)
         self.on_event(Started([(stage.label, stage.updates) for stage in stages], self.spec.seeds, total))
-        init_keys = jax.vmap(lambda root: stream(root, 0, INIT, 0))(self.roots)
-        state = jax.jit(jax.vmap(self.program.init))(init_keys)
-        first, done = 0, 0
-        if resume:
-            state, first, done = self._restore(state)
+        state, first, done = self._restore() if resume else (self._fresh(), 0, 0)
         for number in range(first, len(stages)):
             before = sum(stage.updates for stage in stages[:number])
             state = self._stage(number, state, before, done if number == first else 0)
@@ -144,14 +143,22 @@ class _Trainer:
             self.evaluator.close()
         self.on_event(Finished())
 
+    def _fresh(self) -> State:
+        keys = jax.vmap(lambda root: stream(root, 0, INIT, 0))(self.roots)
+        return jax.jit(jax.vmap(self.program.init))(keys)
+
+    def _enter(self, number: int, state: State) -> State:
+        keys = jax.vmap(lambda root: stream(root, number, INIT, 1))(self.roots)
+        return jax.vmap(self.program.stages[number].enter, in_axes=(None, 0, 0))(self.program.numbers, state, keys)
+
     def _stage(self, number: int, state: State, before: int, done: int) -> State:
         stage = self.program.stages[number]
         if done == 0:
-            keys = jax.vmap(lambda root: stream(root, number, INIT, 1))(self.roots)
-            state = jax.jit(jax.vmap(stage.enter, in_axes=(None, 0, 0)))(self.program.numbers, state, keys)
+            state = jax.jit(lambda state: self._enter(number, state))(state)
         every = self.spec.evaluate.every
         steps = [step for step in self.spec.schedule.steps for _ in range(step.repeat)]
-        chunk = chunk_function(stage, number, self.spec.train.batch_size, steps[number].actor_every)
+        chunk = chunk_function(stage, number, self.spec.train.batch_size)
+        chunk = chunk.lower(self.program.numbers, self.data, state, self.roots, 0, 1).compile()
         while done < stage.updates:
             stop = self._next_stop(done, stage.updates)
             clock = time.perf_counter()
@@ -172,7 +179,8 @@ class _Trainer:
 
     def _next_stop(self, done: int, updates: int) -> int:
         marks = (self.spec.train.log_every, self.spec.evaluate.every, self.spec.train.checkpoint_every)
-        return min(updates, *(done - done % mark + mark for mark in marks))
+        first = (FIRST,) if done < FIRST else ()
+        return min(updates, *first, *(done - done % mark + mark for mark in marks))
 
     def _guard(self, stage, bad, whole, stop, total, state, number, done) -> None:
         """Stop at the first value that is not finite; the state before the chunk is the last good one."""
@@ -237,12 +245,15 @@ class _Trainer:
         arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
         self.run.save_checkpoint(total, arrays, {"stage": number, "update": done, "total_update": total})
 
-    def _restore(self, template: State) -> tuple[State, int, int]:
+    def _restore(self) -> tuple[State, int, int]:
         loaded = self.run.load_checkpoint()
         if loaded is None:
             self.run.truncate_after(0)
-            return template, 0, 0
+            return self._fresh(), 0, 0
         arrays, meta = loaded
+        template = jax.eval_shape(self._fresh)
+        for number in range(meta["stage"] + 1):
+            template = jax.eval_shape(functools.partial(self._enter, number), template)
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
         try:
             values = [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves]

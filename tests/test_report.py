@@ -37,11 +37,11 @@ def test_final_cells_average_episodes_first_and_use_ddof_1(tmp_path):
     cells = compare.final(make(tmp_path / "a"))
     assert list(cells) == ["behavior", "step 1", "step 2"]
     np.testing.assert_allclose(cells["behavior"].returns, [2, 5, 7])
-    np.testing.assert_allclose(cells["behavior"].scores, [24, 30, 34])
+    np.testing.assert_allclose(cells["behavior"].values, [24, 30, 34])
     assert (cells["step 1"].total_update, cells["step 2"].total_update) == (200, 400)
     raw, scaled = compare.std(cells["behavior"].returns), compare.std(cells["behavior"].values)
     assert raw == pytest.approx(np.sqrt(19 / 3))
-    assert scaled == pytest.approx(raw * 100 / 50)
+    assert scaled == pytest.approx(np.sqrt(19 / 3) * 100 / 50)
     assert str(cells["behavior"]) == "29.3 ± 5.0"
 
 
@@ -132,7 +132,8 @@ def test_the_table_on_the_screen(tmp_path):
 def test_pictures(tmp_path):
     runs = [make(tmp_path / "a"), make(tmp_path / "b", seeds=1, reference=None)]
     assert learning_curve(runs[0]) == tmp_path / "a" / "learning_curve.png"
-    assert learning_curve(runs[1]).read_bytes()[:4] == b"\x89PNG"
+    assert learning_curve(runs[1]) == tmp_path / "b" / "learning_curve.png"
+    assert (tmp_path / "b" / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
     assert learning_curve(runs) == tmp_path / "learning_curves.png"
     empty = RunDirectory.create(tmp_path / "c", "", runs[0].manifest)
     assert learning_curve(empty) is None

@@ -29,8 +29,8 @@ class AbstractCritic(eqx.Module):
         """Fresh networks."""
 
     @abc.abstractmethod
-    def values(self, network: Params, observations, actions) -> Any:
-        """Q values [critics, batch]."""
+    def values(self, network: Params, observations, actions, count: int | None = None) -> Any:
+        """Q values [critics, batch] of all critics, or of the first `count`; the others are not computed."""
 
     @abc.abstractmethod
     def loss(self, network: Params, target: Params, batch: Batch, views: Views, key: Key) -> tuple[Scalar, dict]:

@@ -43,10 +43,11 @@ class ClippedDoubleQ(AbstractCritic):
         """Two networks, stacked."""
         return ensemble(key, 2, space.obs_dim + space.act_dim, self.hidden, 1, self.layer_norm, self.initialization)
 
-    def values(self, network: MLP, observations, actions):
-        """Both values of each row, [2, batch]."""
+    def values(self, network: MLP, observations, actions, count: int | None = None):
+        """Both values of each row, [2, batch], or the first, [1, batch]."""
         inputs = jnp.concatenate([observations, actions], -1)
-        return jax.vmap(lambda net: net(inputs))(network)[..., 0]
+        chosen = jax.tree.map(lambda leaf: leaf[:count], network)
+        return jax.vmap(lambda net: net(inputs))(chosen)[..., 0]
 
     def loss(self, network: MLP, target: MLP, batch: Batch, views: Views, key: Key) -> tuple[Scalar, dict]:
         """Sum over critics of the mean squared Bellman error."""

@@ -61,7 +61,7 @@ def _rows(number: int, episode: Episode, low: np.ndarray, high: np.ndarray) -> T
     actions = np.clip(scaled, -1.0, 1.0)
     truncated = np.array(episode.truncated, bool)
     truncated[-1] |= not episode.terminated[-1]
-    columns = (
+    single = Transitions(
         episode.observations[:-1],
         actions,
         episode.rewards,
@@ -70,8 +70,10 @@ def _rows(number: int, episode: Episode, low: np.ndarray, high: np.ndarray) -> T
         truncated,
         np.concatenate([actions[1:], np.zeros_like(actions[:1])]),
         np.arange(length) < length - 1,
+        episodes=np.full(length, number),
     )
-    return Transitions(*(np.asarray(c, np.float32) for c in columns), np.full(length, number, np.int32))
+    columns = Transitions(*(np.asarray(column, np.float32) for column in single))
+    return columns._replace(episodes=single.episodes.astype(np.int32))
 
 
 def _check(number: int, episode: Episode, act_dim: int) -> None:

@@ -17,7 +17,7 @@ class Context(NamedTuple):
 
     observations: Observations
     actions: Actions  # the logged ones
-    q: Callable[[Actions], Any] | None  # actions [batch, act] -> values [critics, batch]
+    q: Callable[..., Any] | None  # actions [batch, act], count=None -> values [critics, batch] of the first `count`
 
 
 class AbstractTerm(eqx.Module):

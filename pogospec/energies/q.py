@@ -26,7 +26,8 @@ class QTerm(AbstractTerm):
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """Scaled -Q of each row."""
         assert context.q is not None
-        values = context.q(jnp.clip(parameters.mean, -1.0, 1.0))
+        count = 1 if self.critics == "first" else None
+        values = context.q(jnp.clip(parameters.mean, -1.0, 1.0), count=count)
         chosen = {"min": lambda v: v.min(0), "first": lambda v: v[0], "mean": lambda v: v.mean(0)}[self.critics](values)
         if self.scale == "batch":
             chosen = chosen / jax.lax.stop_gradient(jnp.abs(chosen).mean())

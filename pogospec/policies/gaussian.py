@@ -20,7 +20,10 @@ class GaussianPolicy(AbstractPolicy):
 
     hidden: Annotated[tuple[int, ...], Within(ge=1), "widths of the hidden layers"] = (256, 256)
     mean: Annotated[Literal["tanh", "linear"], "squashing of the mean"] = "tanh"
-    log_std: Annotated[tuple[float, float], Increasing(), "hard clamp of the log-std"] = (-5.0, 2.0)
+    log_std: Annotated[tuple[float, float], Within(ge=-20.0, le=10.0), Increasing(), "hard clamp of the log-std"] = (
+        -5.0,
+        2.0,
+    )
     layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU"] = "none"
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
 
