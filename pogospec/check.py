@@ -17,8 +17,10 @@ def load(path: str | Path, overrides: Sequence[tuple[str, str]] = ()) -> Spec:
     problems = list(document.problems)
     if document.spec is not None:
         named = {problem.path for problem in problems}
-        found = [rule for rule in rules(document.spec) if rule[0] not in named]
-        problems += [Problem(_origin(document, where), where, text) for where, text in found]
+        found = [Problem(_origin(document, where), where, text) for where, text in rules(document.spec)]
+        # what steps inherit is written once, and said once
+        once = {(problem.origin, problem.message): problem for problem in reversed(found)}
+        problems += [problem for problem in reversed(once.values()) if problem.path not in named]
     if problems or document.spec is None:
         raise SpecError(problems)
     return document.spec
@@ -36,8 +38,6 @@ def _origin(document: Document, path: str) -> Origin:
 
 def rules(spec: Spec) -> Iterator[tuple[str, str]]:
     """Every combination that makes no sense, as (path, message)."""
-    if spec.seeds < 1:
-        yield "seeds", "found no seeds, allowed 1 or more"
     known: set[str] = set()
     for index, step in enumerate(spec.schedule.steps):
         known |= set(step.learn)
@@ -59,8 +59,6 @@ def _critic_rules(spec: Spec, known: set[str], where: str) -> Iterator[tuple[str
 
 
 def _policy_rules(spec: Spec, step: StepSpec, index: int, known: set[str], where: str) -> Iterator[tuple[str, str]]:
-    if step.tau is None:
-        yield f"{where}.tau", "missing, required: the step size of a step that learns the policy"
     if step.from_ == "previous" and not any("policy" in s.learn for s in spec.schedule.steps[:index]):
         yield (
             f"{where}.from",
@@ -85,8 +83,7 @@ def _policy_rules(spec: Spec, step: StepSpec, index: int, known: set[str], where
 
 def _geometry_rules(spec: Spec, step: StepSpec, where: str) -> Iterator[tuple[str, str]]:
     geometry = step.geometry
-    if geometry is None:
-        yield f"{where}.geometry", "missing, required: the geometry of the proximal term"
+    if geometry is None:  # told already, where the document was read
         return
     if step.from_ == "data" and geometry.needs_density:
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pogospec import __version__
@@ -102,9 +103,13 @@ def moved(run: RunDirectory) -> list[str]:
 
 def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, resume: bool = False) -> None:
     """Train with a live view, then report; the status of the run tells how it ended."""
+    from pogospec.explain import operations, seconds
     from pogospec.train import train
 
-    view = View(console, run)
+    counts = operations(spec, dataset.space)
+    if not resume:
+        console.print(f"estimated time: about {span(seconds(spec, counts))}, and compiling", highlight=False)
+    view = View(console, run, counts)
     with run.lock():
         run.status("running")
         try:
@@ -126,15 +131,16 @@ def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, r
 class View:
     """Shows the events of a run: a live bar on a terminal, a plain line every few seconds elsewhere."""
 
-    def __init__(self, console: Console, run: RunDirectory):
-        self.console, self.run, self.done = console, run, 0
-        self.shown, self.chunks, self.total, self.scores = 0.0, 0, 0, ""
+    def __init__(self, console: Console, run: RunDirectory, operations: list[float]):
+        self.console, self.run, self.operations = console, run, operations
+        self.done, self.shown, self.total, self.scores = 0, 0.0, 0, ""
+        self.ends: list[int] = []
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[numbers]}"),
             console=console,
             disable=console.quiet or not console.is_terminal,
@@ -146,7 +152,8 @@ class View:
 
         if isinstance(event, train.Started):
             self.total = event.total_updates
-            self.task = self.bar.add_task("compiling", total=self.total, numbers="")
+            self.ends = list(itertools.accumulate(updates for _, updates in event.stages))
+            self.task = self.bar.add_task("compiling", total=self.total, numbers="", left="")
             self._plain("compiling; the first numbers come with the first chunk of updates")
         elif isinstance(event, train.Progress):
             self._progress(event)
@@ -160,14 +167,19 @@ class View:
         numbers = [f"{short} {event.metrics[name]:.3g}" for name, short in METRICS.items() if name in event.metrics]
         rate = f"{event.rate:,.0f} updates/s"
         text = "  ".join([rate, *numbers, self.scores]).rstrip()
-        self.bar.update(self.task, completed=self.done, description=event.stage, numbers=text)
-        self.chunks += 1
-        left = (self.total - self.done) / event.rate
-        if self.chunks == 1 and left > 0:
-            self.console.print(f"estimate: about {span(left)} (the first rate includes compiling)", highlight=False)
+        seconds = self._left(event.rate)
+        left = f"about {span(seconds)} left" if seconds else ""
+        self.bar.update(self.task, completed=self.done, description=event.stage, numbers=text, left=left)
         if time.monotonic() - self.shown > PLAIN_EVERY or self.done == self.total:
-            left = "" if left == 0 else f"  about {span(left)} left"
-            self._plain(f"{event.stage}  {event.update:,}/{event.updates:,}  {text}{left}")
+            self._plain(f"{event.stage}  {event.update:,}/{event.updates:,}  {text}  {left}".rstrip())
+
+    def _left(self, rate: float) -> float:
+        """Seconds left at this rate, were an update of every stage to cost what its operations say."""
+        here = next(number for number, end in enumerate(self.ends) if self.done <= end)
+        starts = [max(self.done, end) for end in [0, *self.ends[:-1]]]
+        pieces = zip(starts, self.ends, self.operations, strict=True)
+        work = sum(max(0, end - start) * cost for start, end, cost in pieces)
+        return work / (rate * self.operations[here])
 
     def _scored(self, event: Any) -> None:
         raw = f"return {spread(event.returns.mean(1))}"

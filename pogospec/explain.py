@@ -10,21 +10,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.program import Program, Stage
+from pogospec.compile import compile_spec
+from pogospec.spec.schema import Spec
 from pogospec.types import Space, Transitions
 
 EFFICIENCY = 0.5
 """Rate of whole updates over the rate of a bare matrix product of 256 rows and 128 units; measured on two CPU cores."""
 
 
-def operations(program: Program, stage: Stage, batch_size: int, actor_every: int) -> float:
-    """Floating-point operations of one update of one seed, matrix products only; the policy's part every so often."""
-    state = jax.eval_shape(program.init, jax.random.key(0))
-    for earlier in program.stages[: program.stages.index(stage) + 1]:
-        state = jax.eval_shape(earlier.enter, program.numbers, state, jax.random.key(0))
-    batch = _batch_shapes(program.space, batch_size)
-    jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, jax.random.key(0), jnp.int32(0))
-    return sum(_products(jaxpr.jaxpr, 1.0 / actor_every))
+def operations(spec: Spec, space: Space) -> list[float]:
+    """Floating-point operations of a mean update of one seed in each stage, matrix products only."""
+    program = compile_spec(spec, space)
+    steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
+    batch, key = _batch_shapes(space, spec.train.batch_size), jax.random.key(0)
+    state, counts = jax.eval_shape(program.init, key), []
+    for stage, step in zip(program.stages, steps, strict=True):
+        state = jax.eval_shape(stage.enter, program.numbers, state, key)
+        jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
+        counts.append(sum(_products(jaxpr.jaxpr, 1.0 / step.actor_every)))
+    return counts
+
+
+def seconds(spec: Spec, counts: list[float]) -> float:
+    """Estimate of the training time of all seeds, from `operations` and a matrix product timed now."""
+    steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
+    work = sum(count * step.updates for count, step in zip(counts, steps, strict=True))
+    return spec.seeds * work / (EFFICIENCY * matrix_rate())
 
 
 def _batch_shapes(space: Space, rows: int) -> Transitions:

@@ -19,6 +19,7 @@ LAYERS = [
     {"compile", "runs"},
     {"evaluate"},
     {"train"},
+    {"explain"},
     {"report"},
     {"console"},
     {"cli", "__main__"},

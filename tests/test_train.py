@@ -1,6 +1,7 @@
 """Whole runs: resumed bit for bit after a kill, stopped at the first value that is not finite, through the CLI."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,25 @@ def test_resume_after_a_kill_equals_the_uninterrupted_run(whole, tmp_path, kill_
     same(whole, out)
 
 
+def test_resume_after_a_kill_while_a_checkpoint_is_written(whole, tmp_path):
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(SPECS / "pogo_fr_two_step.yaml"), *SMALL, "--out", str(out)]
+        + ["--set", "train.checkpoint_every=1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoints, half_written = out / "checkpoints", []
+    deadline = time.monotonic() + 180
+    while process.poll() is None and not half_written and time.monotonic() < deadline:
+        half_written = [part for part in checkpoints.glob("*.part") if part.name > f"{30:012d}"]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert half_written
+    pogospec("resume", out)
+    same(whole, out)
+
+
 def test_a_checkpoint_cut_short_falls_back_and_all_cut_short_is_said(whole, tmp_path):
     copy = RunDirectory.create(tmp_path / "copy", "", {}, [])
     for total in (1, 2):
@@ -128,8 +148,31 @@ def test_other_shipped_specs_run_by_name(tmp_path, name):
     pogospec("run", name, *arguments, "--out", tmp_path / "run")
 
 
-def test_a_missing_environment_is_said_before_training(tmp_path):
-    done = pogospec("run", "td3_bc", "--set", "data.environment=Nowhere-v0", "--out", tmp_path / "run", check=False)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "data.environment=Nowhere-v0"], "Nowhere"),
+        (["--set", "data.environment=Hopper-v4"], "set data.environment"),
+        (["--dataset", "nobody/nothing-v0"], "minari download nobody/nothing-v0"),
+        (["--dataset", "pocket/reacher-mixd"], "did you mean pocket/reacher-mixed"),
+        (["--device", "tpu"], "JAX sees no such device"),
+        (["--set", "nonsense"], "allowed path=value"),
+    ],
+)
+def test_what_cannot_run_is_said_before_training(tmp_path, arguments, words):
+    done = pogospec("run", "td3_bc", *arguments, "--out", tmp_path / "run", check=False)
     assert done.returncode == 2
-    assert "Nowhere" in done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_checkpoints_cut_short_are_said_by_resume(whole, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    (copy / "status.json").write_text(json.dumps({"state": "interrupted", "message": "", "update": 800}))
+    for file in (copy / "checkpoints").iterdir():
+        file.write_bytes(file.read_bytes()[:-100])
+    done = pogospec("resume", copy, check=False)
+    assert done.returncode == 2
+    assert "cut short" in done.stderr
     assert "Traceback" not in done.stderr

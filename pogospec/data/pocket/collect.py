@@ -63,16 +63,6 @@ def episode(env: Any, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> Col
     return packed | {"final_observations": observation[None].astype(np.float32)}
 
 
-def reacher_mixed(episodes: int) -> list[Columns]:
-    """The first episodes of pocket/reacher-mixed."""
-    return _first("pocket/reacher-mixed", episodes)
-
-
-def hopper_mixed(episodes: int) -> list[Columns]:
-    """The first episodes of pocket/hopper-mixed."""
-    return _first("pocket/hopper-mixed", episodes)
-
-
 def _reacher(env: Any) -> Iterator[Columns]:
     for number in count():
         rng = np.random.default_rng([SEED, number])
@@ -146,7 +136,8 @@ def _random_return(env: Any) -> float:
     return float(np.mean([episode(env, s, lambda _: rng.uniform(-1, 1, shape))["rewards"].sum() for s in seeds]))
 
 
-def _first(dataset_id: str, episodes: int) -> list[Columns]:
+def first(dataset_id: str, episodes: int) -> list[Columns]:
+    """The first episodes of a set, collected again."""
     import gymnasium
 
     recipe = RECIPES[dataset_id]
