@@ -117,7 +117,7 @@ def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, r
                 train(spec, dataset, run, view, resume)
         except KeyboardInterrupt:
             run.status("interrupted", "stopped by the user", view.done)
-            print(f"interrupted; saved, resume with: pogospec resume {run.path}", file=sys.stderr)
+            print(f"interrupted; go on from the newest checkpoint with: pogospec resume {run.path}", file=sys.stderr)
             raise
         except PogospecError as error:
             run.status("failed", str(error), view.done)
@@ -166,7 +166,7 @@ class View:
         self.run_notes()
         numbers = [f"{short} {event.metrics[name]:.3g}" for name, short in METRICS.items() if name in event.metrics]
         rate = f"{event.rate:,.0f} updates/s"
-        text = "  ".join([rate, *numbers, self.scores]).rstrip()
+        text = "  ".join(part for part in (rate, self.scores, *numbers) if part)
         seconds = self._left(event.rate)
         left = f"about {span(seconds)} left" if seconds else ""
         self.bar.update(self.task, completed=self.done, description=event.stage, numbers=text, left=left)
@@ -212,7 +212,8 @@ def report(console: Console, run: RunDirectory) -> None:
     """The table and the picture of a finished run, and what to do next."""
     cells, about = final(run), run.manifest
     if cells:
-        view = Table(title=f"{about['name']} on {about['dataset']}", title_justify="left", box=box.SIMPLE_HEAD)
+        console.print(f"\n{about['name']} on {about['dataset']}", style="bold", highlight=False)
+        view = Table(box=box.SIMPLE_HEAD)
         view.add_column("policy")
         for name in ("updates", "return", *(["score"] if about["reference"] else [])):
             view.add_column(name, justify="right", no_wrap=True)
@@ -239,7 +240,8 @@ def show_comparison(console: Console, runs: Sequence[RunDirectory]) -> None:
     """One table a dataset, the protocol, paired differences and warnings."""
     console.print(header(runs), style="dim", highlight=False)
     for group in table(runs):
-        view = Table(title=group.dataset, title_justify="left", box=box.SIMPLE_HEAD)
+        console.print(f"\n{group.dataset}", style="bold", highlight=False)
+        view = Table(box=box.SIMPLE_HEAD)
         view.add_column("policy")
         for title in group.columns:
             view.add_column(title, justify="right")

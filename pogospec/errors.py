@@ -66,9 +66,3 @@ class RunDirectoryError(RunError):
     """A run directory or checkpoint that cannot be used as asked."""
 
     exit_code = 2
-
-
-class Interrupted(RunError):
-    """A run that the user stopped; its last checkpoint is kept."""
-
-    exit_code = 130

@@ -76,11 +76,30 @@ def test_resume_after_a_kill_equals_the_uninterrupted_run(whole, tmp_path, kill_
     same(whole, out)
 
 
+def test_an_interrupted_run_says_how_to_go_on(whole, tmp_path):
+    out = tmp_path / "interrupted"
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(SPECS / "pogo_fr_two_step.yaml"), *SMALL, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(out.glob("checkpoints/*.safetensors")) and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors.strip().endswith(f"pogospec resume {out}")
+    assert RunDirectory.open(out).status()["state"] == "interrupted"
+    pogospec("resume", out)
+    same(whole, out)
+
+
 def test_resume_after_a_kill_while_a_checkpoint_is_written(whole, tmp_path):
     out = tmp_path / "killed"
     process = subprocess.Popen(
         [*COMMAND, "run", str(SPECS / "pogo_fr_two_step.yaml"), *SMALL, "--out", str(out)]
-        + ["--set", "train.checkpoint_every=1"],
+        + ["--set", "train.checkpoint_every=5"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
