@@ -84,13 +84,13 @@ def _overrides(
 
 
 def _device(name: str | None) -> str:
-    if name is not None:
-        os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(name, name)
     import jax
 
+    if name is not None:
+        jax.config.update("jax_platforms", {"gpu": "cuda"}.get(name, name))
     try:
         return str(jax.devices()[0])
-    except RuntimeError:
+    except (RuntimeError, AssertionError):  # JAX asserts where a CUDA plugin is not installed
         asked = name or os.environ.get("JAX_PLATFORMS")
         raise UsageError(f"--device: found '{asked}', but JAX sees no such device here; leave --device out") from None
 
