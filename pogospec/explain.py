@@ -14,7 +14,7 @@ from pogospec.compile import compile_spec
 from pogospec.spec.schema import Spec
 from pogospec.types import Space, Transitions
 
-EFFICIENCY = 0.5
+EFFICIENCY = 0.4
 """Rate of whole updates over the rate of a bare matrix product of 256 rows and 128 units; measured on two CPU cores."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import equinox as eqx
@@ -135,7 +136,10 @@ class _Trainer:
         stages = self.program.stages
         total = sum(stage.updates for stage in stages)
         self.on_event(Started([(stage.label, stage.updates) for stage in stages], self.spec.seeds, total))
-        state, first, done = self._restore() if resume else (self._fresh(), 0, 0)
+        with ThreadPoolExecutor(1) as pool:  # the networks are drawn while the first stage compiles
+            ahead = None if resume else pool.submit(self._compile, 0)
+            state, first, done = self._restore() if resume else (self._fresh(), 0, 0)
+            self.compiled = {} if ahead is None else {0: ahead.result()}
         for number in range(first, len(stages)):
             before = sum(stage.updates for stage in stages[:number])
             state = self._stage(number, state, before, done if number == first else 0)
@@ -151,14 +155,24 @@ class _Trainer:
         keys = jax.vmap(lambda root: stream(root, number, INIT, 1))(self.roots)
         return jax.vmap(self.program.stages[number].enter, in_axes=(None, 0, 0))(self.program.numbers, state, keys)
 
+    def _template(self, number: int) -> State:
+        """Shapes of the state inside a stage."""
+        template = jax.eval_shape(self._fresh)
+        for entered in range(number + 1):
+            template = jax.eval_shape(functools.partial(self._enter, entered), template)
+        return template
+
+    def _compile(self, number: int) -> Callable:
+        chunk = chunk_function(self.program.stages[number], number, self.spec.train.batch_size)
+        return chunk.lower(self.program.numbers, self.data, self._template(number), self.roots, 0, 1).compile()
+
     def _stage(self, number: int, state: State, before: int, done: int) -> State:
         stage = self.program.stages[number]
         if done == 0:
             state = jax.jit(lambda state: self._enter(number, state))(state)
         every = self.spec.evaluate.every
         steps = [step for step in self.spec.schedule.steps for _ in range(step.repeat)]
-        chunk = chunk_function(stage, number, self.spec.train.batch_size)
-        chunk = chunk.lower(self.program.numbers, self.data, state, self.roots, 0, 1).compile()
+        chunk = self.compiled.pop(number, None) or self._compile(number)
         while done < stage.updates:
             stop = self._next_stop(done, stage.updates)
             clock = time.perf_counter()
@@ -251,10 +265,7 @@ class _Trainer:
             self.run.truncate_after(0)
             return self._fresh(), 0, 0
         arrays, meta = loaded
-        template = jax.eval_shape(self._fresh)
-        for number in range(meta["stage"] + 1):
-            template = jax.eval_shape(functools.partial(self._enter, number), template)
-        leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+        leaves, structure = jax.tree_util.tree_flatten_with_path(self._template(meta["stage"]))
         try:
             values = [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves]
         except KeyError as error:
