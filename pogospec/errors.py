@@ -58,6 +58,12 @@ class DataError(PogospecError):
     exit_code = 2
 
 
+class UsageError(PogospecError):
+    """An argument of a command or function that cannot be used."""
+
+    exit_code = 2
+
+
 class RunError(PogospecError):
     """A run that failed while it was running."""
 

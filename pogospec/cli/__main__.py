@@ -1,0 +1,5 @@
+"""`python -m pogospec.cli`."""
+
+from pogospec.cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""The application, what commands share, and how errors end them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pogospec import __version__
+from pogospec.errors import PogospecError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    help="Policy gradient flows for offline reinforcement learning, declared in YAML.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; may be repeated.")
+]
+Device = Annotated[Literal["cpu", "gpu", "tpu"] | None, typer.Option(help="Where to compute; default: what JAX finds.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the run directory and errors only.")]
+Run = Annotated[Path, typer.Argument(help="A run directory.")]
+
+
+def main() -> None:
+    """Run the command line; errors of the user or the run become one message and an exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        app()
+    except PogospecError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def overrides(
+    dataset: str | None, seeds: int | None, updates: int | None, assignments: list[str] | None
+) -> list[tuple[str, str]]:
+    """Overrides of the command line, shorthands first, as (path, text); raises SpecError."""
+    from pogospec.spec.resolve import parse_set
+
+    shorthands = {"data.dataset": dataset, "seeds": seeds, "schedule.steps[*].updates": updates}
+    given = [(path, str(value)) for path, value in shorthands.items() if value is not None]
+    return given + [parse_set(text) for text in assignments or []]
+
+
+def find_device(name: str | None) -> str:
+    """Name of the device to compute on; raises UsageError where JAX has none of the kind."""
+    import jax
+
+    if name is not None:
+        jax.config.update("jax_platforms", {"gpu": "cuda"}.get(name, name))
+    try:
+        return str(jax.devices()[0])
+    except (RuntimeError, AssertionError):  # JAX asserts where a CUDA plugin is not installed
+        asked = name or os.environ.get("JAX_PLATFORMS")
+        raise UsageError(f"--device: found '{asked}', but JAX sees no such device here; leave --device out") from None
+
+
+def make_console(quiet: bool = False) -> Console:
+    """The console to print on; wide enough for tables where it is no terminal."""
+    from rich.console import Console
+
+    return Console(quiet=quiet, width=None if sys.stdout.isatty() else 110)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"pogospec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass

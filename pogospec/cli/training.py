@@ -1,0 +1,107 @@
+"""Commands that train and roll out: run, resume, evaluate."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pogospec.cli.app import Device, Quiet, Run, Set, find_device, make_console, overrides
+from pogospec.errors import UsageError
+from pogospec.spec.shipped import spec_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def run(
+    spec: Annotated[str, typer.Argument(help="A spec file, or the name of a shipped spec.")],
+    dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Short for --set seeds=…")] = None,
+    updates: Annotated[int | None, typer.Option(help="Short for --set 'schedule.steps[*].updates=…'")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/NAME-DATASET-TIME.")] = None,
+    device: Device = None,
+    set_: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train and evaluate a spec."""
+    from pogospec.check import load
+    from pogospec.data import load as load_data
+
+    loaded = load(spec_path(spec), overrides(dataset, seeds, updates, set_))
+    found = find_device(device)
+    from pogospec.console import execute, new_run, show_plan
+
+    name = f"{loaded.name}-{loaded.data.dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    target, console = out or Path("runs") / name, make_console(quiet)
+    show_plan(console, loaded, target, found)
+    data = load_data(loaded.data.dataset, loaded.data.environment)
+    execute(console, loaded, data, new_run(loaded, data, target, found))
+    _finish(console, target)
+
+
+def resume(run: Run, device: Device = None, quiet: Quiet = False) -> None:
+    """Go on with a run from its newest checkpoint."""
+    from pogospec.check import load
+    from pogospec.data import load as load_data
+    from pogospec.runs import RunDirectory
+
+    directory, console = RunDirectory.open(run), make_console(quiet)
+    if directory.status()["state"] != "done":
+        loaded = load(run / "spec.yaml")
+        found = find_device(device)
+        from pogospec.console import execute, moved, show_plan
+
+        show_plan(console, loaded, run, found)
+        for change in moved(directory):
+            console.print(f"note: {change}; numbers may move", highlight=False)
+        data = load_data(loaded.data.dataset, loaded.data.environment)
+        if data.sha256 != directory.manifest["data_sha256"]:
+            raise UsageError(f"{loaded.data.dataset}: the data changed since the run began; run the spec again")
+        execute(console, loaded, data, directory, resume=True)
+    _finish(console, run)
+
+
+def evaluate(
+    run: Run,
+    episodes: Annotated[int | None, typer.Option(min=1, help="Default: as in the run.")] = None,
+    policy: Annotated[str | None, typer.Option(help="behavior, 'step 1', …; default: all.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="First reset seed; default: as in the run.")] = None,
+) -> None:
+    """Roll out the saved policies of a run again; nothing is written."""
+    from pogospec.report.compare import normalised, spread
+    from pogospec.runs import RunDirectory
+
+    directory = RunDirectory.open(run)
+    about = directory.manifest
+    labels = [policy] if policy else directory.policies()
+    if about["environment"] is None:
+        raise UsageError(f"{run} names no environment; set data.environment in the spec and run it again")
+    if not labels:
+        raise UsageError(f"{run} holds no policies yet; go on with: pogospec resume {run}")
+    loaded = {label: directory.load_policy(label) for label in labels}
+    from pogospec.evaluate import Evaluator
+    from pogospec.saved import SavedPolicy
+
+    count, first = episodes or about["episodes"], about.get("evaluation_seed", 1000) if seed is None else seed
+    over = "mean ± std over seeds (ddof 1)" if about["seeds"] > 1 else "one seed"
+    print(f"{about['environment']}: mean of {count} episodes, reset seeds from {first}, {over}")
+    for label, stored in loaded.items():
+        saved = SavedPolicy.load(*stored)
+        evaluator = Evaluator(about["environment"], count, first, saved.space)
+        returns = evaluator.rollout(saved.batched(about["action"]), about["seeds"]).mean(1)
+        evaluator.close()
+        scores = normalised(directory, returns)
+        score = "" if scores is None else f"  score {spread(scores)}, {about['reference']['label']}"
+        print(f"{label:<9} return {spread(returns)}{score}")
+
+
+def _finish(console: Console, path: Path) -> None:
+    from pogospec.console import report
+    from pogospec.runs import RunDirectory
+
+    report(console, RunDirectory.open(path))
+    if console.quiet:
+        print(path)
