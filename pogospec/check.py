@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pogospec.errors import Origin, Problem, SpecError
 from pogospec.policies.base import Point
+from pogospec.registry import kind_of
 from pogospec.spec.resolve import Document, read
-from pogospec.spec.schema import Spec, StepSpec
+from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 
 
 def load(path: str | Path, overrides: Sequence[tuple[str, str]] = ()) -> Spec:
     """Read and check a spec; raises SpecError with every problem of the file at once."""
-    document = read(path, overrides)
+    return checked(read(path, overrides))
+
+
+def checked(document: Document) -> Spec:
+    """The spec of a document; raises SpecError with every problem of the file at once."""
     problems = list(document.problems)
     if document.spec is not None:
         named = {problem.path for problem in problems}
@@ -30,7 +36,7 @@ def _origin(document: Document, path: str) -> Origin:
     """Where a path was written, or where the nearest enclosing value was."""
     while path:
         origin = document.origins.get(path)
-        if origin is not None and origin.line is not None:
+        if origin is not None and (origin.line is not None or origin.layer == "command line"):
             return origin
         path = path[: max(path.rfind("."), path.rfind("["), 0)]
     return Origin("file", document.source, 1, 1)
@@ -39,69 +45,140 @@ def _origin(document: Document, path: str) -> Origin:
 def rules(spec: Spec) -> Iterator[tuple[str, str]]:
     """Every combination that makes no sense, as (path, message)."""
     known: set[str] = set()
+    labels: set[str] = {"behavior"}
     for index, step in enumerate(spec.schedule.steps):
-        known |= set(step.learn)
+        earlier, known = known, known | set(step.learn)
         where = f"schedule.steps[{index}]"
+        if step.name is not None:
+            if step.name in labels or not step.name.replace(" ", "").replace("-", "").isalnum():
+                taken = ", ".join(sorted(labels))
+                yield f"{where}.name", f"found '{step.name}', allowed letters, digits and spaces, but not {taken}"
+            labels.add(step.name)
         if "critic" in step.learn:
             yield from _critic_rules(spec, known, where)
         if "policy" in step.learn:
-            yield from _policy_rules(spec, step, index, known, where)
+            yield from _policy_rules(spec, step, earlier, known, where)
+        yield from _optimizer_rules(spec, index, earlier, where)
 
 
 def _critic_rules(spec: Spec, known: set[str], where: str) -> Iterator[tuple[str, str]]:
     if spec.critic is None:
         yield f"{where}.learn", "found critic, but the spec declares no critic; add the key `critic`"
-    elif getattr(spec.critic, "target_penalty", None) is not None and "behavior" not in known:
+        return
+    if not known & {"policy", "behavior"}:
+        yield (
+            f"{where}.learn",
+            "found critic, whose next actions come from a policy that nothing has learned; add policy or behavior",
+        )
+    penalty = spec.critic.target_penalty if hasattr(spec.critic, "target_penalty") else None
+    if penalty is None:
+        return
+    if penalty.needs_behavior and "behavior" not in known:
         yield (
             "critic.target_penalty",
-            f"uses the behaviour's mean, which nothing has learned by {where}; add behavior to its `learn`",
+            f"uses the fitted behaviour, which nothing has learned by {where}; add behavior to its `learn`",
         )
+    geometry = getattr(penalty, "geometry", None)
+    families = spec.policy.parameter_type, spec.behavior.parameter_type
+    if geometry is not None and not geometry.supports(*families):
+        yield "critic.target_penalty.geometry", _no_distance(spec, geometry, families[1])
 
 
-def _policy_rules(spec: Spec, step: StepSpec, index: int, known: set[str], where: str) -> Iterator[tuple[str, str]]:
-    if step.from_ == "previous" and not any("policy" in s.learn for s in spec.schedule.steps[:index]):
+def _policy_rules(spec: Spec, step: StepSpec, earlier: set[str], known: set[str], where: str):
+    if step.start == "behavior":
+        if "behavior" not in earlier:
+            yield f"{where}.start", "found 'behavior', which no earlier step has learned; add a step that learns it"
+        elif spec.policy != spec.behavior:
+            yield (
+                f"{where}.start",
+                "found 'behavior', but policy and behavior are of different families",
+            )
+    for name, term in (step.energy or {}).items():
+        yield from _energy_rules(spec, step, term, known, f"{where}.energy.{name}")
+    terms = [(term, f"{where}.proximal[{i}]", "reference") for i, term in enumerate(step.proximal or ())]
+    if step.from_ is not None:
+        terms = [(ProximalSpec(step.from_, step.geometry, step.tau), where, "from")]
+    for term, place, key in terms:
+        yield from _proximal_rules(spec, step, term, earlier, known, (place, key))
+    if not terms and step.gradient is not None and step.gradient.needs_metric:
+        yield f"{where}.gradient", "needs the metric of a geometry, but the step has no proximal term; use euclidean"
+    if not terms and not step.energy:
+        yield where, "has neither energy nor proximal term, so that nothing is minimised"
+
+
+def _energy_rules(spec: Spec, step: StepSpec, term: Any, known: set[str], place: str) -> Iterator[tuple[str, str]]:
+    if term.needs_critic and "critic" not in known:
+        yield place, "uses a critic that nothing has learned; add critic to `learn` of this or an earlier step"
+    if term.needs_density and not spec.policy.has_density:
+        yield place, f"needs a policy with a density, found {_kind(spec.policy)}, allowed gaussian, tanh_gaussian"
+    if getattr(term, "scale", None) == "step" and "critic" in step.learn:
+        yield f"{place}.scale", "found 'step', but the step learns the critic, so that its scale moves; use batch"
+    if getattr(term, "actions", "mean") != "mean" and not spec.policy.has_density:
+        yield f"{place}.actions", f"allowed mean, since a {_kind(spec.policy)} policy has one action in each state"
+
+
+def _proximal_rules(
+    spec: Spec, step: StepSpec, term: ProximalSpec, earlier: set[str], known: set[str], at: tuple[str, str]
+) -> Iterator[tuple[str, str]]:
+    where, key = at
+    if term.reference == "previous" and "policy" not in earlier:
+        yield f"{where}.{key}", "found 'previous', but no earlier step learns the policy; allowed behavior, data"
+    if term.reference == "behavior" and "behavior" not in known:
         yield (
-            f"{where}.from",
-            "found 'previous', but no earlier step learns the policy; allowed behavior, data",
-        )
-    if step.from_ == "behavior" and "behavior" not in known:
-        yield (
-            f"{where}.from",
+            f"{where}.{key}",
             "found 'behavior', which nothing has learned; add behavior to `learn` of this or an earlier step",
         )
-    for name, term in step.energy.items():
-        place = f"{where}.energy.{name}"
-        if term.needs_critic and "critic" not in known:
-            yield (
-                place,
-                "uses a critic that nothing has learned; add critic to `learn` of this or an earlier step",
-            )
-        if term.needs_density and not spec.policy.has_density:
-            yield place, f"needs a policy with a density, found {_kind(spec.policy)}, allowed gaussian"
-    yield from _geometry_rules(spec, step, where)
-
-
-def _geometry_rules(spec: Spec, step: StepSpec, where: str) -> Iterator[tuple[str, str]]:
-    geometry = step.geometry
-    if geometry is None:  # told already, where the document was read
-        return
-    if step.from_ == "data" and geometry.needs_density:
-        yield (
-            f"{where}.from",
-            f"found 'data', where {geometry.kind} needs a reference with a density; allowed behavior, previous",
-        )
-        return
+    geometries = term.geometry if isinstance(term.geometry, dict) else {"": term.geometry}
+    assert step.gradient is not None
     policy = spec.policy.parameter_type
-    reference = {"data": Point, "behavior": spec.behavior.parameter_type, "previous": policy}[step.from_]
-    if not geometry.supports(policy, reference):
-        yield (
-            f"{where}.geometry",
-            f"{geometry.kind} knows no distance from {_kind(spec.policy)} to a reference of type "
-            f"{reference.__name__}; allowed here: wasserstein2, or a gaussian policy",
-        )
-    elif step.gradient.needs_metric and not geometry.has_metric(policy):
-        yield f"{where}.gradient", f"{geometry.kind} has no metric on {_kind(spec.policy)}; use euclidean"
+    reference = {"data": Point, "behavior": spec.behavior.parameter_type, "previous": policy}[term.reference]
+    for name, geometry in geometries.items():
+        place = f"{where}.geometry.{name}" if name else f"{where}.geometry"
+        if geometry is None:  # told already, where the document was read
+            continue
+        if term.reference == "data" and geometry.needs_density:
+            yield (
+                f"{where}.{key}",
+                f"found 'data', where {geometry.kind} needs a reference with a density; allowed behavior, previous",
+            )
+        elif not geometry.supports(policy, reference):
+            yield place, _no_distance(spec, geometry, reference)
+        elif step.gradient.needs_metric and not geometry.has_metric(policy):
+            yield (
+                f"{where}.gradient" if key == "from" else place,
+                f"{geometry.kind} has no metric on {_kind(spec.policy)}; use the euclidean gradient",
+            )
+        elif step.gradient.needs_metric and geometry.weight == 0:
+            yield f"{place}.weight", "found 0, which leaves no metric for the natural gradient; allowed a number > 0"
 
 
-def _kind(policy) -> str:
-    return type(policy).__name__.removesuffix("Policy").lower()
+def _no_distance(spec: Spec, geometry: Any, reference: type) -> str:
+    return (
+        f"{geometry.kind} knows no distance from {_kind(spec.policy)} to a reference of type "
+        f"{reference.__name__}; allowed here: wasserstein2, or a policy and a reference of one gaussian family"
+    )
+
+
+def _optimizer_rules(spec: Spec, index: int, earlier: set[str], where: str) -> Iterator[tuple[str, str]]:
+    steps = spec.schedule.steps
+    step = steps[index]
+    if step.optimizer_state == "reset":
+        return
+    if step.repeat == 1 and not earlier & set(step.learn):
+        yield f"{where}.optimizer_state", "found 'keep', but no earlier step learns the same; allowed reset"
+    for name in step.learn:
+        before = [_shape(getattr(other.optimizer, name)) for other in steps[:index] if name in other.learn]
+        if before and before[-1] != _shape(getattr(step.optimizer, name)):
+            yield (
+                f"{where}.optimizer_state",
+                f"found 'keep', but the optimiser of the {name} is of another kind than before; allowed reset",
+            )
+
+
+def _shape(optimizer: Any) -> tuple:
+    """What decides the structure of an optimiser's state."""
+    return type(optimizer), getattr(optimizer, "decay", None)
+
+
+def _kind(policy: Any) -> str:
+    return kind_of("policy", type(policy))

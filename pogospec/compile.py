@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,7 +15,7 @@ from pogospec.energies.base import Context
 from pogospec.nets import polyak
 from pogospec.policies.base import Point
 from pogospec.program import Program, Stage, State
-from pogospec.spec.schema import Spec, StepSpec
+from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.steps.base import Problem, Proximal
 from pogospec.types import Batch, Key, Space
 
@@ -41,54 +41,95 @@ class _StageNodes:
         return eqx.combine(numbers[self.index], self.skeleton)
 
 
+BEGIN_ROWS = 4096
+"""Rows of the data that a term looks at when a step begins."""
+
+
 def compile_spec(spec: Spec, space: Space) -> Program:
     """Compile a checked spec for a task; no arrays are made but the numbers of the spec."""
-    steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
+    steps = [(step, k) for step in spec.schedule.steps for k in range(step.repeat)]
+    plain = [step for step, _ in steps]
     numbers, stages = [], []
     euler = 0
-    for index, step in enumerate(steps):
-        euler += "policy" in step.learn
-        floats, skeleton = eqx.partition(_nodes(spec, step), lambda leaf: isinstance(leaf, float))
+    for index, (step, k) in enumerate(steps):
+        floats, skeleton = eqx.partition(_nodes(spec, step, k), lambda leaf: isinstance(leaf, float))
         numbers.append(jax.tree.map(lambda leaf: jnp.asarray(leaf, float), floats))
-        label = f"step {euler}" if "policy" in step.learn else "warm-up"
-        later = any("critic" in s.learn for s in steps[index:])
-        stages.append(_stage(label, step, space, _StageNodes(index, skeleton), later))
-    return Program(space, tuple(numbers), _init(spec, steps, space), tuple(stages), spec.policy, spec.behavior)
+        euler += "policy" in step.learn and step.name is None
+        label = step.name or (f"step {euler}" if "policy" in step.learn else "warm-up")
+        label = f"{step.name} {k + 1}" if step.name and step.repeat > 1 else label
+        learned = {name for other in plain[: index + 1] for name in other.learn}
+        plan = _Plan(
+            label=label,
+            step=step,
+            horizons=_horizons(plain)[index],
+            targets=any("critic" in other.learn for other in plain[index:]),
+            bootstrap="policy" if "policy" in learned or "behavior" not in learned else "behavior",
+        )
+        stages.append(_stage(plan, space, _StageNodes(index, skeleton)))
+    return Program(space, tuple(numbers), _init(spec, plain, space), tuple(stages), spec.policy, spec.behavior)
 
 
-def _nodes(spec: Spec, step: StepSpec) -> Nodes:
-    proximal = () if step.geometry is None else (Proximal(step.geometry, step.from_, step.tau),)
+class _Plan(NamedTuple):
+    """What a stage is, beside its nodes."""
+
+    label: str
+    step: StepSpec
+    horizons: dict[str, int]  # updates of each learner while its optimiser lives
+    targets: bool  # whether slow copies are needed, now or later
+    bootstrap: str  # whose next actions the critic learns from: policy, or behavior while no policy was learned
+
+
+def _nodes(spec: Spec, step: StepSpec, k: int) -> Nodes:
     optimizer = {name: getattr(step.optimizer, name) for name in step.learn}
-    problem = Problem(step.energy, proximal, step.gradient)
+    problem = Problem(step.energy or {}, tuple(proximal_terms(step, k)), step.gradient)
     return Nodes(spec.policy, spec.behavior, spec.critic, step.scheme, problem, optimizer)
+
+
+def proximal_terms(step: StepSpec, k: int = 0) -> Iterator[Proximal]:
+    """The proximal terms of a step at repetition k; a weighted sum of geometries is a term for each."""
+    terms = step.proximal or ()
+    if step.from_ is not None:
+        terms = (ProximalSpec(step.from_, step.geometry, step.tau),)
+    for term in terms:
+        tau: Any = term.tau
+        tau = tau if isinstance(tau, float) else tau.at(k)
+        parts = term.geometry.values() if isinstance(term.geometry, dict) else (term.geometry,)
+        yield from (Proximal(geometry, term.reference, tau) for geometry in parts)
+
+
+def _horizons(steps: list[StepSpec]) -> list[dict[str, int]]:
+    """Updates of each learner from its fresh optimiser to the end of the last step that keeps it."""
+    chains: dict[str, list[int]] = {}
+    found: list[dict[str, list[int]]] = []
+    for step in steps:
+        for name in step.learn:
+            if step.optimizer_state == "reset" or name not in chains:
+                chains[name] = []
+            chains[name].append(step.updates // (step.actor_every if name == "policy" else 1))
+        found.append({name: chains[name] for name in step.learn})
+    return [{name: max(1, sum(chain)) for name, chain in chains.items()} for chains in found]
 
 
 def _init(spec: Spec, steps: list[StepSpec], space: Space):
     learned = {name for step in steps for name in step.learn}
-    optimizers = {name: getattr(spec.optimizer, name) for step in steps for name in step.learn}
-    recentred = any(step.from_ == "previous" for step in steps)
+    recentred = any(term.reference == "previous" for step in steps for term in proximal_terms(step))
 
     def init(key: Key) -> State:
         keys = jax.random.split(key, 3)
         critic = spec.critic.init(keys[0], space) if "critic" in learned and spec.critic is not None else None
         behavior = spec.behavior.init(keys[1], space) if "behavior" in learned else None
         policy = spec.policy.init(keys[2], space) if learned & {"policy", "critic"} else None
-        networks = {"critic": critic, "behavior": behavior, "policy": policy}
-        optimizer = {name: node.transform().init(networks[name]) for name, node in sorted(optimizers.items())}
-        return State(critic, critic, behavior, policy, policy, policy if recentred else None, (), optimizer)
+        return State(critic, critic, behavior, policy, policy, policy if recentred else None, (), {}, {})
 
     return init
 
 
-def _stage(label: str, step: StepSpec, space: Space, nodes_of: _StageNodes, targets: bool) -> Stage:
+def _stage(plan: _Plan, space: Space, nodes_of: _StageNodes) -> Stage:
     """Close the pure functions of one Euler step over its skeleton."""
+    step = plan.step
 
-    def enter(numbers, state: State, key: Key) -> State:
-        nodes = nodes_of(numbers)
-        fresh = {name: node.transform().init(getattr(state, name)) for name, node in nodes.optimizer.items()}
-        reference = state.policy if step.from_ == "previous" else state.reference
-        geometry = tuple(term.geometry.init(key, space) for term in nodes.problem.proximal)
-        return state._replace(reference=reference, geometry=geometry, optimizer=state.optimizer | fresh)
+    def enter(numbers, state: State, data: Batch, key: Key) -> State:
+        return _enter(plan, nodes_of(numbers), space, state, data, key)
 
     def actor_gradient(numbers, state: State, batch: Batch, key: Key):
         return _actor_gradient(nodes_of(numbers), state, batch, key)
@@ -98,25 +139,53 @@ def _stage(label: str, step: StepSpec, space: Space, nodes_of: _StageNodes, targ
         critic_key, actor_key = jax.random.split(key)
         info = {}
         if "critic" in step.learn:
-            state, part = _critic_update(nodes, state, batch, critic_key)
+            state, part = _critic_update(plan, nodes, state, batch, critic_key)
             info |= part
         if "behavior" in step.learn:
-            state, part = _behavior_update(nodes, state, batch)
+            state, part = _behavior_update(plan, nodes, state, batch)
             info |= part
         if "policy" in step.learn:
 
             def act(state):
-                new, part = _actor_update(nodes, state, batch, actor_key)
-                return (_move_targets(nodes, new) if step.target_every is None and targets else new), part
+                gradient, part = _actor_gradient(nodes, state, batch, actor_key)
+                new = _apply(plan, nodes, "policy", state, gradient)
+                return (_move_targets(nodes, new) if step.target_every is None and plan.targets else new), part
 
             state, part = _every(step.actor_every, index, act, state)
             info |= part
-        if targets and (step.target_every is not None or "policy" not in step.learn):
+        if plan.targets and (step.target_every is not None or "policy" not in step.learn):
             every = step.target_every or 1
             state, _ = _every(every, index, lambda state: (_move_targets(nodes, state), {}), state)
         return state, info
 
-    return Stage(label, step.updates, step.learn, enter, update, actor_gradient)
+    return Stage(plan.label, step.updates, step.learn, enter, update, actor_gradient)
+
+
+def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, key: Key) -> State:
+    """Re-centre, start fresh optimisers and let geometries and terms of the energy begin."""
+    geometry_key, energy_key, rows_key = jax.random.split(key, 3)
+    if plan.step.start == "behavior":
+        state = state._replace(policy=state.behavior, policy_target=state.behavior)
+    kept = state.optimizer if plan.step.optimizer_state == "keep" else {}
+    fresh = {
+        name: kept[name] if name in kept else node.transform(plan.horizons[name]).init(getattr(state, name))
+        for name, node in nodes.optimizer.items()
+    }
+    recentred = any(term.reference == "previous" for term in nodes.problem.proximal)
+    geometry = tuple(term.geometry.init(geometry_key, space) for term in nodes.problem.proximal)
+    count = data.rewards.shape[0]
+    rows = jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(rows_key, (BEGIN_ROWS,), 0, count)
+    batch = jax.tree.map(lambda column: column[rows], data)
+    energy = {}
+    for index, (name, term) in enumerate(nodes.problem.energy.items()):
+        parameters = nodes.policy.parameters(state.policy, batch.observations)
+        energy[name] = term.begin(parameters, _context(nodes, state, batch), jax.random.fold_in(energy_key, index))
+    return state._replace(
+        reference=state.policy if recentred else state.reference,
+        geometry=geometry,
+        energy=energy,
+        optimizer=state.optimizer | fresh,
+    )
 
 
 def _every(count: int, index, function, state):
@@ -128,34 +197,58 @@ def _every(count: int, index, function, state):
     return jax.lax.cond((index + 1) % count == 0, function, lambda state: (state, zeros), state)
 
 
-def _apply(nodes: Nodes, name: str, state: State, gradient) -> State:
-    updates, optimizer = nodes.optimizer[name].transform().update(gradient, state.optimizer[name])
+def _apply(plan: _Plan, nodes: Nodes, name: str, state: State, gradient) -> State:
+    transform = nodes.optimizer[name].transform(plan.horizons[name])
+    updates, optimizer = transform.update(gradient, state.optimizer[name])
     network = optax.apply_updates(getattr(state, name), updates)
     return state._replace(**{name: network}, optimizer=state.optimizer | {name: optimizer})
 
 
-def _critic_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
-    policy, nexts = nodes.policy, batch.next_observations
-    behavior = state.behavior
-    views = Views(
-        target_mean=lambda: policy.mean_action(policy.parameters(state.policy_target, nexts)),
-        online_sample=lambda key: policy.sample(policy.parameters(state.policy, nexts), key),
+def _within(actions):
+    """Actions inside the bounds, where they enter a critic or the environment."""
+    return jnp.clip(actions, -1.0, 1.0)
+
+
+def _views(plan: _Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
+    """What the critic sees of the policies at the next observations."""
+    nexts, behavior = batch.next_observations, state.behavior
+    if plan.bootstrap == "policy":
+        family, online, slow = nodes.policy, state.policy, state.policy_target
+    else:
+        family, online, slow = nodes.behavior, behavior, behavior
+    return Views(
+        target_mean=lambda: _within(family.mean_action(family.parameters(slow, nexts))),
+        online_sample=lambda key: _within(family.sample(family.parameters(online, nexts), key)),
+        online=lambda: family.parameters(online, nexts),
+        behavior=None if behavior is None else lambda: nodes.behavior.parameters(behavior, nexts),
         behavior_mean=None
         if behavior is None
-        else lambda: nodes.behavior.mean_action(nodes.behavior.parameters(behavior, nexts)),
+        else lambda: _within(nodes.behavior.mean_action(nodes.behavior.parameters(behavior, nexts))),
     )
+
+
+def _critic_update(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
     loss = jax.value_and_grad(nodes.critic.loss, has_aux=True)
+    views = _views(plan, nodes, state, batch)
     (value, info), gradient = loss(state.critic, state.critic_target, batch, views, key)
-    return _apply(nodes, "critic", state, gradient), {"critic_loss": value} | info
+    return _apply(plan, nodes, "critic", state, gradient), {"critic_loss": value} | info
 
 
-def _behavior_update(nodes: Nodes, state: State, batch: Batch) -> tuple[State, dict]:
+def _behavior_update(plan: _Plan, nodes: Nodes, state: State, batch: Batch) -> tuple[State, dict]:
     def loss(network):
         parameters = nodes.behavior.parameters(network, batch.observations)
         return nodes.behavior.fit_loss(parameters, batch.actions).mean()
 
     value, gradient = jax.value_and_grad(loss)(state.behavior)
-    return _apply(nodes, "behavior", state, gradient), {"behavior_loss": value}
+    return _apply(plan, nodes, "behavior", state, gradient), {"behavior_loss": value}
+
+
+def _context(nodes: Nodes, state: State, batch: Batch) -> Context:
+    def q(actions, count=None):
+        return nodes.critic.values(state.critic, batch.observations, _within(actions), count)
+
+    known = None if state.critic is None else q
+    return Context(batch.observations, batch.actions, nodes.policy, known, state.energy)
 
 
 def _actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
@@ -168,18 +261,10 @@ def _actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
             return jax.lax.stop_gradient(nodes.behavior.parameters(state.behavior, observations))
         return jax.lax.stop_gradient(nodes.policy.parameters(state.reference, observations))
 
-    q = None
-    if state.critic is not None:
-        q = functools.partial(nodes.critic.values, state.critic, observations)
-    context = Context(observations, batch.actions, q)
     references = tuple(reference(term.reference) for term in nodes.problem.proximal)
     heads = lambda network: nodes.policy.parameters(network, observations)  # noqa: E731
+    context = _context(nodes, state, batch)
     return nodes.scheme.gradient(nodes.problem, heads, state.policy, references, context, key)
-
-
-def _actor_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
-    gradient, info = _actor_gradient(nodes, state, batch, key)
-    return _apply(nodes, "policy", state, gradient), info
 
 
 def _move_targets(nodes: Nodes, state: State) -> State:

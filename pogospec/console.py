@@ -91,7 +91,7 @@ def new_run(spec: Spec, dataset: Dataset, out: Path, device: str) -> RunDirector
     """Create the run directory of a spec."""
     from pogospec.spec.build import dump
 
-    terms = sorted({name for step in spec.schedule.steps for name in step.energy})
+    terms = sorted({name for step in spec.schedule.steps for name in step.energy or {}})
     return RunDirectory.create(out, dump(spec), manifest(spec, dataset, device), terms)
 
 
@@ -236,22 +236,29 @@ def report(console: Console, run: RunDirectory) -> None:
     console.print(f"next            pogospec compare {run.path} …", soft_wrap=True, highlight=False)
 
 
-def show_comparison(console: Console, runs: Sequence[RunDirectory]) -> None:
-    """One table a dataset, the protocol, paired differences and warnings."""
-    console.print(header(runs), style="dim", highlight=False)
-    for group in table(runs):
+def show_comparison(console: Console, runs: Sequence[RunDirectory], score: str = "last") -> None:
+    """A table a dataset, cut where its columns do not fit, then paired differences and warnings; the protocol first."""
+    console.print(header(runs, score), style="dim", highlight=False)
+    for group in table(runs, score):
         console.print(f"\n{group.dataset}", style="bold", highlight=False)
-        view = Table(box=box.SIMPLE_HEAD)
-        view.add_column("policy")
-        for title in group.columns:
-            view.add_column(title, justify="right")
-        for policy, cells in group.rows:
-            view.add_row(policy, *("" if cell is None else str(cell) for cell in cells))
-        console.print(view)
-    gaps = paired(runs)
+        texts = [(policy, ["" if cell is None else str(cell) for cell in cells]) for policy, cells in group.rows]
+        widest = max((len(text) for _, row in texts for text in row), default=1)
+        least = max(widest, *(min(len(title), 24) for title in group.columns))
+        fitting = max(1, (console.width - 14) // (least + 3))
+        for first in range(0, len(group.columns), fitting):
+            view = Table(box=box.SIMPLE_HEAD)
+            view.add_column("policy", no_wrap=True)
+            for title in group.columns[first : first + fitting]:
+                view.add_column(title, justify="right", min_width=least, overflow="fold")
+            for policy, row in texts:
+                view.add_row(policy, *row[first : first + fitting])
+            console.print(view)
+    gaps = paired(runs, score)
     if gaps:
         console.print("paired differences over seeds ± standard error:", highlight=False)
-    for dataset, title, gap in gaps:
-        console.print(f"  {title} on {dataset}  {gap}", highlight=False)
-    for warning in warnings(runs):
+    for (dataset, title), own in itertools.groupby(gaps, key=lambda gap: gap[:2]):
+        console.print(f"  {title} on {dataset}", highlight=False, soft_wrap=True)
+        for *_, gap in own:
+            console.print(f"    {gap}", highlight=False)
+    for warning in warnings(runs, score):
         console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)

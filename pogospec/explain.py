@@ -25,7 +25,7 @@ def operations(spec: Spec, space: Space) -> list[float]:
     batch, key = _batch_shapes(space, spec.train.batch_size), jax.random.key(0)
     state, counts = jax.eval_shape(program.init, key), []
     for stage, step in zip(program.stages, steps, strict=True):
-        state = jax.eval_shape(stage.enter, program.numbers, state, key)
+        state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
         jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
         counts.append(sum(_products(jaxpr.jaxpr, 1.0 / step.actor_every)))
     return counts

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from pogospec.types import Key
 
 LayerNorm = Literal["none", "before", "after"]
-Init = Literal["torch", "lecun", "orthogonal"]
+Init = Literal["torch", "lecun", "orthogonal", "glorot", "rebrac"]
 
 
 class Linear(eqx.Module):
@@ -27,21 +27,27 @@ class Linear(eqx.Module):
         return x @ self.weight + self.bias
 
 
-def linear(key: Key, fan_in: int, fan_out: int, init: Init) -> Linear:
-    """A fresh layer.
+def linear(key: Key, fan_in: int, fan_out: int, init: Init, end: float | None = None) -> Linear:
+    """A fresh layer; `end` is the bound of a last layer under `rebrac`.
 
     `torch`: weights and biases U(±1/sqrt(fan_in)); `lecun`: truncated normal of variance 1/fan_in and zero
-    bias (flax's default); `orthogonal`: gain sqrt(2) and zero bias (IQL's).
+    bias (flax's default); `orthogonal`: gain sqrt(2) and zero bias (IQL's); `glorot`: uniform and zero bias
+    (TensorFlow's default, BRAC's); `rebrac`: U(±1/sqrt(fan_in)) and bias 0.1, last layer all U(±end)
+    (ReBRAC, SAC-N, EDAC).
     """
     weight_key, bias_key = jax.random.split(key)
     shape, bias = (fan_in, fan_out), jnp.zeros(fan_out)
-    if init == "torch":
-        bound = 1 / math.sqrt(fan_in)
+    if init in ("torch", "rebrac"):
+        bound = 1 / math.sqrt(fan_in) if end is None or init == "torch" else end
         bias = jax.random.uniform(bias_key, (fan_out,), minval=-bound, maxval=bound)
+        bias = jnp.full(fan_out, 0.1) if init == "rebrac" and end is None else bias
         return Linear(jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound), bias)
-    if init == "lecun":
-        return Linear(jax.nn.initializers.lecun_normal()(weight_key, shape), bias)
-    return Linear(jax.nn.initializers.orthogonal(math.sqrt(2))(weight_key, shape), bias)
+    draw = {
+        "lecun": jax.nn.initializers.lecun_normal(),
+        "orthogonal": jax.nn.initializers.orthogonal(math.sqrt(2)),
+        "glorot": jax.nn.initializers.glorot_uniform(),
+    }[init]
+    return Linear(draw(weight_key, shape), bias)
 
 
 class Norm(eqx.Module):
@@ -83,11 +89,13 @@ def mlp(
     fan_out: int,
     layer_norm: LayerNorm = "none",
     init: Init = "torch",
+    end: float = 1e-3,
 ) -> MLP:
-    """A fresh network of the given widths."""
+    """A fresh network of the given widths; `end`: bound of the last layer under `rebrac`, 1e-3 for policies."""
     sizes = (fan_in, *hidden, fan_out)
     keys = jax.random.split(key, len(sizes) - 1)
-    layers = tuple(linear(k, a, b, init) for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True))
+    ends = (*(None for _ in hidden), end)
+    layers = tuple(linear(k, a, b, init, e) for k, a, b, e in zip(keys, sizes[:-1], sizes[1:], ends, strict=True))
     norms = tuple(Norm(jnp.ones(n), jnp.zeros(n)) for n in hidden) if layer_norm != "none" else ()
     return MLP(layers, norms, layer_norm)
 
@@ -100,10 +108,11 @@ def ensemble(
     fan_out: int,
     layer_norm: LayerNorm = "none",
     init: Init = "torch",
+    end: float = 3e-3,
 ) -> MLP:
-    """Several networks in one, with a leading member dimension on every array."""
+    """Several networks in one, with a leading member dimension on every array; `end`: as in `mlp`, 3e-3 for critics."""
     keys = jax.random.split(key, members)
-    return jax.vmap(lambda k: mlp(k, fan_in, hidden, fan_out, layer_norm, init))(keys)
+    return jax.vmap(lambda k: mlp(k, fan_in, hidden, fan_out, layer_norm, init, end))(keys)
 
 
 def polyak(target, online, rate):

@@ -18,6 +18,7 @@ class State(NamedTuple):
     policy_target: Params
     reference: Params  # the policy that the step is re-centred at
     geometry: tuple[Any, ...]  # learned state of each proximal term's geometry
+    energy: dict[str, Any]  # what energy terms measured when the step began
     optimizer: dict[str, Any]  # learner -> optimiser state
 
 
@@ -27,7 +28,7 @@ class Stage(NamedTuple):
     label: str
     updates: int
     learn: tuple[str, ...]
-    enter: Callable[[Any, State, Key], State]  # numbers, state, key: re-centre and start fresh optimisers
+    enter: Callable[[Any, State, Batch, Key], State]  # numbers, state, data, key: re-centre, fresh optimisers
     update: Callable[[Any, State, Batch, Key, Any], tuple[State, dict]]  # numbers, state, batch, key, index
     actor_gradient: Callable[[Any, State, Batch, Key], tuple[Params, dict]]  # the policy's part of an update
 

@@ -17,25 +17,36 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "policy": {
         "dirac": "pogospec.policies.dirac:DiracPolicy",
         "gaussian": "pogospec.policies.gaussian:GaussianPolicy",
+        "tanh_gaussian": "pogospec.policies.tanh_gaussian:TanhGaussianPolicy",
     },
     "energy": {
         "q": "pogospec.energies.q:QTerm",
         "entropy": "pogospec.energies.entropy:EntropyTerm",
+        "log_likelihood": "pogospec.energies.log_likelihood:LogLikelihoodTerm",
+        "action_norm": "pogospec.energies.action_norm:ActionNormTerm",
     },
     "geometry": {
         "wasserstein2": "pogospec.geometries.wasserstein2:Wasserstein2",
         "fisher_rao": "pogospec.geometries.fisher_rao:FisherRao",
+        "gaussian_fisher_rao": "pogospec.geometries.gaussian_fisher_rao:GaussianFisherRao",
+        "kl": "pogospec.geometries.kl:KL",
+        "hellinger": "pogospec.geometries.hellinger:Hellinger",
     },
     "critic": {"clipped_double_q": "pogospec.critics.clipped_double_q:ClippedDoubleQ"},
     "target_actions": {
         "smoothed_mean": "pogospec.critics.target_actions:SmoothedMean",
         "policy_sample": "pogospec.critics.target_actions:PolicySample",
     },
+    "target_penalty": {
+        "squared_distance": "pogospec.critics.target_penalty:SquaredDistance",
+        "divergence": "pogospec.critics.target_penalty:DivergencePenalty",
+    },
     "gradient": {
         "euclidean": "pogospec.steps.gradient:Euclidean",
         "natural": "pogospec.steps.gradient:Natural",
     },
     "scheme": {"implicit": "pogospec.steps.implicit:Implicit"},
+    "tau": {"geometric": "pogospec.steps.schedule:Geometric"},
     "optimizer": {"adam": "pogospec.steps.optimizer:Adam"},
 }
 

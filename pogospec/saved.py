@@ -34,7 +34,7 @@ class SavedPolicy(NamedTuple):
                 chosen = self.family.mean_action(parameters)
             else:
                 chosen = self.family.sample(parameters, jax.random.fold_in(root, t))
-            return low + (chosen + 1) / 2 * (high - low)
+            return low + (jnp.clip(chosen, -1.0, 1.0) + 1) / 2 * (high - low)
 
         return lambda observations, t: np.asarray(act(self.network, observations, t))
 

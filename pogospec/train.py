@@ -153,7 +153,8 @@ class _Trainer:
 
     def _enter(self, number: int, state: State) -> State:
         keys = jax.vmap(lambda root: stream(root, number, INIT, 1))(self.roots)
-        return jax.vmap(self.program.stages[number].enter, in_axes=(None, 0, 0))(self.program.numbers, state, keys)
+        enter = jax.vmap(self.program.stages[number].enter, in_axes=(None, 0, None, 0))
+        return enter(self.program.numbers, state, self.data, keys)
 
     def _template(self, number: int) -> State:
         """Shapes of the state inside a stage."""

@@ -33,6 +33,12 @@ def transitions(rows, obs, act, seed=0):
     )
 
 
+def entered(program, number, state, data, roots):
+    """The state of all seeds at the start of a stage."""
+    enter = jax.vmap(program.stages[number].enter, in_axes=(None, 0, None, 0))
+    return enter(program.numbers, state, data, roots)
+
+
 def forward(layers, x):
     for layer in layers[:-1]:
         x = jnp.maximum(x @ layer.weight + layer.bias, 0)
@@ -75,7 +81,7 @@ def test_a_skipped_actor_update_is_not_computed_with_three_seeds():
     spec = load(SPECS / "pogo_fr_two_step.yaml", [("seeds", "3"), ("policy.hidden", "[48, 40]")])
     program = compile_spec(spec, Space(11, 3, (-1.0,) * 3, (1.0,) * 3))
     roots = jax.vmap(jax.random.key)(jnp.arange(3))
-    state = jax.vmap(program.init)(roots)
+    state = entered(program, 0, jax.vmap(program.init)(roots), transitions(100, 11, 3), roots)
     chunk = chunk_function(program.stages[0], 0, 64)
     jaxpr = jax.make_jaxpr(chunk)(program.numbers, transitions(100, 11, 3), state, roots, 0, 10)
     actor_shapes = {leaf.shape for leaf in jax.tree.leaves(state.policy)}
@@ -92,7 +98,7 @@ def test_a_chunk_function_traces_once():
     )
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
     roots = jax.vmap(jax.random.key)(jnp.arange(1))
-    state = jax.vmap(program.init)(roots)
+    state = entered(program, 0, jax.vmap(program.init)(roots), transitions(50, 4, 2), roots)
     chunk = chunk_function(program.stages[0], 0, 16)
     data = transitions(50, 4, 2)
     for start, stop in ((0, 10), (10, 17), (17, 18)):
@@ -105,8 +111,8 @@ def test_a_later_step_starts_at_the_policy_it_is_re_centred_at():
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
     state = program.init(jax.random.key(0))
     state = state._replace(policy=jax.tree.map(lambda leaf: leaf + 1, state.policy))
-    entered = program.stages[1].enter(program.numbers, state, jax.random.key(1))
-    for a, b in zip(jax.tree.leaves(entered.reference), jax.tree.leaves(state.policy), strict=True):
+    again = program.stages[1].enter(program.numbers, state, transitions(32, 4, 2), jax.random.key(1))
+    for a, b in zip(jax.tree.leaves(again.reference), jax.tree.leaves(state.policy), strict=True):
         np.testing.assert_array_equal(a, b)
-    _, info = program.stages[1].actor_gradient(program.numbers, entered, transitions(32, 4, 2), jax.random.key(2))
+    _, info = program.stages[1].actor_gradient(program.numbers, again, transitions(32, 4, 2), jax.random.key(2))
     assert float(info["distance"]) == 0.0

@@ -12,10 +12,12 @@ from pogospec.types import Actions, Batch, Key, Params, Scalar, Space
 
 
 class Views(NamedTuple):
-    """What a critic may ask of the policies at the next observations; each returns actions [batch, act]."""
+    """What a critic may ask of the policies at the next observations; actions [batch, act] are within the bounds."""
 
     target_mean: Callable[[], Actions]  # mean action of the slow copy of the policy
     online_sample: Callable[[Key], Actions]  # a sample of the policy
+    online: Callable[[], Any]  # parameters of the policy
+    behavior: Callable[[], Any] | None  # parameters of the fitted behaviour
     behavior_mean: Callable[[], Actions] | None  # mean action of the fitted behaviour
 
 

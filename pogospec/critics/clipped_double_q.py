@@ -1,14 +1,13 @@
 """Clipped double Q-learning (TD3), with the optional penalty of ReBRAC and BRAC inside the bracket.
 
-y = r + discount (1 - terminated) [min_i Qbar_i(s', a') - weight sum_j (a' - reference)_j^2],
+y = r + discount (1 - terminated) [min_i Qbar_i(s', a') - penalty],
 loss = sum_i mean (Q_i(s, a) - y)^2.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -17,15 +16,6 @@ from pogospec.critics.target_actions import SmoothedMean
 from pogospec.nets import MLP, Init, LayerNorm, ensemble
 from pogospec.spec.fields import Slot, Within
 from pogospec.types import Batch, Key, Scalar, Space
-
-
-class TargetPenalty(eqx.Module):
-    """Squared distance of the next action from a reference, taken off the bootstrap value."""
-
-    reference: Annotated[Literal["behavior_mean"], "mean action of the fitted behaviour at the next observation"] = (
-        "behavior_mean"
-    )
-    weight: Annotated[float, Within(ge=0.0), "factor of the squared distance, summed over dimensions"] = 0.01
 
 
 class ClippedDoubleQ(AbstractCritic):
@@ -37,14 +27,17 @@ class ClippedDoubleQ(AbstractCritic):
     discount: Annotated[float, Within(ge=0.0, lt=1.0), "discount factor per environment step"] = 0.99
     target_rate: Annotated[float, Within(gt=0.0, le=1.0), "rate of the slow copies"] = 0.005
     target_actions: Annotated[Any, Slot("target_actions"), "next actions of the bootstrap"] = SmoothedMean()
-    target_penalty: Annotated[TargetPenalty | None, "penalty inside the discount bracket"] = None
+    target_penalty: Annotated[
+        Any | None, Slot("target_penalty", default="squared_distance"), "penalty inside the discount bracket"
+    ] = None
 
     def init(self, key: Key, space: Space) -> MLP:
         """Two networks, stacked."""
         return ensemble(key, 2, space.obs_dim + space.act_dim, self.hidden, 1, self.layer_norm, self.initialization)
 
     def values(self, network: MLP, observations, actions, count: int | None = None):
-        """Both values of each row, [2, batch], or the first, [1, batch]."""
+        """Both values of each row, [2, *batch], or the first, [1, *batch]; actions may have more leading dimensions."""
+        observations = jnp.broadcast_to(observations, (*actions.shape[:-1], observations.shape[-1]))
         inputs = jnp.concatenate([observations, actions], -1)
         chosen = jax.tree.map(lambda leaf: leaf[:count], network)
         return jax.vmap(lambda net: net(inputs))(chosen)[..., 0]
@@ -54,9 +47,7 @@ class ClippedDoubleQ(AbstractCritic):
         actions = self.target_actions.actions(views, key)
         bootstrap = self.values(target, batch.next_observations, actions).min(0)
         if self.target_penalty is not None:
-            assert views.behavior_mean is not None
-            gap = jnp.square(actions - views.behavior_mean()).sum(-1)
-            bootstrap = bootstrap - self.target_penalty.weight * gap
+            bootstrap = bootstrap - self.target_penalty.value(actions, batch, views)
         y = jax.lax.stop_gradient(batch.rewards + self.discount * (1 - batch.terminated) * bootstrap)
         q = self.values(network, batch.observations, batch.actions)
         return jnp.square(q - y).mean(-1).sum(), {"q": q.mean()}

@@ -17,7 +17,9 @@ class Context(NamedTuple):
 
     observations: Observations
     actions: Actions  # the logged ones
-    q: Callable[..., Any] | None  # actions [batch, act], count=None -> values [critics, batch] of the first `count`
+    policy: Any  # the policy family that the parameters belong to
+    q: Callable[..., Any] | None  # actions [..., batch, act], count=None -> values [critics, ..., batch]
+    fixed: Any = None  # what the term's `begin` returned when the step began
 
 
 class AbstractTerm(eqx.Module):
@@ -31,3 +33,7 @@ class AbstractTerm(eqx.Module):
     @abc.abstractmethod
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """The unweighted term for each row."""
+
+    def begin(self, parameters: Any, context: Context, key: Key) -> Any:
+        """What the term measures once, when a step begins; None unless a variant says otherwise."""
+        return None

@@ -19,4 +19,4 @@ class EntropyTerm(AbstractTerm):
 
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """-H of each row."""
-        return -parameters.distribution().entropy()
+        return -context.policy.entropy(parameters, key)

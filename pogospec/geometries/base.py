@@ -65,7 +65,7 @@ class AbstractGeometry(eqx.Module):
         """D(policy, reference) of each row."""
         return self.weight * _DIVERGENCES[self.kind, type(policy), type(reference)](self, policy, reference)
 
-    def natural(self, policy: Any, gradient: Any, clip: tuple[float, float] | None) -> Any:
-        """Inverse metric at the policy times a gradient with respect to its parameters."""
+    def inverse_metric(self, policy: Any, clip: tuple[float, float] | None) -> Any:
+        """Diagonal of the inverse metric at the policy, like its parameters; `clip` bounds the part that varies."""
         factors = _METRICS[self.kind, type(policy)](self, policy, clip or self.natural_clip)
-        return type(policy)(*(f * g for f, g in zip(factors, gradient, strict=True)))
+        return type(policy)(*(factor / self.weight for factor in factors))

@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar
 import jax
 import jax.numpy as jnp
 
-from pogospec.geometries.base import AbstractGeometry, divergence, inverse_metric
-from pogospec.policies.base import DiagonalNormal
+from pogospec.geometries.base import AbstractGeometry
+from pogospec.geometries.gaussians import FISHER_CLIP, bhattacharyya, register
 from pogospec.spec.fields import Within
 from pogospec.types import Values
 
@@ -24,19 +24,9 @@ class FisherRao(AbstractGeometry):
 
     kind: ClassVar[str] = "fisher_rao"
     needs_density: ClassVar[bool] = True
-    natural_clip: ClassVar[tuple[float, float]] = (1e-6, 1e2)
+    natural_clip: ClassVar[tuple[float, float]] = FISHER_CLIP
 
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
-
-
-def bhattacharyya(p: DiagonalNormal, q: DiagonalNormal) -> Values:
-    """-log of the affinity, summed over dimensions; from log-stds, so that small gaps keep their digits."""
-    gap = p.log_std - q.log_std
-    middle = jnp.exp(-(p.log_std + q.log_std) / 2)
-    # s1^2 + s2^2 = 2 s1 s2 cosh(r1 - r2)
-    means = jnp.square((p.mean - q.mean) * middle) / (8 * jnp.cosh(gap))
-    stds = 0.5 * jnp.log1p(2 * jnp.square(jnp.sinh(gap / 2)))
-    return (means + stds).sum(-1)
 
 
 @jax.custom_jvp
@@ -60,12 +50,4 @@ def _half_squared_angle_jvp(primals, tangents):
     return half_squared_angle(b), slope * b_dot
 
 
-@divergence("fisher_rao", DiagonalNormal, DiagonalNormal)
-def _normals(geometry: FisherRao, p: DiagonalNormal, q: DiagonalNormal):
-    return half_squared_angle(bhattacharyya(p, q))
-
-
-@inverse_metric("fisher_rao", DiagonalNormal)
-def _normal_metric(geometry: FisherRao, p: DiagonalNormal, clip):
-    """Fisher metric diag(1/s^2, 2) in (mean, log std)."""
-    return DiagonalNormal(jnp.clip(jnp.exp(2 * p.log_std), *clip), jnp.full_like(p.log_std, 0.5))
+register("fisher_rao", lambda geometry, p, q: half_squared_angle(bhattacharyya(p, q)))

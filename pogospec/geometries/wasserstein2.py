@@ -1,7 +1,8 @@
 """The 2-Wasserstein geometry; D = W2^2 / 2.
 
 Diagonal Gaussians: W2^2 = sum_j (m1 - m2)_j^2 + (s1 - s2)_j^2. Its pull-back metric in (mean, log std) is
-diag(1, s^2).
+diag(1, s^2). Where a tanh-Gaussian takes part, the monotone coupling shares the standard normal of each dimension, and
+W2^2 is the mean squared gap of the quantiles by Gauss-Hermite quadrature.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
+import numpy as np
 
 from pogospec.geometries.base import AbstractGeometry, divergence, inverse_metric
-from pogospec.policies.base import DiagonalNormal, Point
+from pogospec.policies.base import DiagonalNormal, Point, TanhNormal
 from pogospec.spec.fields import Within
+
+HERMITE_POINTS = 64
 
 
 class Wasserstein2(AbstractGeometry):
@@ -55,6 +59,18 @@ def _point_to_normal(geometry: Wasserstein2, p: Point, q: DiagonalNormal):
 @divergence("wasserstein2", DiagonalNormal, DiagonalNormal)
 def _normals(geometry: Wasserstein2, p: DiagonalNormal, q: DiagonalNormal):
     return geometry.reduce(jnp.square(p.mean - q.mean) + _std_gap_squared(p, q))
+
+
+def _by_quantiles(geometry: Wasserstein2, p, q):
+    nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE_POINTS)
+    z = jnp.asarray(nodes, p.mean.dtype).reshape(-1, *(1,) * p.mean.ndim)
+    shares = jnp.asarray(weights / weights.sum(), p.mean.dtype)
+    return geometry.reduce(jnp.tensordot(shares, jnp.square(p.at(z) - q.at(z)), 1))
+
+
+for _pair in ((TanhNormal, TanhNormal), *((TanhNormal, other) for other in (Point, DiagonalNormal))):
+    divergence("wasserstein2", *_pair)(_by_quantiles)
+    divergence("wasserstein2", *_pair[::-1])(_by_quantiles)
 
 
 def _dimension_factor(geometry: Wasserstein2, p) -> float:

@@ -1,20 +1,37 @@
 """What a policy family is: networks that put out the parameters of an action distribution.
 
-`Point` and `DiagonalNormal` are parameter types: what networks put out, what natural gradients act on, what
-crosses a `vmap`. The table of geometries is keyed by them; a NumPyro distribution is made from them where
+`Point`, `DiagonalNormal` and `TanhNormal` are parameter types: what networks put out, what natural gradients act
+on, what crosses a `vmap`. The table of geometries is keyed by them; a NumPyro distribution is made from them where
 one is needed.
 """
 
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jaxtyping import Array, Float
+from numpyro.distributions.util import validate_sample
 
+from pogospec.spec.fields import Within
 from pogospec.types import Actions, Key, Observations, Params, Space, Values
+
+ATANH_MARGIN = 1e-6
+"""Actions are kept this far inside their bounds where the pre-squash action is recovered from them."""
+
+
+class Sample(eqx.Module):
+    """Expectations over a policy by Monte Carlo."""
+
+    sample: Annotated[int, Within(ge=1), "actions a state"]
+
+
+ActionChoice = Literal["mean", "quadrature"] | Sample
+"""Where a term looks at a policy: its mean action, a cubature exact for quadratics, or reparameterised samples."""
 
 
 class Point(NamedTuple):
@@ -26,6 +43,10 @@ class Point(NamedTuple):
         """The Dirac measure as a NumPyro Delta."""
         return dist.Delta(self.mean, event_dim=1)
 
+    def at(self, z: Actions) -> Actions:
+        """Quantiles at standard normal quantiles z; the point itself."""
+        return self.mean + 0 * z
+
 
 class DiagonalNormal(NamedTuple):
     """A Gaussian with independent dimensions; `mean` and `log_std` [..., act]."""
@@ -36,6 +57,65 @@ class DiagonalNormal(NamedTuple):
     def distribution(self) -> dist.Distribution:
         """The NumPyro distribution over actions."""
         return dist.Normal(self.mean, jnp.exp(self.log_std)).to_event(1)
+
+    def at(self, z: Actions) -> Actions:
+        """Quantiles at standard normal quantiles z, dimension by dimension."""
+        return self.mean + jnp.exp(self.log_std) * z
+
+
+class TanhNormal(NamedTuple):
+    """tanh of a Gaussian with independent dimensions; `mean` and `log_std` [..., act] are those before the tanh."""
+
+    mean: Actions
+    log_std: Actions
+
+    def distribution(self) -> dist.Distribution:
+        """The NumPyro distribution over actions in (-1, 1)."""
+        return TanhNormalDistribution(self.mean, self.log_std)
+
+    def at(self, z: Actions) -> Actions:
+        """Quantiles at standard normal quantiles z, dimension by dimension."""
+        return jnp.tanh(self.mean + jnp.exp(self.log_std) * z)
+
+
+class TanhNormalDistribution(dist.Distribution):
+    """tanh of a diagonal Gaussian, whose samples come with their pre-activation.
+
+    log |d tanh(u)/du| = 2 (log 2 - u - softplus(-2 u)) is finite for every u; `log_prob` recovers u from an action,
+    which is kept 1e-6 inside the bounds, so that it is finite at the bounds too.
+    """
+
+    arg_constraints: ClassVar[dict] = {"mean": dist.constraints.real_vector, "log_std": dist.constraints.real_vector}
+    support: Any = dist.constraints.independent(dist.constraints.interval(-1.0, 1.0), 1)
+    reparametrized_params = ["mean", "log_std"]
+
+    def __init__(self, mean: Actions, log_std: Actions, *, validate_args: bool | None = None):
+        self.mean_before, self.log_std = mean, log_std
+        super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=validate_args)
+
+    def sample_with_intermediates(self, key: Key | None, sample_shape: tuple[int, ...] = ()) -> Any:
+        """Actions [*sample_shape, ..., act] and, as the one intermediate, their pre-activations."""
+        assert key is not None
+        z = jax.random.normal(key, sample_shape + self.mean_before.shape, self.mean_before.dtype)
+        before = self.mean_before + jnp.exp(self.log_std) * z
+        return jnp.tanh(before), [before]
+
+    def sample(self, key: Key | None, sample_shape: tuple[int, ...] = ()) -> Any:
+        """Actions [*sample_shape, ..., act]."""
+        return self.sample_with_intermediates(key, sample_shape)[0]
+
+    @validate_sample
+    def log_prob(self, value: Any, intermediates: Any = None) -> Any:
+        """Log density in nats, summed over action dimensions; `intermediates`: the pre-activations of the actions."""
+        inside = jnp.clip(value, -1 + ATANH_MARGIN, 1 - ATANH_MARGIN)
+        before = intermediates[0] if intermediates else jnp.arctanh(inside)
+        normal = dist.Normal(self.mean_before, jnp.exp(self.log_std)).log_prob(before)
+        return (normal - log_slope(before)).sum(-1)
+
+
+def log_slope(before: Array) -> Array:
+    """Log |d tanh(u)/du| = log sech^2(u), without overflow."""
+    return 2 * (jnp.log(2.0) - before - jax.nn.softplus(-2 * before))
 
 
 class AbstractPolicy(eqx.Module):
@@ -56,10 +136,31 @@ class AbstractPolicy(eqx.Module):
     def fit_loss(self, parameters: Any, actions: Actions) -> Values:
         """Loss of fitting logged actions, one value a row."""
 
-    def sample(self, parameters: Any, key: Key) -> Actions:
-        """One action a row, clipped to the bounds."""
-        return jnp.clip(parameters.distribution().sample(key), -1.0, 1.0)
-
+    @abc.abstractmethod
     def mean_action(self, parameters: Any) -> Actions:
-        """The mean action of each row, clipped to the bounds."""
-        return jnp.clip(parameters.mean, -1.0, 1.0)
+        """The action of each row that stands for its distribution, not clipped."""
+
+    def log_likelihood(self, parameters: Any, actions: Actions) -> Values:
+        """Log density of logged actions in nats, one value a row."""
+        return parameters.distribution().log_prob(actions)
+
+    def entropy(self, parameters: Any, key: Key) -> Values:
+        """Entropy in nats, one value a row."""
+        return parameters.distribution().entropy()
+
+    def actions(self, choice: ActionChoice, parameters: Any, key: Key) -> Float[Array, "points *batch act"]:
+        """Equally weighted actions over which a function is averaged, not clipped; differentiable."""
+        if choice == "mean":
+            return self.mean_action(parameters)[None]
+        if choice == "quadrature":
+            # 2 act points: exact for polynomials of degree 3 (Stroud, En^r2 3-1)
+            size = parameters.mean.shape[-1]
+            axes = jnp.sqrt(jnp.asarray(size, parameters.mean.dtype)) * jnp.eye(size, dtype=parameters.mean.dtype)
+            z = jnp.concatenate([axes, -axes]).reshape(-1, *(1,) * (parameters.mean.ndim - 1), size)
+        else:
+            z = jax.random.normal(key, (choice.sample, *parameters.mean.shape), parameters.mean.dtype)
+        return parameters.at(z)
+
+    def sample(self, parameters: Any, key: Key) -> Actions:
+        """One action a row, not clipped."""
+        return self.actions(Sample(1), parameters, key)[0]

@@ -35,3 +35,7 @@ class DiracPolicy(AbstractPolicy):
     def fit_loss(self, parameters: Point, actions: Actions) -> Values:
         """Squared error, mean over action dimensions."""
         return jnp.square(parameters.mean - actions).mean(-1)
+
+    def mean_action(self, parameters: Point) -> Actions:
+        """The action of each row."""
+        return parameters.mean

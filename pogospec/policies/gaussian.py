@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
 
-from pogospec.nets import MLP, Init, LayerNorm, mlp
+from pogospec.nets import Init, LayerNorm
 from pogospec.policies.base import AbstractPolicy, DiagonalNormal
+from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, init_heads, split_heads
 from pogospec.spec.fields import Increasing, Within
-from pogospec.types import Actions, Key, Observations, Space, Values
+from pogospec.types import Actions, Key, Observations, Params, Space, Values
 
 
 class GaussianPolicy(AbstractPolicy):
@@ -20,22 +21,26 @@ class GaussianPolicy(AbstractPolicy):
 
     hidden: Annotated[tuple[int, ...], Within(ge=1), "widths of the hidden layers"] = (256, 256)
     mean: Annotated[Literal["tanh", "linear"], "squashing of the mean"] = "tanh"
-    log_std: Annotated[tuple[float, float], Within(ge=-20.0, le=10.0), Increasing(), "hard clamp of the log-std"] = (
-        -5.0,
-        2.0,
-    )
+    std: Annotated[Std, "state: a head of the network; shared: one learned std for all states (IQL)"] = "state"
+    log_std: Annotated[LogStdBounds, Within(ge=-20.0, le=10.0), Increasing(), "bounds of the log-std"] = (-5.0, 2.0)
+    log_std_map: Annotated[StdMap, "clamp: hard bounds, no gradient outside; tanh: squashed into them (BRAC)"] = "clamp"
     layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU"] = "none"
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
 
-    def init(self, key: Key, space: Space) -> MLP:
-        """One network whose output holds the means, then the log-stds."""
-        return mlp(key, space.obs_dim, self.hidden, 2 * space.act_dim, self.layer_norm, self.initialization)
+    def init(self, key: Key, space: Space) -> Params:
+        """Networks of mean and log-std."""
+        return init_heads(key, space, self.hidden, self.std, self.layer_norm, self.initialization)
 
-    def parameters(self, network: MLP, observations: Observations) -> DiagonalNormal:
-        """Mean after its squashing, log-std after its clamp (no gradient outside)."""
-        mean, log_std = jnp.split(network(observations), 2, axis=-1)
-        return DiagonalNormal(jnp.tanh(mean) if self.mean == "tanh" else mean, jnp.clip(log_std, *self.log_std))
+    def parameters(self, network: Params, observations: Observations) -> DiagonalNormal:
+        """Mean after its squashing, log-std within its bounds."""
+        mean, log_std = split_heads(network, observations)
+        mean = jnp.tanh(mean) if self.mean == "tanh" else mean
+        return DiagonalNormal(mean, bounded(log_std, self.log_std, self.log_std_map))
 
     def fit_loss(self, parameters: DiagonalNormal, actions: Actions) -> Values:
         """Negative log-likelihood in nats, summed over action dimensions."""
-        return jnp.negative(parameters.distribution().log_prob(actions))
+        return -self.log_likelihood(parameters, actions)
+
+    def mean_action(self, parameters: DiagonalNormal) -> Actions:
+        """The mean of each row."""
+        return parameters.mean

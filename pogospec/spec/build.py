@@ -147,9 +147,14 @@ class Builder:
             return None
         slot = mark_of(marks, Slot)
         if slot is not None:
+            word = isinstance(tree.value, str) and tree.value in registry.table(slot.name)
+            known = word or isinstance(tree.value, dict)
             literals = [option for option in options if typing.get_origin(option) is Literal]
-            bare = isinstance(tree.value, str) and any(fits(option, tree.value) for option in literals)
-            return tree.value if bare else self._slot(slot, tree, path)
+            if isinstance(tree.value, str) and any(fits(option, tree.value) for option in literals):
+                return tree.value
+            if float in options and not known:
+                return self._scalar(float, marks, tree, path)
+            return self._slot(slot, tree, path)
         option = next((option for option in options if fits(option, tree.value)), options[0])
         if typing.get_origin(option) is typing.Annotated:
             return self.value(typing.Annotated[(option, *marks)] if marks else option, tree, path)
@@ -166,8 +171,8 @@ class Builder:
         return self._scalar(option, marks, tree, path)
 
     def _slot(self, slot: Slot, tree: Node, path: str) -> Any:
-        if not slot.named:
-            return self.node(slot.name, tree, path)
+        if not slot.named or (slot.named == "also" and not is_sum(tree)):
+            return self.node(slot.name, tree, path, slot.default)
         if not isinstance(tree.value, dict) or not tree.value:
             found = "an empty mapping" if tree.value == {} else show(tree.value)
             allowed = f"a mapping from names to nodes of {slot.name}"
@@ -225,6 +230,14 @@ class Builder:
         return self.fail(tree, path, f"found {show(value)}, allowed {allowed}{hint}")
 
 
+def is_sum(tree: Node) -> bool:
+    """Whether a value names several nodes, where it could be one node as well."""
+    children = tree.value
+    if not isinstance(children, dict) or not children or "kind" in children:
+        return False
+    return all(child.value is None or isinstance(child.value, dict) for child in children.values())
+
+
 def fits(option: Any, value: Any) -> bool:
     """Whether an alternative of a union is the one that a value is meant for."""
     (option, *_), _, _ = split(option)
@@ -249,7 +262,10 @@ def describe(annotation: Any) -> str:
     options, marks, nullable = split(annotation)
     if slot := mark_of(marks, Slot):
         kinds = ", ".join(registry.table(slot.name))
-        return f"a mapping from names to nodes of {slot.name} ({kinds})" if slot.named else kinds
+        if slot.named:
+            sum_of = f"a mapping from names to nodes of {slot.name} ({kinds})"
+            return sum_of if slot.named is True else f"{kinds}, or a mapping from names to such nodes"
+        return f"{phrase(float, [m for m in marks if isinstance(m, Within)])}, {kinds}" if float in options else kinds
     words = []
     for option in options:
         if typing.get_origin(option) is Literal:

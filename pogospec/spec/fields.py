@@ -10,6 +10,7 @@ A field whose value is another node names its slot: `Annotated[Any, Slot("geomet
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,15 @@ class Length:
 
 @dataclass(frozen=True)
 class Slot:
-    """The field holds a node of this slot; `named=True`: a mapping from names to such nodes."""
+    """The field holds a node of this slot.
+
+    `named`: a mapping from names to such nodes; "also": either a node or such a mapping. `default`: the kind of a
+    mapping that names none.
+    """
 
     name: str
-    named: bool = False
+    named: Literal[True, False, "also"] = False
+    default: str | None = None
 
 
 @dataclass(frozen=True)

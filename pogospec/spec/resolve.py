@@ -1,24 +1,26 @@
 """From a file and the command line to one typed spec, in which every value keeps its origin.
 
-Precedence, low to high: `extends`, the file, `--set data.…`, `tuned` of the dataset that runs, other `--set`.
+Precedence, low to high: `extends`, the file, `--set data.…`, `tuned` of the dataset that runs, other `--set`. Keys of
+`tuned` are dataset ids or patterns (`d4rl/hopper-*`); all that match apply, in the order of the file.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pogospec import registry
 from pogospec.errors import Origin, Problem, SpecError
-from pogospec.spec.build import INVALID, Builder, fields_of
-from pogospec.spec.schema import OptimizerSpec, Spec, StepSpec
+from pogospec.spec.build import INVALID, Builder
+from pogospec.spec.merge import by_learner, merge, open_node
+from pogospec.spec.schema import Spec
+from pogospec.spec.steps import LEARNERS, defaults_of, long_step
 from pogospec.spec.yaml import Node, parse, parse_mapping, plain_of, read_file, show, tree_of
 
 PART = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d{1,9}|\*)\]")
-LEARNERS = ("critic", "behavior", "policy")
 DEFAULT = Origin("default")
 ALSO = {"": ("extends", "tuned"), "schedule": ("defaults",)}
 
@@ -71,36 +73,6 @@ def _extend(tree: Node, path: Path, seen: tuple[Path, ...]) -> Node:
     return merge(_extend(parse_mapping(text, str(parent), "base"), parent, seen), tree)
 
 
-def merge(low: Node, high: Node, name: str = "") -> Node:
-    """Deep merge; lists and nodes of another kind are replaced whole; `name` is the key they stand under."""
-    low = _open(low, high)
-    if isinstance(low.value, dict) and isinstance(high.value, str) and high.value == _kind(low, name):
-        return Node(low.value, high.origin, high.key_origin, high.path)
-    if not (isinstance(low.value, dict) and isinstance(high.value, dict)):
-        return high
-    kinds = _kind(low, name), _kind(high, name)
-    if "kind" in high.value and kinds[0] is not None and kinds[0] != kinds[1]:
-        return high
-    joined = dict(low.value)
-    for key, child in high.value.items():
-        joined[key] = merge(joined[key], child, key) if key in joined else child
-    return Node(joined, high.origin, high.key_origin or low.key_origin, high.path)
-
-
-def _kind(node: Node, name: str) -> Any:
-    """Find the kind of a node; the name of an energy term is its kind unless it says otherwise."""
-    if "kind" in node.value:
-        return node.value["kind"].value
-    return name if name in registry.table("energy") else None
-
-
-def _open(low: Node, high: Node) -> Node:
-    """Make a mapping of a bare kind or nothing, where a mapping is merged on top of it."""
-    if isinstance(low.value, str) and isinstance(high.value, dict):
-        return replace(low, value={"kind": replace(low, key_origin=low.origin)})
-    return replace(low, value={}) if low.value is None and isinstance(high.value, dict) else low
-
-
 def _parts(path: str) -> list[Any]:
     """Split a path into keys, indices and None for `*`; empty where it is malformed."""
     found = list(PART.finditer(path))
@@ -130,7 +102,7 @@ def _assign(tree: Node, parts: list[Any], value: Node, path: str) -> None:
             return
         made = Node({}, value.origin, value.key_origin, value.path)
         child = entries.get(head, made)
-        entries[head] = _open(child, made) if isinstance(rest[0], str) else child
+        entries[head] = open_node(child, made) if isinstance(rest[0], str) else child
         _assign(entries[head], rest, value, path)
         return
     if not isinstance(entries, list) or not entries:
@@ -192,10 +164,14 @@ def _tuned(tree: Node, tuned: Node, builder: Builder) -> Iterable[tuple[str, Nod
             builder.fail(entry, f"tuned.{name}", f"found {show(entry.value)}, {wrong}")
     data = tree.value.get("data")
     dataset = data.value.get("dataset") if data is not None and isinstance(data.value, dict) else None
-    runs = tuned.value.get(dataset.value) if dataset is not None and isinstance(dataset.value, str) else None
-    if runs is None or not isinstance(runs.value, dict):
+    if dataset is None or not isinstance(dataset.value, str):
         return []
-    return [(path, node.in_layer("tuned")) for path, node in runs.value.items()]
+    runs = [
+        entry.value
+        for pattern, entry in tuned.value.items()
+        if isinstance(entry.value, dict) and fnmatch.fnmatchcase(dataset.value, pattern)
+    ]
+    return [(path, node.in_layer("tuned")) for entries in runs for path, node in entries.items()]
 
 
 def _normalize(tree: Node, builder: Builder) -> None:
@@ -208,7 +184,7 @@ def _normalize(tree: Node, builder: Builder) -> None:
             message = "found both target and data, allowed one of them; keep one of both, remove one"
         builder.fail(target, "target", message, at_key=True)
     adam = Node({name: Node("adam", DEFAULT) for name in LEARNERS}, DEFAULT)
-    top["optimizer"] = merge(adam, _by_learner(top["optimizer"])) if "optimizer" in top else adam
+    top["optimizer"] = merge(adam, by_learner(top["optimizer"])) if "optimizer" in top else adam
     policy, behavior = top.get("policy"), top.get("behavior", Node(None, DEFAULT))
     if policy is not None and "behavior" not in top:
         top["behavior"] = replace(policy, key_origin=None)
@@ -217,72 +193,12 @@ def _normalize(tree: Node, builder: Builder) -> None:
     schedule = top.get("schedule")
     if schedule is None or not isinstance(schedule.value, dict):
         return
-    defaults = _defaults(schedule, builder)
+    defaults = defaults_of(schedule, builder)
     steps = schedule.value.get("steps")
     if steps is None or not isinstance(steps.value, list):
         return
-    whole = [_step(step, defaults, top) if isinstance(step.value, dict) else step for step in steps.value]
+    whole = [
+        long_step(step, f"schedule.steps[{index}]", defaults, tree, builder) if isinstance(step.value, dict) else step
+        for index, step in enumerate(steps.value)
+    ]
     schedule.value["steps"] = replace(steps, value=whole)
-    for index, step in enumerate(whole):
-        if isinstance(step.value, dict):
-            _needs(step, f"schedule.steps[{index}]", tree, builder)
-
-
-def _needs(step: Node, path: str, tree: Node, builder: Builder) -> None:
-    """Note what a step that learns the policy cannot do without."""
-    learn = step.value["learn"].value
-    if not isinstance(learn, list) or not any(learner.value == "policy" for learner in learn):
-        return
-    if "tau" not in step.value or step.value["tau"].value is None:
-        builder.missing(step, path, "tau", fields_of(StepSpec)["tau"][0])
-    if "geometry" not in step.value or step.value["geometry"].value is None:
-        builder.missing(tree, "", "geometry", fields_of(Spec)["geometry"][0])
-
-
-def _defaults(schedule: Node, builder: Builder) -> Node:
-    defaults = schedule.value.pop("defaults", None) or Node({}, DEFAULT)
-    if not isinstance(defaults.value, dict):
-        message = f"found {show(defaults.value)}, allowed a mapping of step keys"
-        builder.fail(defaults, "schedule.defaults", message)
-        return Node({}, DEFAULT)
-    known = fields_of(StepSpec)
-    for key, node in defaults.value.items():
-        if key not in known:
-            builder.unknown(node, f"schedule.defaults.{key}", key, known)
-    return replace(defaults, value={key: node for key, node in defaults.value.items() if key in known})
-
-
-def _step(step: Node, defaults: Node, top: dict[str, Node]) -> Node:
-    entries = {
-        "learn": Node([Node(name, DEFAULT) for name in LEARNERS], DEFAULT),
-        "gradient": Node("euclidean", DEFAULT),
-        "scheme": Node("implicit", DEFAULT),
-    }
-    entries |= {key: top[key] for key in ("energy", "geometry", "optimizer") if key in top}
-    for layer in (defaults, step):
-        for key, node in layer.value.items():
-            if key in ("optimizer", "energy"):
-                node = _by_learner(node) if key == "optimizer" else _terms(node)
-            entries[key] = merge(entries[key], node, key) if key in entries else node
-    return Node(entries, step.origin, step.key_origin, step.path)
-
-
-def _terms(energy: Node) -> Node:
-    """Make mappings of terms that are only named: they keep what an outer level says of them."""
-    if not isinstance(energy.value, dict):
-        return energy
-    empty = {key: replace(node, value={}) for key, node in energy.value.items() if node.value is None}
-    return replace(energy, value=energy.value | empty)
-
-
-def _by_learner(node: Node) -> Node:
-    """Spread an optimiser over the learners; keys beside those of the learners hold for all of them."""
-    if not isinstance(node.value, dict):
-        return replace(node, value=dict.fromkeys(LEARNERS, node))
-    known = fields_of(OptimizerSpec)
-    own = {key: child for key, child in node.value.items() if key in known}
-    rest = {key: child for key, child in node.value.items() if key not in known}
-    if own and "kind" not in rest:
-        return node
-    shared = replace(node, value=rest)
-    return replace(node, value={key: merge(shared, own[key]) if key in own else shared for key in LEARNERS})

@@ -7,17 +7,30 @@ from typing import Annotated, Any, Literal
 
 from pogospec.spec.fields import Length, Slot, Within
 
+Reference = Literal["behavior", "data", "previous"]
 Learner = Literal["critic", "behavior", "policy"]
 Count = Annotated[int, Within(ge=1)]
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """Affine change of the logged rewards, before training; evaluation reports raw returns."""
+
+    scale: Annotated[float, "factor of each reward (ReBRAC on AntMaze: 100)"] = 1.0
+    shift: Annotated[float, "added to each scaled reward (IQL on AntMaze: -1)"] = 0.0
+    return_range: Annotated[
+        float | None, Within(gt=0.0), "first divide by max - min of the episodes' returns, times this (IQL: 1000)"
+    ] = None
 
 
 @dataclass(frozen=True)
 class DataSpec:
     """Where the transitions come from."""
 
-    dataset: Annotated[str, "embedded `pocket/…`, or the id of a local Minari dataset"]
+    dataset: Annotated[str, "embedded `pocket/…`, the id of a local Minari dataset, `d4rl/…`, or `file:PATH`"]
     environment: Annotated[str | None, "Gymnasium id for evaluation, where the dataset names none"] = None
     normalize_observations: Annotated[bool, "standardise observations: (o - mean) / (std + 1e-3)"] = True
+    reward: Annotated[RewardSpec, "change of the logged rewards"] = field(default_factory=RewardSpec)
 
 
 @dataclass(frozen=True)
@@ -30,18 +43,37 @@ class OptimizerSpec:
 
 
 @dataclass(frozen=True)
+class ProximalSpec:
+    """One proximal term of a step: D(policy, reference) / tau."""
+
+    reference: Annotated[Reference, "what the policy is kept near"]
+    geometry: Annotated[Any, Slot("geometry", named="also"), "the divergence; default: the step's geometry"]
+    tau: Annotated[float | Any, Slot("tau"), Within(gt=0.0), "step size of this term; default: the step's tau"]
+
+
+@dataclass(frozen=True)
 class StepSpec:
     """One Euler step of the schedule, with every default and override already merged in."""
 
-    from_: Annotated[Literal["behavior", "data", "previous"], "reference of the proximal term"]
     learn: Annotated[tuple[Learner, ...], Length(least=1), "what this step trains"]
     updates: Annotated[int, Within(ge=1), "minibatch updates"]
-    energy: Annotated[dict[str, Any], Slot("energy", named=True), "override of the energy in this step"]
     optimizer: Annotated[OptimizerSpec, "override of the optimiser in this step"]
-    gradient: Annotated[Any, Slot("gradient"), "euclidean, or natural in the metric of the geometry"]
-    scheme: Annotated[Any, Slot("scheme"), "how the Euler step is taken"]
-    geometry: Annotated[Any | None, Slot("geometry"), "override of the geometry in this step"] = None
-    tau: Annotated[float | None, Within(gt=0.0), "step size of the Euler step, in flow time"] = None
+    name: Annotated[str | None, "label in tables; default: step 1, step 2, …, or warm-up without the policy"] = None
+    from_: Annotated[Reference | None, "reference of the proximal term; the long form is `proximal`"] = None
+    tau: Annotated[float | Any | None, Slot("tau"), Within(gt=0.0), "step size of the Euler step, in flow time"] = None
+    geometry: Annotated[Any | None, Slot("geometry", named="also"), "override of the geometry in this step"] = None
+    proximal: Annotated[
+        tuple[ProximalSpec, ...] | None, Length(least=1), "several proximal terms, instead of from, geometry and tau"
+    ] = None
+    energy: Annotated[dict[str, Any] | None, Slot("energy", named=True), "override of the energy in this step"] = None
+    gradient: Annotated[Any | None, Slot("gradient"), "euclidean, or natural in the metric of the geometry"] = None
+    scheme: Annotated[Any | None, Slot("scheme"), "how the Euler step is taken"] = None
+    start: Annotated[
+        Literal["as_is", "behavior"], "where the policy starts: its weights at hand, or a copy of the fitted behaviour"
+    ] = "as_is"
+    optimizer_state: Annotated[Literal["reset", "keep"], "fresh optimisers, or go on with those of earlier steps"] = (
+        "reset"
+    )
     actor_every: Annotated[int, Within(ge=1), "the policy updates on the last of this many updates"] = 1
     target_every: Annotated[int | None, Within(ge=1), "target networks move every so many updates"] = None
     repeat: Annotated[int, Within(ge=1), "take this step so many times"] = 1
@@ -83,7 +115,9 @@ class Spec:
     optimizer: Annotated[OptimizerSpec, "one optimiser for all, or one for each learner"]
     data: Annotated[DataSpec, "where the transitions come from"]
     behavior: Annotated[Any, Slot("policy"), "behaviour policy fitted to the data; same family as policy"]
-    geometry: Annotated[Any | None, Slot("geometry"), "the geometry of the proximal term"] = None
+    geometry: Annotated[
+        Any | None, Slot("geometry", named="also"), "the geometry of the proximal term, or {name: node}: a weighted sum"
+    ] = None
     critic: Annotated[Any | None, Slot("critic"), "what learns the action values"] = None
     name: Annotated[str, "name of the spec; run directories carry it"] = "spec"
     about: Annotated[str, "what the spec declares, in a sentence"] = ""

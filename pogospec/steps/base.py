@@ -42,4 +42,7 @@ class AbstractScheme(eqx.Module):
         context: Context,
         key: Key,
     ) -> tuple[Params, dict]:
-        """Gradient with respect to the network's weights, and numbers for people."""
+        """Gradient with respect to the network's weights, and numbers for people.
+
+        `context.fixed` maps the names of energy terms to what they measured when the step began.
+        """

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import equinox as eqx
+import jax
 
-from pogospec.geometries.base import AbstractGeometry
 from pogospec.spec.fields import Increasing, Within
+from pogospec.steps.base import Proximal
 
 
 class Euclidean(eqx.Module):
@@ -15,7 +16,7 @@ class Euclidean(eqx.Module):
 
     needs_metric: ClassVar[bool] = False
 
-    def precondition(self, geometry: AbstractGeometry, parameters, gradient):
+    def precondition(self, proximal: tuple[Proximal, ...], parameters: Any, gradient: Any) -> Any:
         """The gradient unchanged."""
         return gradient
 
@@ -32,6 +33,18 @@ class Natural(eqx.Module):
         "bounds of the scale factor; default: as released",
     ] = None
 
-    def precondition(self, geometry: AbstractGeometry, parameters, gradient):
-        """The natural gradient with respect to the policy's parameters (heads)."""
-        return geometry.natural(parameters, gradient, self.clip)
+    def precondition(self, proximal: tuple[Proximal, ...], parameters: Any, gradient: Any) -> Any:
+        """The natural gradient with respect to the policy's parameters (heads).
+
+        Several proximal terms: the metric of D/tau = sum_i D_i/tau_i, in units of the first tau, so that a weighted
+        sum of divergences has the weighted sum of their metrics.
+        """
+        inverses = [term.geometry.inverse_metric(parameters, self.clip) for term in proximal]
+        if len(inverses) == 1:
+            return jax.tree.map(lambda factor, g: factor * g, inverses[0], gradient)
+        shares = [proximal[0].tau / term.tau for term in proximal]
+
+        def combine(g, *factors):
+            return g / sum(share / factor for share, factor in zip(shares, factors, strict=True))
+
+        return jax.tree.map(combine, gradient, *inverses)

@@ -19,7 +19,8 @@ def objective(
     """Batch mean of energy plus proximal terms, and each of its parts."""
     info, energy, proximal, distance = {}, 0.0, 0.0, 0.0
     for index, (name, term) in enumerate(problem.energy.items()):
-        part = term.weight * term.value(parameters, context, jax.random.fold_in(key, index)).mean()
+        seen = context._replace(fixed=context.fixed.get(name))
+        part = term.weight * term.value(parameters, seen, jax.random.fold_in(key, index)).mean()
         info[f"energy.{name}"] = part
         energy = energy + part
     for term, reference in zip(problem.proximal, references, strict=True):
@@ -46,5 +47,5 @@ class Implicit(AbstractScheme):
         heads, pull_back = jax.vjp(parameters, network)
         gradient, info = jax.grad(objective, argnums=1, has_aux=True)(problem, heads, references, context, key)
         if problem.proximal:
-            gradient = problem.gradient.precondition(problem.proximal[0].geometry, heads, gradient)
+            gradient = problem.gradient.precondition(problem.proximal, heads, gradient)
         return pull_back(gradient)[0], info

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import equinox as eqx
+import jax.numpy as jnp
 import optax
 
 from pogospec.spec.fields import Within
@@ -17,7 +18,17 @@ class Adam(eqx.Module):
     b1: Annotated[float, Within(ge=0.0, lt=1.0), "decay of the first moment"] = 0.9
     b2: Annotated[float, Within(ge=0.0, lt=1.0), "decay of the second moment"] = 0.999
     eps: Annotated[float, Within(gt=0.0), "added to the root of the second moment"] = 1e-8
+    decay: Annotated[
+        Literal["none", "cosine"],
+        "cosine: the learning rate falls to 0 over the learner's updates, from where its optimiser was fresh (IQL)",
+    ] = "none"
 
-    def transform(self) -> optax.GradientTransformation:
-        """The optax transformation; made anew in every trace."""
-        return optax.adam(self.learning_rate, self.b1, self.b2, self.eps)
+    def transform(self, updates: int) -> optax.GradientTransformation:
+        """The optax transformation for so many updates; made anew in every trace."""
+        if self.decay == "none":
+            return optax.adam(self.learning_rate, self.b1, self.b2, self.eps)
+
+        def rate(count):
+            return self.learning_rate * (1 + jnp.cos(jnp.pi * jnp.minimum(count / updates, 1.0))) / 2
+
+        return optax.adam(rate, self.b1, self.b2, self.eps)

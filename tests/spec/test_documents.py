@@ -73,7 +73,7 @@ def test_all_mistakes_once_each():
     expected = {
         "f.yaml:1:1: policy: missing, required: dirac, gaussian",
         "f.yaml:2:1: polcy: found unknown key 'polcy', allowed policy,",
-        "f.yaml:4:14: energy.q.scale: found 'btach', allowed none, batch, did you mean batch?",
+        "f.yaml:4:14: energy.q.scale: found 'btach', allowed none, batch, step, did you mean batch?",
         "f.yaml:6:43: geometry.reduction: found 'max', allowed sum, mean",
         "f.yaml:9:19: schedule.steps[0].tau: found -2, allowed a number > 0",
         "f.yaml:9:23: schedule.defaults.upadtes: found unknown key 'upadtes'",

@@ -1,0 +1,48 @@
+"""What is taken off the bootstrap value where the next action strays from the data (ReBRAC, BRAC)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from pogospec.critics.base import Views
+from pogospec.spec.fields import Slot, Within
+from pogospec.types import Actions, Batch, Values
+
+
+class SquaredDistance(eqx.Module):
+    """Squared distance of the next action from a reference action, summed over dimensions (ReBRAC, POGO-FR)."""
+
+    reference: Annotated[
+        Literal["behavior_mean", "next_action"],
+        "mean action of the fitted behaviour at the next observation, or the logged next action where there is one",
+    ] = "behavior_mean"
+    weight: Annotated[float, Within(ge=0.0), "factor of the squared distance"] = 0.01
+
+    @property
+    def needs_behavior(self) -> bool:
+        """Whether the fitted behaviour is asked for."""
+        return self.reference == "behavior_mean"
+
+    def value(self, actions: Actions, batch: Batch, views: Views) -> Values:
+        """The penalty of each row."""
+        if self.reference == "next_action":
+            return self.weight * batch.next_action_valid * jnp.square(actions - batch.next_actions).sum(-1)
+        assert views.behavior_mean is not None
+        return self.weight * jnp.square(actions - views.behavior_mean()).sum(-1)
+
+
+class DivergencePenalty(eqx.Module):
+    """Divergence of the policy from the fitted behaviour at the next observation (BRAC's value penalty)."""
+
+    needs_behavior: ClassVar[bool] = True
+
+    geometry: Annotated[Any, Slot("geometry"), "the divergence"]
+    weight: Annotated[float, Within(ge=0.0), "factor of the divergence; BRAC's alpha, 1/tau"]
+
+    def value(self, actions: Actions, batch: Batch, views: Views) -> Values:
+        """The penalty of each row."""
+        assert views.behavior is not None
+        return self.weight * self.geometry.divergence(views.online(), views.behavior())

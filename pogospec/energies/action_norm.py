@@ -1,0 +1,29 @@
+"""The squared length of actions, E_{a ~ pi} |a|^2: a control cost."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import jax.numpy as jnp
+
+from pogospec.energies.base import AbstractTerm, Context
+from pogospec.policies.base import ActionChoice
+from pogospec.spec.fields import Within
+from pogospec.types import Key, Values
+
+
+class ActionNormTerm(AbstractTerm):
+    """Squared Euclidean norm of the action, in actions scaled to [-1, 1]."""
+
+    needs_density: ClassVar[bool] = False
+    needs_critic: ClassVar[bool] = False
+
+    actions: Annotated[
+        ActionChoice,
+        "mean: of the mean action; quadrature: its expectation, exact for Gaussians; {sample: n}: by n samples",
+    ] = "mean"
+    weight: Annotated[float, Within(ge=0.0), "factor of this term"] = 1.0
+
+    def value(self, parameters: Any, context: Context, key: Key) -> Values:
+        """E |a|^2 of each row."""
+        return jnp.square(context.policy.actions(self.actions, parameters, key)).sum(-1).mean(0)

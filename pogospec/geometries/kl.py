@@ -1,0 +1,59 @@
+"""The Kullback-Leibler divergence between policies, in either direction (BRAC, natural policy gradients)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from pogospec.geometries.base import AbstractGeometry
+from pogospec.geometries.gaussians import FISHER_CLIP, register
+from pogospec.spec.fields import Within
+from pogospec.types import Values
+
+SERIES_BELOW = 0.3
+
+
+class KL(AbstractGeometry):
+    """Kullback-Leibler divergence in nats; 1/tau is BRAC's alpha."""
+
+    kind: ClassVar[str] = "kl"
+    needs_density: ClassVar[bool] = True
+    natural_clip: ClassVar[tuple[float, float]] = FISHER_CLIP
+
+    direction: Annotated[
+        Literal["policy_to_reference", "reference_to_policy"],
+        "KL(policy || reference), mode-seeking; or KL(reference || policy), mode-covering",
+    ] = "policy_to_reference"
+    weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
+
+
+@jax.custom_jvp
+def exp_remainder(x: Values) -> Values:
+    """exp(x) - 1 - x, which keeps its digits where x is small."""
+    safe = jnp.where(jnp.abs(x) < SERIES_BELOW, 1.0, x)
+    series = jnp.zeros_like(x)
+    for k in range(12, 1, -1):  # x^2/2! + x^3/3! + … + x^12/12!
+        series = (series + 1.0) * x / k
+    return jnp.where(jnp.abs(x) < SERIES_BELOW, series * x, jnp.expm1(safe) - safe)
+
+
+@exp_remainder.defjvp
+def _exp_remainder_jvp(primals, tangents):
+    (x,), (x_dot,) = primals, tangents
+    return exp_remainder(x), jnp.expm1(x) * x_dot
+
+
+def kl_normals(p, q) -> Values:
+    """KL(p || q) of diagonal Gaussians, summed over dimensions."""
+    stds = exp_remainder(2 * (p.log_std - q.log_std))
+    means = jnp.square((p.mean - q.mean) * jnp.exp(-q.log_std))
+    return ((stds + means) / 2).sum(-1)
+
+
+def _directed(geometry: KL, p, q):
+    return kl_normals(p, q) if geometry.direction == "policy_to_reference" else kl_normals(q, p)
+
+
+register("kl", _directed)

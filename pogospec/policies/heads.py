@@ -1,0 +1,47 @@
+"""The networks of Gaussian families: a mean for each state, a log-std for each state or one for all."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pogospec.nets import MLP, Init, LayerNorm, mlp
+from pogospec.types import Actions, Key, Observations, Space
+
+Std = Literal["state", "shared"]
+StdMap = Literal["clamp", "tanh"]
+LogStdBounds = tuple[float, float]
+
+
+class SharedStd(eqx.Module):
+    """A network of means, and a log-std that no state changes."""
+
+    mean: MLP
+    log_std: Float[Array, " act"]
+
+
+def init_heads(
+    key: Key, space: Space, hidden: tuple[int, ...], std: Std, layer_norm: LayerNorm, initialization: Init
+) -> MLP | SharedStd:
+    """Fresh networks; a shared log-std starts at 0 (IQL, AWAC)."""
+    heads = 2 if std == "state" else 1
+    net = mlp(key, space.obs_dim, hidden, heads * space.act_dim, layer_norm, initialization)
+    return net if std == "state" else SharedStd(net, jnp.zeros(space.act_dim))
+
+
+def split_heads(network: MLP | SharedStd, observations: Observations) -> tuple[Actions, Actions]:
+    """Mean and log-std of each row as the networks put them out."""
+    if isinstance(network, SharedStd):
+        mean = network.mean(observations)
+        return mean, jnp.broadcast_to(network.log_std, mean.shape)
+    mean, log_std = jnp.split(network(observations), 2, axis=-1)
+    return mean, log_std
+
+
+def bounded(log_std: Actions, bounds: LogStdBounds, how: StdMap) -> Actions:
+    """A log-std within its bounds."""
+    low, high = bounds
+    return jnp.clip(log_std, low, high) if how == "clamp" else low + (jnp.tanh(log_std) + 1) / 2 * (high - low)

@@ -1,0 +1,63 @@
+"""tanh-squashed Gaussian policies (SAC, BRAC, CQL): every action lies inside the bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from pogospec.nets import Init, LayerNorm
+from pogospec.policies.base import AbstractPolicy, TanhNormal, log_slope
+from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, init_heads, split_heads
+from pogospec.spec.fields import Increasing, Within
+from pogospec.types import Actions, Key, Observations, Params, Space, Values
+
+
+class TanhGaussianPolicy(AbstractPolicy):
+    """tanh of a Gaussian with independent dimensions; its mean action is the tanh of the Gaussian's mean."""
+
+    parameter_type: ClassVar[type] = TanhNormal
+    has_density: ClassVar[bool] = True
+
+    hidden: Annotated[tuple[int, ...], Within(ge=1), "widths of the hidden layers"] = (256, 256)
+    std: Annotated[Std, "state: a head of the network; shared: one learned std for all states"] = "state"
+    log_std: Annotated[LogStdBounds, Within(ge=-20.0, le=10.0), Increasing(), "bounds of the log-std"] = (-5.0, 2.0)
+    log_std_map: Annotated[StdMap, "clamp: hard bounds, no gradient outside; tanh: squashed into them (BRAC)"] = "clamp"
+    margin: Annotated[
+        float,
+        Within(gt=0.0, le=0.1),
+        "logged actions are kept this far inside the bounds where their density is taken (BRAC: 1e-3)",
+    ] = 1e-3
+    entropy_samples: Annotated[int, Within(ge=1), "samples of the squashing's part of the entropy"] = 1
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU"] = "none"
+    initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
+
+    def init(self, key: Key, space: Space) -> Params:
+        """Networks of mean and log-std before the tanh."""
+        return init_heads(key, space, self.hidden, self.std, self.layer_norm, self.initialization)
+
+    def parameters(self, network: Params, observations: Observations) -> TanhNormal:
+        """Mean before the tanh, log-std within its bounds."""
+        mean, log_std = split_heads(network, observations)
+        return TanhNormal(mean, bounded(log_std, self.log_std, self.log_std_map))
+
+    def fit_loss(self, parameters: TanhNormal, actions: Actions) -> Values:
+        """Negative log-likelihood in nats, summed over action dimensions."""
+        return -self.log_likelihood(parameters, actions)
+
+    def log_likelihood(self, parameters: TanhNormal, actions: Actions) -> Values:
+        """Log density in nats of actions kept `margin` inside the bounds."""
+        distribution: Any = parameters.distribution()
+        return distribution.log_prob(jnp.clip(actions, self.margin - 1, 1 - self.margin))
+
+    def entropy(self, parameters: TanhNormal, key: Key) -> Values:
+        """Entropy in nats: the Gaussian's exactly, plus E[log |d tanh|] by samples, which keep their pre-activation."""
+        gaussian = parameters.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)
+        samples = (self.entropy_samples, *parameters.mean.shape)
+        before = parameters.mean + jnp.exp(parameters.log_std) * jax.random.normal(key, samples, parameters.mean.dtype)
+        return (gaussian + log_slope(before).mean(0)).sum(-1)
+
+    def mean_action(self, parameters: TanhNormal) -> Actions:
+        """Tanh of the Gaussian's mean: the median of each dimension."""
+        return jnp.tanh(parameters.mean)

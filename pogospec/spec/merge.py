@@ -1,0 +1,66 @@
+"""Laying one tree over another: what `extends`, steps and optimisers inherit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pogospec import registry
+from pogospec.spec.build import fields_of, is_sum
+from pogospec.spec.schema import OptimizerSpec
+from pogospec.spec.yaml import Node
+
+LEARNERS = ("critic", "behavior", "policy")
+
+
+def merge(low: Node, high: Node, name: str = "") -> Node:
+    """Deep merge; lists and nodes of another kind are replaced whole; `name` is the key they stand under."""
+    low = open_node(low, high)
+    if name == "geometry" and high.value != {} and is_sum(low) != is_sum(high):
+        return high
+    if isinstance(low.value, dict) and isinstance(high.value, str) and high.value == _kind(low, name):
+        return Node(low.value, high.origin, high.key_origin, high.path)
+    if not (isinstance(low.value, dict) and isinstance(high.value, dict)):
+        return high
+    kinds = _kind(low, name), _kind(high, name)
+    if "kind" in high.value and kinds[0] is not None and kinds[0] != kinds[1]:
+        return high
+    joined = dict(low.value)
+    for key, child in high.value.items():
+        joined[key] = merge(joined[key], child, key) if key in joined else child
+    return Node(joined, high.origin, high.key_origin or low.key_origin, high.path)
+
+
+def _kind(node: Node, name: str) -> Any:
+    """Find the kind of a node; the name of an energy term is its kind unless it says otherwise."""
+    if "kind" in node.value:
+        return node.value["kind"].value
+    return name if name in registry.table("energy") or name in registry.table("geometry") else None
+
+
+def open_node(low: Node, high: Node) -> Node:
+    """Make a mapping of a bare kind or nothing, where a mapping is merged on top of it."""
+    if isinstance(low.value, str) and isinstance(high.value, dict):
+        return replace(low, value={"kind": replace(low, key_origin=low.origin)})
+    return replace(low, value={}) if low.value is None and isinstance(high.value, dict) else low
+
+
+def terms(energy: Node) -> Node:
+    """Make mappings of terms that are only named: they keep what an outer level says of them."""
+    if not isinstance(energy.value, dict):
+        return energy
+    empty = {key: replace(node, value={}) for key, node in energy.value.items() if node.value is None}
+    return replace(energy, value=energy.value | empty)
+
+
+def by_learner(node: Node) -> Node:
+    """Spread an optimiser over the learners; keys beside those of the learners hold for all of them."""
+    if not isinstance(node.value, dict):
+        return replace(node, value=dict.fromkeys(LEARNERS, node))
+    known = fields_of(OptimizerSpec)
+    own = {key: child for key, child in node.value.items() if key in known}
+    rest = {key: child for key, child in node.value.items() if key not in known}
+    if own and "kind" not in rest:
+        return node
+    shared = replace(node, value=rest)
+    return replace(node, value={key: merge(shared, own[key]) if key in own else shared for key in LEARNERS})
