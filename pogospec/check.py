@@ -11,11 +11,12 @@ from pogospec.policies.base import Point
 from pogospec.registry import kind_of
 from pogospec.spec.resolve import Document, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
+from pogospec.spec.shipped import spec_path
 
 
 def load(path: str | Path, overrides: Sequence[tuple[str, str]] = ()) -> Spec:
-    """Read and check a spec; raises SpecError with every problem of the file at once."""
-    return checked(read(path, overrides))
+    """Read and check a spec: a file, or the name of a shipped one; raises SpecError with every problem at once."""
+    return checked(read(spec_path(path), overrides))
 
 
 def checked(document: Document) -> Spec:
@@ -44,6 +45,8 @@ def _origin(document: Document, path: str) -> Origin:
 
 def rules(spec: Spec) -> Iterator[tuple[str, str]]:
     """Every combination that makes no sense, as (path, message)."""
+    if spec.evaluate.action == "sample" and not spec.policy.has_density:
+        yield "evaluate.action", f"found 'sample', allowed mean, since a {_kind(spec.policy)} policy has one action"
     known: set[str] = set()
     labels: set[str] = {"behavior"}
     for index, step in enumerate(spec.schedule.steps):
@@ -129,7 +132,8 @@ def _proximal_rules(
             "found 'behavior', which nothing has learned; add behavior to `learn` of this or an earlier step",
         )
     geometries = term.geometry if isinstance(term.geometry, dict) else {"": term.geometry}
-    assert step.gradient is not None
+    if step.gradient is None:  # told already, where the document was read
+        return
     policy = spec.policy.parameter_type
     reference = {"data": Point, "behavior": spec.behavior.parameter_type, "previous": policy}[term.reference]
     for name, geometry in geometries.items():

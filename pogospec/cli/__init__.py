@@ -1,9 +1,19 @@
 """The command line: parse, call, print, exit code; a file for each group of commands."""
 
-from pogospec.cli import language, results, training
+from pogospec.cli import language, machine, results, training
 from pogospec.cli.app import app, main
 
-for command in (training.run, training.resume, results.compare, language.check, training.evaluate):
+for command in (
+    language.new,
+    language.check,
+    training.run,
+    training.resume,
+    results.compare,
+    results.plot,
+    training.evaluate,
+    language.schema,
+    machine.doctor,
+):
     app.command()(command)
 app.command("list")(language.list_)
 

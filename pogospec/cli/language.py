@@ -1,68 +1,147 @@
-"""Commands about the language: check, list."""
+"""Commands about the language: check, new, schema, list."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pogospec.cli.app import Set, overrides
-from pogospec.spec.shipped import shipped_specs, spec_path
+from pogospec.cli.listing import Json, list_
+from pogospec.errors import SpecError, UsageError
+from pogospec.spec.shipped import spec_path
+
+if TYPE_CHECKING:
+    from pogospec.spec.schema import Spec
+
+__all__ = ["check", "list_", "new", "schema"]
 
 
 def check(
-    specs: Annotated[list[str], typer.Argument(help="Spec files, or names of shipped specs.")], set_: Set = None
+    specs: Annotated[list[str], typer.Argument(help="Spec files, or names of shipped specs.")],
+    set_: Set = None,
+    as_json: Json = False,
 ) -> None:
     """Check specs without running them; all mistakes of all files at once."""
     from pogospec.check import load
-    from pogospec.errors import SpecError
 
-    problems = []
+    problems, told = [], []
     for name in specs:
         try:
-            load(spec_path(name), overrides(None, None, None, set_))
-            print(f"{name}: fine")
+            spec = load(spec_path(name), overrides(None, None, None, set_))
+            told.append({"file": name, "ok": True, "problems": [], "plan": plan(spec)})
+            if not as_json:
+                print(f"{name}: fine ({size(spec)})")
         except SpecError as error:
             problems += error.problems
+            told.append({"file": name, "ok": False, "problems": [_problem(problem) for problem in error.problems]})
+        except UsageError as error:
+            if not as_json:
+                raise
+            nowhere = dict.fromkeys(("line", "column", "path", "layer"))
+            told.append({"file": name, "ok": False, "problems": [{"file": name, "message": str(error)} | nowhere]})
+    if as_json:
+        good = all(one["ok"] for one in told)
+        print(json.dumps({"ok": good, "files": told}, indent=2, ensure_ascii=False))
+        raise typer.Exit(0 if good else SpecError.exit_code)
     if problems:
         raise SpecError(problems)
 
 
-def list_(
-    what: Annotated[Literal["kinds", "datasets", "specs", "runs"], typer.Argument(help="What to list.")],
-    folder: Annotated[Path, typer.Option(help="Where runs are.")] = Path("runs"),
+def plan(spec: Spec) -> dict[str, Any]:
+    """What a run of a spec would do, as plain data; an entry a step, `updates` of one repetition."""
+    from pogospec.spec.build import to_plain
+
+    steps = []
+    for step in spec.schedule.steps:
+        learn, terms = list(step.learn), step.proximal
+        about: dict[str, Any] = {"name": step.name, "learn": learn, "updates": step.updates, "repeat": step.repeat}
+        if step.from_ is not None:
+            about |= {"from": step.from_, "tau": to_plain(step.tau)}
+        elif terms:
+            about["proximal"] = [{"reference": term.reference, "tau": to_plain(term.tau)} for term in terms]
+        steps.append(about)
+    total = sum(step.updates * step.repeat for step in spec.schedule.steps)
+    return {"name": spec.name, "dataset": spec.data.dataset, "seeds": spec.seeds, "updates": total, "steps": steps}
+
+
+def size(spec: Spec) -> str:
+    """Steps, updates and data of a spec in a few words."""
+    about = plan(spec)
+    count = sum(step["repeat"] for step in about["steps"])
+    return f"{count} step{'s'[: count > 1]}, {about['updates']:,} updates on {about['dataset']}"
+
+
+def _problem(problem: Any) -> dict[str, Any]:
+    layer, file, line, column = problem.origin
+    where = {"file": file, "line": line, "column": column, "path": problem.path}
+    return where | {"message": problem.message, "layer": layer}
+
+
+def new(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("flow.yaml"),
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="SPEC", help="Copy this spec, a file or the name of a shipped one.")
+    ] = None,
 ) -> None:
-    """List kinds, datasets, specs or runs."""
-    if what == "kinds":
-        from pogospec import registry
+    """Write a commented spec to start from, and beside it the schema that editors read."""
+    from pogospec.spec.json_schema import FILE
+    from pogospec.spec.starter import copies, starter
 
-        for slot in registry.slots():
-            for kind in registry.table(slot):
-                doc = (registry.load(slot, kind).__doc__ or "").strip().partition("\n")[0]
-                print(f"{slot:<15} {kind:<18} {doc}")
-    elif what == "datasets":
-        from pogospec.data import available
-
-        for name, about in available():
-            print(f"{name:<40} {about}")
-    elif what == "specs":
-        from pogospec.spec.yaml import read_tree
-
-        for path in shipped_specs():
-            about = read_tree(path).value.get("about")
-            print(f"{path.stem:<20} {'' if about is None else about.value}")
+    files = {path.name: starter(path.stem)} if source is None else copies(spec_path(source), path.name)
+    places = {name: path.parent / name for name in files}
+    same = [name for name in files if name != path.name and _holds(places[name], files[name])]
+    taken = [str(place) for name, place in places.items() if place.exists() and name not in same]
+    if taken:
+        raise UsageError(f"{', '.join(taken)} exists already; choose another path, or remove it")
+    for name, text in files.items():
+        if name not in same:
+            _write(places[name], text)
+        print(f"kept  {places[name]}, which is the same" if name in same else f"wrote {places[name]}")
+    schema_file = path.parent / FILE
+    if schema_file.exists():
+        print(f"kept  {schema_file}, which was there; renew it with: pogospec schema --out {schema_file}")
     else:
-        _list_runs(folder)
+        _write(schema_file, _schema_text())
+        print(f"wrote {schema_file}, which the first line of {path.name} names to your editor")
+    print(f"\nnext:\n  pogospec check {path}\n  pogospec explain {path}\n  pogospec run {path}")
 
 
-def _list_runs(folder: Path) -> None:
-    from pogospec.runs import RunDirectory
+def schema(
+    out: Annotated[Path | None, typer.Option(help="Write it to this file; default: print it.")] = None,
+) -> None:
+    """Print the JSON Schema (draft 7) of spec files, for completion, docs and mistakes in an editor.
 
-    paths = sorted(folder.glob("*/manifest.json"))
-    if not paths:
-        print(f"no runs in {folder}; start one with: pogospec run SPEC")
-    for path in paths:
-        directory = RunDirectory.open(path.parent)
-        status, about = directory.status(), directory.manifest
-        print(f"{path.parent}  {status['state']}  {status['update']:,} updates  {about['name']} on {about['dataset']}")
+    Write it beside your specs, `pogospec schema --out pogospec.schema.json`, and make this the first line of each:
+
+    # yaml-language-server: $schema=pogospec.schema.json
+
+    Editors with a YAML language server (in VS Code the extension redhat.vscode-yaml) read that line. Rules that join
+    several keys are seen by `pogospec check` alone.
+    """
+    if out is None:
+        print(_schema_text(), end="")
+        return
+    _write(out, _schema_text())
+    print(f"wrote {out}\nfirst line of a spec beside it: # yaml-language-server: $schema={out.name}")
+
+
+def _schema_text() -> str:
+    from pogospec.data import available
+    from pogospec.spec.json_schema import spec_schema
+
+    embedded = [name for name, _ in available() if name.startswith("pocket/")]
+    return json.dumps(spec_schema(embedded), indent=1, ensure_ascii=False) + "\n"
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; choose another path") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ import typer
 
 from pogospec.cli.app import Device, Quiet, Run, Set, find_device, make_console, overrides
 from pogospec.errors import UsageError
-from pogospec.spec.shipped import spec_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,12 +28,12 @@ def run(
     from pogospec.check import load
     from pogospec.data import load as load_data
 
-    loaded = load(spec_path(spec), overrides(dataset, seeds, updates, set_))
+    loaded = load(spec, overrides(dataset, seeds, updates, set_))
     found = find_device(device)
+    from pogospec.api import default_directory
     from pogospec.console import execute, new_run, show_plan
 
-    name = f"{loaded.name}-{loaded.data.dataset.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
-    target, console = out or Path("runs") / name, make_console(quiet)
+    target, console = out or default_directory(loaded), make_console(quiet)
     show_plan(console, loaded, target, found)
     data = load_data(loaded.data.dataset, loaded.data.environment)
     execute(console, loaded, data, new_run(loaded, data, target, found))

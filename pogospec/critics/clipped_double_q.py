@@ -51,3 +51,17 @@ class ClippedDoubleQ(AbstractCritic):
         y = jax.lax.stop_gradient(batch.rewards + self.discount * (1 - batch.terminated) * bootstrap)
         q = self.values(network, batch.observations, batch.actions)
         return jnp.square(q - y).mean(-1).sum(), {"q": q.mean()}
+
+    def formula(self, parts: dict[str, tuple[str, str]]) -> list[tuple[str, str]]:
+        """The loss, then what it is made of, as text and LaTeX; `parts`: formulas of the nodes in its fields."""
+        penalty = parts.get("target_penalty")
+        inside = "min_i Q̄_i(s', a')" if penalty is None else f"min_i Q̄_i(s', a') − {penalty[0]}"
+        latex = r"\min_i \bar Q_i(s', a')" + ("" if penalty is None else f" - {penalty[1]}")
+        return [
+            ("Σ_i E[(Q_i(s, a) − y)²]", r"\sum_i \mathbb{E}\big[(Q_i(s, a) - y)^2\big]"),
+            (
+                f"y = r + {self.discount:.12g} (1 − terminated) [{inside}]",
+                rf"y = r + {self.discount:.12g}\,(1 - \mathrm{{terminated}})\,\big[{latex}\big]",
+            ),
+            parts["target_actions"],
+        ]

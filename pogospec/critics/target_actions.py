@@ -25,6 +25,12 @@ class SmoothedMean(eqx.Module):
         noise = jnp.clip(self.noise * jax.random.normal(key, mean.shape, mean.dtype), -self.clip, self.clip)
         return jnp.clip(mean + noise, -1.0, 1.0)
 
+    def formula(self, online: tuple[str, str], slow: tuple[str, str], parts: dict) -> tuple[str, str]:
+        """The next action, as text and LaTeX; `online`, `slow`: the policy at s' and its slow mean action."""
+        text = f"a' = clip({slow[0]} + clip({self.noise:.12g} ξ, ±{self.clip:.12g}), ±1), ξ ~ N(0, I)"
+        noise = rf"\mathrm{{clip}}({self.noise:.12g}\,\xi, \pm {self.clip:.12g})"
+        return text, rf"a' = \mathrm{{clip}}({slow[1]} + {noise}, \pm 1),\quad \xi\sim\mathcal{{N}}(0, I)"
+
 
 class PolicySample(eqx.Module):
     """One sample of the policy as it is now (SAC, AWAC, BRAC)."""
@@ -32,3 +38,7 @@ class PolicySample(eqx.Module):
     def actions(self, views: Views, key: Key) -> Actions:
         """Next actions, clipped to the bounds."""
         return views.online_sample(key)
+
+    def formula(self, online: tuple[str, str], slow: tuple[str, str], parts: dict) -> tuple[str, str]:
+        """The next action, as text and LaTeX; `online`, `slow`: the policy at s' and its slow mean action."""
+        return f"a' ~ {online[0]}, clipped to ±1", rf"a' \sim {online[1]}\ \text{{clipped to }} \pm 1"

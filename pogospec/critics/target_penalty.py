@@ -33,6 +33,15 @@ class SquaredDistance(eqx.Module):
         assert views.behavior_mean is not None
         return self.weight * jnp.square(actions - views.behavior_mean()).sum(-1)
 
+    def formula(self, online: tuple[str, str], slow: tuple[str, str], parts: dict) -> tuple[str, str]:
+        """The penalty, as text and LaTeX; `online`, `slow`: the policy at s' and its slow mean action."""
+        if self.reference == "next_action":
+            text = "1[a'_data exists] |a' − a'_data|²"
+            latex = r"\mathbf{1}_{\mathrm{next}}\,|a' - a'_{\mathrm{data}}|^2"
+        else:
+            text, latex = "|a' − μ_β(s')|²", r"|a' - \mu_\beta(s')|^2"
+        return f"{self.weight:.12g} · {text}", rf"{self.weight:.12g}\,{latex}"
+
 
 class DivergencePenalty(eqx.Module):
     """Divergence of the policy from the fitted behaviour at the next observation (BRAC's value penalty)."""
@@ -46,3 +55,9 @@ class DivergencePenalty(eqx.Module):
         """The penalty of each row."""
         assert views.behavior is not None
         return self.weight * self.geometry.divergence(views.online(), views.behavior())
+
+    def formula(self, online: tuple[str, str], slow: tuple[str, str], parts: dict) -> tuple[str, str]:
+        """The penalty, as text and LaTeX; `online`, `slow`: the policy at s' and its slow mean action."""
+        text, latex = parts["geometry"]
+        weight = f"{self.weight * self.geometry.weight:.12g}"
+        return f"{weight} · {text}", rf"{weight}\,{latex}"

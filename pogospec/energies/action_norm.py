@@ -27,3 +27,13 @@ class ActionNormTerm(AbstractTerm):
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """E |a|^2 of each row."""
         return jnp.square(context.policy.actions(self.actions, parameters, key)).sum(-1).mean(0)
+
+    def formula(self) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""
+        if self.actions == "mean":
+            return "|μ(s)|²", r"|\mu(s)|^2", "μ(s): the mean action"
+        if self.actions == "quadrature":
+            return "E_π[|a|²]", r"\mathbb{E}_{a\sim\pi}|a|^2", "E_π: by a cubature of 2d points, exact here"
+        count = self.actions.sample
+        text, latex = f"(1/{count}) Σ_k |a_k|²", rf"\tfrac{{1}}{{{count}}}\sum_{{k}}|a_k|^2"
+        return text, latex, f"a_k: {count} sample{'s' * (count > 1)} of π(·|s), reparameterised"

@@ -20,3 +20,7 @@ class EntropyTerm(AbstractTerm):
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """-H of each row."""
         return -context.policy.entropy(parameters, key)
+
+    def formula(self) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""
+        return "−H[π(·|s)]", r"-\mathcal{H}[\pi(\cdot\mid s)]", "H: entropy in nats of the policy before any clipping"

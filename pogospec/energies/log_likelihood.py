@@ -20,3 +20,7 @@ class LogLikelihoodTerm(AbstractTerm):
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """-log pi(a | s) of each row."""
         return -context.policy.log_likelihood(parameters, context.actions)
+
+    def formula(self) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""
+        return "−log π(a|s)", r"-\log\pi(a\mid s)", "π(a|s): density of the logged action, its log in nats"

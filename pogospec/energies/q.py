@@ -44,6 +44,36 @@ class QTerm(AbstractTerm):
         """Mean |Q| of the policy that the step starts from, where `scale` is `step`."""
         return jnp.abs(self._q(parameters, context, key)).mean() if self.scale == "step" else None
 
+    def formula(self) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""
+        text, latex, meaning = {
+            "min": ("min_i Q_i", r"\min_i Q_i", "min_i Q_i: the smallest of the critics"),
+            "first": ("Q₁", "Q_1", "Q₁: the first critic"),
+            "mean": ("mean_i Q_i", r"\overline{Q}", "mean_i Q_i: the mean of the critics"),
+        }[self.critics]
+        size, latex_size = f"|{text}|", f"|{latex}|"
+        if self.actions == "mean":
+            text, latex, meaning = f"{text}(s, μ(s))", rf"{latex}(s, \mu(s))", f"{meaning}; μ(s): the mean action"
+        elif self.actions == "quadrature":
+            size, latex_size = f"|E_π[{text}]|", rf"|\mathbb{{E}}_\pi[{latex}]|"
+            text, latex = f"E_π[{text}(s, a)]", rf"\mathbb{{E}}_{{a\sim\pi}}[{latex}(s, a)]"
+            meaning += "; E_π: by a cubature of 2d points, exact for quadratic Q"
+        elif self.actions.sample == 1:
+            text, latex = f"{text}(s, a₁)", f"{latex}(s, a_1)"
+            size, latex_size = f"|{text}|", f"|{latex}|"
+            meaning += "; a₁: a sample of π(·|s), reparameterised"
+        else:
+            count = self.actions.sample
+            size, latex_size = f"|(1/{count}) Σ_k {text}|", rf"|\tfrac{{1}}{{{count}}}\sum_{{k}}{latex}|"
+            text, latex = f"(1/{count}) Σ_k {text}(s, a_k)", rf"\tfrac{{1}}{{{count}}}\sum_{{k}}{latex}(s, a_k)"
+            meaning += f"; a_k: {count} samples of π(·|s), reparameterised"
+        if self.scale != "none":
+            mark, when = ("", "of the minibatch") if self.scale == "batch" else ("₀", "of the data when the step began")
+            text = f"{text} / mean{mark}{size}"
+            latex = rf"{latex} \,/\, \mathrm{{mean}}{'' if self.scale == 'batch' else '_0'}{latex_size}"
+            meaning += f"; mean{mark}{size}: mean {when}, held fixed in the gradient"
+        return f"−{text}", f"-{latex}", meaning
+
     def _q(self, parameters: Any, context: Context, key: Key) -> Values:
         assert context.q is not None
         actions = context.policy.actions(self.actions, parameters, key)

@@ -28,6 +28,11 @@ class FisherRao(AbstractGeometry):
 
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
 
+    def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
+        meaning = "d_FR: Fisher-Rao distance 2 arccos ∫√(pq), at most π = 3.14"
+        return f"d_FR²({p[0]}, {q[0]})/2", rf"\tfrac{{1}}{{2}} d_{{\mathrm{{FR}}}}^2({p[1]}, {q[1]})", meaning
+
 
 @jax.custom_jvp
 def half_squared_angle(b: Values) -> Values:

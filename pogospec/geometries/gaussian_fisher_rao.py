@@ -28,6 +28,11 @@ class GaussianFisherRao(AbstractGeometry):
 
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
 
+    def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
+        meaning = "d_R: Rao distance, the Fisher metric's geodesic inside the Gaussians, unbounded"
+        return f"d_R²({p[0]}, {q[0]})/2", rf"\tfrac{{1}}{{2}} d_{{\mathrm{{R}}}}^2({p[1]}, {q[1]})", meaning
+
 
 @jax.custom_jvp
 def half_squared_rao(x: Values) -> Values:

@@ -25,6 +25,11 @@ class Hellinger(AbstractGeometry):
 
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
 
+    def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
+        meaning = "BC: Bhattacharyya affinity ∫√(pq), between 0 and 1"
+        return f"4 (1 − BC({p[0]}, {q[0]}))", rf"4\,(1 - \mathrm{{BC}}({p[1]}, {q[1]}))", meaning
+
 
 @jax.custom_jvp
 def half_squared_chord(b: Values) -> Values:

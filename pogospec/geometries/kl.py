@@ -28,6 +28,12 @@ class KL(AbstractGeometry):
     ] = "policy_to_reference"
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
 
+    def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
+        (p, q) = (p, q) if self.direction == "policy_to_reference" else (q, p)
+        meaning = "KL: Kullback-Leibler divergence in nats, in closed form"
+        return f"KL({p[0]} ‖ {q[0]})", rf"\mathrm{{KL}}({p[1]} \,\|\, {q[1]})", meaning
+
 
 @jax.custom_jvp
 def exp_remainder(x: Values) -> Values:

@@ -33,6 +33,17 @@ class Wasserstein2(AbstractGeometry):
         """Half the sum or the mean over action dimensions; [..., act] -> [...]."""
         return (squares.sum(-1) if self.reduction == "sum" else squares.mean(-1)) / 2
 
+    def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
+        meaning = "W₂: 2-Wasserstein distance"
+        if self.reduction == "sum":
+            return f"W₂²({p[0]}, {q[0]})/2", rf"\tfrac{{1}}{{2}} W_2^2({p[1]}, {q[1]})", meaning
+        return (
+            f"W₂²({p[0]}, {q[0]})/(2d)",
+            rf"\tfrac{{1}}{{2d}} W_2^2({p[1]}, {q[1]})",
+            f"{meaning}; d: action dimensions",
+        )
+
 
 def _std_gap_squared(p: DiagonalNormal, q: DiagonalNormal):
     """(s1 - s2)^2 = 4 s1 s2 sinh^2((r1 - r2)/2), which keeps its digits where the log-stds r are close."""

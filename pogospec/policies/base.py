@@ -85,19 +85,19 @@ class TanhNormalDistribution(dist.Distribution):
     which is kept 1e-6 inside the bounds, so that it is finite at the bounds too.
     """
 
-    arg_constraints: ClassVar[dict] = {"mean": dist.constraints.real_vector, "log_std": dist.constraints.real_vector}
+    arg_constraints: ClassVar[dict] = {"loc": dist.constraints.real_vector, "log_scale": dist.constraints.real_vector}
     support: Any = dist.constraints.independent(dist.constraints.interval(-1.0, 1.0), 1)
-    reparametrized_params = ["mean", "log_std"]
+    reparametrized_params = ["loc", "log_scale"]
 
-    def __init__(self, mean: Actions, log_std: Actions, *, validate_args: bool | None = None):
-        self.mean_before, self.log_std = mean, log_std
-        super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=validate_args)
+    def __init__(self, loc: Actions, log_scale: Actions, *, validate_args: bool | None = None):
+        self.loc, self.log_scale = loc, log_scale
+        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
 
     def sample_with_intermediates(self, key: Key | None, sample_shape: tuple[int, ...] = ()) -> Any:
         """Actions [*sample_shape, ..., act] and, as the one intermediate, their pre-activations."""
         assert key is not None
-        z = jax.random.normal(key, sample_shape + self.mean_before.shape, self.mean_before.dtype)
-        before = self.mean_before + jnp.exp(self.log_std) * z
+        z = jax.random.normal(key, sample_shape + self.loc.shape, self.loc.dtype)
+        before = self.loc + jnp.exp(self.log_scale) * z
         return jnp.tanh(before), [before]
 
     def sample(self, key: Key | None, sample_shape: tuple[int, ...] = ()) -> Any:
@@ -109,7 +109,7 @@ class TanhNormalDistribution(dist.Distribution):
         """Log density in nats, summed over action dimensions; `intermediates`: the pre-activations of the actions."""
         inside = jnp.clip(value, -1 + ATANH_MARGIN, 1 - ATANH_MARGIN)
         before = intermediates[0] if intermediates else jnp.arctanh(inside)
-        normal = dist.Normal(self.mean_before, jnp.exp(self.log_std)).log_prob(before)
+        normal = dist.Normal(self.loc, jnp.exp(self.log_scale)).log_prob(before)
         return (normal - log_slope(before)).sum(-1)
 
 

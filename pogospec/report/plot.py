@@ -1,116 +1,147 @@
-"""Learning curves: score against updates, mean and std over seeds, switching points marked."""
+"""Pictures of runs: mean and std over seeds against updates or time, a panel a dataset, switching points marked."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+from pogospec.errors import UsageError
+from pogospec.report.compare import by_dataset, titles
+from pogospec.report.panel import COLORS, Key, Panel, Styles
+from pogospec.report.series import EVALUATED, columns, series
+from pogospec.runs import RunDirectory, order
 
-from pogospec.report.compare import curves, normalised, titles
-from pogospec.runs import RunDirectory
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito, colour-blind safe
-MARKS = "osD^vP"
+FORMATS = (".png", ".svg", ".pdf")
+WIDTH, DPI = 6.5, 140
+"""A picture of 910 pixels, as wide as a README shows it."""
+CHARACTERS = 82
+"""Of the legend's font, side by side in the width of a picture."""
 
 
 def learning_curve(runs: RunDirectory | Sequence[RunDirectory], path: Path | None = None) -> Path | None:
-    """Draw learning_curve.png into the run directory; None where nothing was evaluated.
-
-    Several runs share one picture, learning_curves.png beside the first run where no path is given.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    """Draw the scores of runs into a picture; None where nothing was evaluated. See `draw`."""
     several = [runs] if isinstance(runs, RunDirectory) else list(runs)
-    single = len(several) == 1
-    if path is None:
-        first = several[0].path
-        path = first / "learning_curve.png" if single else first.parent / "learning_curves.png"
-    figure, axes = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
+    return draw(several, path) if any(series(run) for run in several) else None
+
+
+def draw(
+    runs: Sequence[RunDirectory],
+    path: Path | None = None,
+    y: str = "score",
+    x: Literal["updates", "seconds"] = "updates",
+    by: Literal["step", "run"] | None = None,
+) -> Path:
+    """Write the picture of `figure` and return its path, whose suffix is png, svg or pdf.
+
+    The default path lies in the run directory, of several runs beside the first; it is named after what it shows.
+    """
+    path = _default(runs, y, x) if path is None else path
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: found suffix '{path.suffix}', allowed {', '.join(FORMATS)}")
+    picture = figure(runs, y, x, by)
     try:
-        named = enumerate(zip(several, titles(several), strict=True))
-        drawn = [_draw(axes, run, index, "" if single else f"{title}: ") for index, (run, title) in named]
-        if not any(drawn):
-            return None
-        _label(axes, several)
-        columns = min(4 if single else 2, len(axes.get_legend_handles_labels()[1]))
-        figure.legend(loc="outside lower center", ncols=columns, fontsize=10, frameon=False)
-        figure.savefig(path, dpi=140)
-    finally:
-        plt.close(figure)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.savefig(path, dpi=DPI)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; choose another file") from None
     return path
 
 
-def _draw(axes: Any, run: RunDirectory, index: int, prefix: str) -> bool:
-    """Draw one run: a colour a step, or a colour a run where several share the picture."""
-    found = {policy: points for policy, points in curves(run).items() if points}
-    steps = [policy for policy in found if policy != "behavior"]
-    seam: dict[int, np.ndarray] = {}
-    for number, policy in enumerate(steps):
-        own = {total: _values(run, returns) for total, returns in found[policy].items()}
-        place, points = index if prefix else number, seam | own
-        color, mark = COLORS[place % len(COLORS)], MARKS[number % len(MARKS)]
-        line = ("-", "-.", ":")[number % 3] if prefix else "-"
-        totals, mean = list(points), np.array([values.mean() for values in points.values()])
-        fresh = list(range(len(seam), len(totals)))
-        axes.plot(
-            totals,
-            mean,
-            color=color,
-            linestyle=line,
-            marker=mark,
-            markevery=fresh,
-            markersize=5,
-            linewidth=2,
-            label=f"{prefix}{policy}",
-        )
-        if run.manifest["seeds"] > 1:
-            std = np.array([values.std(ddof=1) for values in points.values()])
-            if len(totals) == 1:
-                axes.errorbar(totals, mean, std, color=color, capsize=4)
-            axes.fill_between(totals, mean - std, mean + std, color=color, alpha=0.18, linewidth=0)
-        if number and not prefix:
-            _switch(axes, max(seam), f"{steps[number - 1]} | {policy}")
-        seam = {max(own): own[max(own)]}
-    if "behavior" in found:
-        last = found["behavior"][max(found["behavior"])]
-        color = COLORS[index % len(COLORS)] if prefix else "0.25"
-        axes.axhline(_values(run, last).mean(), color=color, linestyle="--", label=f"{prefix}fitted behavior")
-    return bool(steps)
+def _default(runs: Sequence[RunDirectory], y: str, x: str) -> Path:
+    single = len(runs) == 1
+    stem = {"score": "learning_curve", "return": "return_curve"}.get(y, y.replace(".", "_"))
+    name = stem + ("" if single or y not in EVALUATED else "s") + ("_seconds" if x == "seconds" else "")
+    return (runs[0].path if single else runs[0].path.parent) / f"{name}.png"
 
 
-def _switch(axes: Any, total: int, text: str) -> None:
-    axes.axvline(total, color="0.5", linestyle=":", linewidth=1.5)
-    places = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-    axes.annotate(text, (total, 1), (0, 3), ha="center", va="bottom", fontsize=9, color="0.3", **places)
+def figure(
+    runs: Sequence[RunDirectory],
+    y: str = "score",
+    x: Literal["updates", "seconds"] = "updates",
+    by: Literal["step", "run"] | None = None,
+) -> Figure:
+    """A picture of runs, a panel a dataset; raises UsageError where no run has what is asked for.
+
+    `y` is score (raw return on a dataset where some run has no reference), return, or a column of metrics.csv;
+    seconds are those of training, without compilation and evaluation; a colour means a step, or a run (default:
+    a step where there is one run of few steps).
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    drawn = _drawable(runs, y)
+    groups = by_dataset(drawn)
+    steps = sorted({one.label for run in drawn for one in series(run, y)}, key=order)
+    names = list(dict.fromkeys(titles(drawn)))
+    styles = Styles(by or ("step" if len(drawn) == 1 and len(steps) <= len(COLORS) else "run"), names, steps)
+    across = 1 if len(groups) == 1 else 2
+    down = -(-len(groups) // across)
+    picture = Figure(layout=ConstrainedLayoutEngine(hspace=0.06, wspace=0.04))
+    axes = picture.subplots(down, across, squeeze=False).ravel()
+    keys: dict[Key, None] = {}
+    for one, (dataset, members) in zip(axes, groups.items(), strict=False):
+        panel = Panel(one, styles, _quantity([run for _, run in members], y), x)
+        panel.draw(members, dataset, 28 if across == 2 else 44)
+        keys |= dict.fromkeys(panel.keys)
+    for one in axes[len(groups) :]:
+        one.remove()
+    _caption(picture, drawn)
+    places = {name: place for place, name in enumerate([*names, *steps])}
+    rows = _legend(picture, sorted(keys, key=lambda key: (key.rank, places.get(key.text, 0))))
+    picture.set_size_inches(WIDTH, (3.4 if across == 1 else 2.6) * down + 0.3 + 0.2 * rows)
+    return picture
 
 
-def _values(run: RunDirectory, returns: np.ndarray) -> np.ndarray:
-    scores = normalised(run, returns)
-    return returns if scores is None else scores
+def _drawable(runs: Sequence[RunDirectory], y: str) -> list[RunDirectory]:
+    known = list(dict.fromkeys(name for run in runs for name in columns(run)))
+    if y not in known:
+        raise UsageError(f"--y: found '{y}', allowed {', '.join(known)}")
+    drawn = [run for run in runs if series(run, y)]
+    if not drawn:
+        names = ", ".join(str(run.path) for run in runs)
+        metrics = ", ".join(name for name in known if name not in EVALUATED) or "none recorded yet"
+        raise UsageError(f"no evaluation of an Euler step to draw in {names}; metrics that --y can draw: {metrics}")
+    return drawn
 
 
-def _label(axes: Any, runs: Sequence[RunDirectory]) -> None:
-    from matplotlib.ticker import FuncFormatter
+def _quantity(runs: Sequence[RunDirectory], y: str) -> str:
+    """Scores and raw returns do not share an axis."""
+    raw = y == "score" and any(run.manifest["reference"] is None for run in runs)
+    return "return" if raw else y
 
-    manifests = [run.manifest for run in runs]
-    labels = sorted({m["reference"]["label"] if m["reference"] else "" for m in manifests})
-    score = (
-        "undiscounted return" if labels == [""] else "score, " + "; ".join(label or "raw return" for label in labels)
+
+def _caption(picture: Figure, runs: Sequence[RunDirectory]) -> None:
+    """Say what line and band are: above one panel in its title, above several in theirs."""
+    counts = sorted({run.manifest["seeds"] for run in runs})
+    number = " or ".join(str(count) for count in counts)
+    text = f"mean ± std over {number} seeds" if counts != [1] else "one seed"
+    if len(picture.axes) > 1:
+        picture.suptitle(text, fontsize=10)
+        return
+    name = f"{runs[0].manifest['name']} on " if len(runs) == 1 else ""
+    axes = picture.axes[0]
+    axes.set_title(textwrap.fill(f"{name}{axes.get_title()}, {text}", 72), fontsize=10, pad=15)
+
+
+def _legend(picture: Figure, keys: list[Key]) -> int:
+    """Below all panels; returns its lines."""
+    from matplotlib.lines import Line2D
+
+    longest = max(len(key.text) for key in keys)
+    across = max(1, min(5, len(keys), CHARACTERS // (longest + 6)))
+    texts = [textwrap.fill(key.text, CHARACTERS - 6) for key in keys]
+    picture.legend(
+        [Line2D([], [], **key.style()) for key in keys],
+        texts,
+        loc="outside lower center",
+        ncols=across,
+        fontsize=9,
+        frameon=False,
+        handlelength=2.6,
     )
-    axes.set_ylabel(textwrap.fill(score, 38), fontsize=11)
-    axes.set_xlabel("updates", fontsize=11)
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    name = manifests[0]["name"] if len(runs) == 1 else "learning curves"
-    datasets = ", ".join(dict.fromkeys(m["dataset"] for m in manifests))
-    seeds = max(m["seeds"] for m in manifests)
-    shade = f"mean ± std over {seeds} seeds" if seeds > 1 else "one seed"
-    axes.set_title(f"{name} on {datasets}, {shade}", fontsize=11, pad=18)
+    return -(-sum(1 + text.count("\n") for text in texts) // across)

@@ -14,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import closed_forms
 
 from pogospec.geometries.fisher_rao import FisherRao, half_squared_angle
+from pogospec.geometries.gaussian_fisher_rao import GaussianFisherRao
+from pogospec.geometries.hellinger import Hellinger
+from pogospec.geometries.kl import KL
 from pogospec.geometries.wasserstein2 import Wasserstein2
 from pogospec.policies.base import DiagonalNormal, Point
 from pogospec.steps.base import Proximal
@@ -40,13 +43,25 @@ def edges(dimension):
 
 def oracle(kind, m1, r1, m2, r2):
     arguments = (m1, np.exp(r1), m2, np.exp(r2))
-    if kind == "fisher_rao":
-        return closed_forms.fisher_rao(*arguments) ** 2 / 2
-    return closed_forms.w2_squared(*arguments) / 2
+    return {
+        "fisher_rao": lambda: closed_forms.fisher_rao(*arguments) ** 2 / 2,
+        "wasserstein2": lambda: closed_forms.w2_squared(*arguments) / 2,
+        "gaussian_fisher_rao": lambda: closed_forms.rao(*arguments) ** 2 / 2,
+        "kl": lambda: closed_forms.kl(*arguments),
+        "kl reversed": lambda: closed_forms.kl(*arguments[2:], *arguments[:2]),
+        "hellinger": lambda: -4 * np.expm1(-closed_forms.bhattacharyya(*arguments)),
+    }[kind]()
 
 
 FORMS = (np.asarray, np.exp, np.asarray, np.exp)  # means as they are, stds from log-stds
-GEOMETRIES = {"fisher_rao": FisherRao(), "wasserstein2": Wasserstein2()}
+GEOMETRIES = {
+    "fisher_rao": FisherRao(),
+    "wasserstein2": Wasserstein2(),
+    "gaussian_fisher_rao": GaussianFisherRao(),
+    "kl": KL(),
+    "kl reversed": KL(direction="reference_to_policy"),
+    "hellinger": Hellinger(),
+}
 
 
 @pytest.mark.parametrize("kind", GEOMETRIES)
@@ -55,7 +70,9 @@ GEOMETRIES = {"fisher_rao": FisherRao(), "wasserstein2": Wasserstein2()}
 def test_value_matches_the_oracle(float64, kind, dimension, sample):
     m1, r1, m2, r2 = sample(dimension)
     found = GEOMETRIES[kind].divergence(DiagonalNormal(m1, r1), DiagonalNormal(m2, r2))
-    np.testing.assert_allclose(found, oracle(kind, m1, r1, m2, r2), rtol=2e-7, atol=1e-15)
+    # the oracle of KL adds and takes away numbers of order one in each dimension
+    rounding = 1e-15 * dimension if kind.startswith("kl") else 1e-15
+    np.testing.assert_allclose(found, oracle(kind, m1, r1, m2, r2), rtol=2e-7, atol=rounding)
 
 
 @pytest.mark.parametrize("kind", GEOMETRIES)
@@ -97,12 +114,22 @@ def test_float32_keeps_the_digits_of_its_inputs(kind):
 def gradient_oracle(kind, m1, r1, m2, r2):
     """Gradient in (mean, log std), term by term; the angle as arctan, since tan^2 = 1/BC^2 - 1."""
     s1, s2 = np.exp(r1), np.exp(r2)
+    total, gap, ratio = s1**2 + s2**2, m1 - m2, r1 - r2
     if kind == "wasserstein2":
-        return m1 - m2, s1 * s2 * np.expm1(r1 - r2)
-    total, gap = s1**2 + s2**2, m1 - m2
+        return gap, s1 * s2 * np.expm1(ratio)
+    if kind == "kl":
+        return gap / s2**2, np.expm1(2 * ratio)
+    if kind == "kl reversed":
+        return gap / s1**2, -np.expm1(-2 * ratio) - (gap / s1) ** 2
+    if kind == "gaussian_fisher_rao":
+        x = gap**2 / (4 * s1 * s2) + 2 * np.sinh(ratio / 2) ** 2
+        root = np.sqrt(x * (x + 2))
+        slope = np.where(root > 0, 2 * np.log1p(x + root) / np.where(root > 0, root, 1.0), 2.0)
+        return slope * gap / (2 * s1 * s2), slope * (np.sinh(ratio) - gap**2 / (4 * s1 * s2))
     b = (gap**2 / (4 * total) + 0.5 * np.log1p((s1 - s2) ** 2 / (2 * s1 * s2))).sum(-1, keepdims=True)
     tangent = np.sqrt(np.expm1(2 * np.minimum(b, 300.0)))
     slope = np.where(b > 0, 4 * np.arctan(tangent) / np.where(b > 0, tangent, 1.0), 4.0)
+    slope = 4 * np.exp(-b) if kind == "hellinger" else slope
     by_std = (s1 - s2) * (s1 + s2) / (2 * total) - (gap * s1 / total) ** 2 / 2
     return slope * gap / (2 * total), slope * by_std
 
@@ -168,6 +195,10 @@ def kl(p, q):
     ("geometry", "local"),
     [
         (FisherRao(), kl),
+        (FisherRao(weight=3.0), lambda p, q: 3 * kl(p, q)),
+        (GaussianFisherRao(), kl),
+        (Hellinger(), kl),
+        (KL(), kl),
         (
             Wasserstein2(),
             lambda p, q: ((p.mean - q.mean) ** 2 + (jnp.exp(p.log_std) - jnp.exp(q.log_std)) ** 2).sum() / 2,
@@ -186,3 +217,20 @@ def test_natural_gradient_inverts_the_hessian_at_coincidence(float64, geometry, 
         natural = Natural(clip=(1e-12, 1e12))
         found = natural.precondition((Proximal(geometry, "behavior", 1.0),), normal(q), normal(gradient))
         np.testing.assert_allclose(np.concatenate(found), np.linalg.solve(metric, gradient), rtol=1e-8)
+
+
+def test_the_metric_of_a_weighted_sum_is_the_sum_of_metrics(float64):
+    parts = ((FisherRao(weight=2.0), 0.5), (Wasserstein2(weight=0.3), 2.0))
+    proximal = tuple(Proximal(geometry, "behavior", tau) for geometry, tau in parts)
+
+    def total(v, q):
+        p, q = normal(v), normal(q)
+        w2 = ((p.mean - q.mean) ** 2 + (jnp.exp(p.log_std) - jnp.exp(q.log_std)) ** 2).sum() / 2
+        return 2 * kl(p, q) + 0.5 / 2.0 * 0.3 * w2
+
+    for _ in range(20):
+        q = jnp.concatenate([RNG.normal(size=3), RNG.uniform(-2, 1, 3)])
+        gradient = RNG.normal(size=6)
+        found = Natural(clip=(1e-12, 1e12)).precondition(proximal, normal(q), normal(gradient))
+        expected = np.linalg.solve(jax.hessian(total)(q, q), gradient)
+        np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-8)

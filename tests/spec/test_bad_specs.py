@@ -42,7 +42,13 @@ FIRST, NODE = "schedule.steps[0]", "policy: gaussian"
 TABLE = [
     ("geometry:", "geometri:", "5:1", "geometri", "did you mean geometry?"),
     ("critics:", "critic:", "3:7", "energy.q.critic", "did you mean critics?"),
-    ("fisher_rao", "fisher_rau", "5:11", "geometry", "allowed wasserstein2, fisher_rao, gaussian_fisher_rao, kl, hellinger, did you mean fisher_rao?"),
+    (
+        "fisher_rao",
+        "fisher_rau",
+        "5:11",
+        "geometry",
+        "allowed wasserstein2, fisher_rao, gaussian_fisher_rao, kl, hellinger, did you mean fisher_rao?",
+    ),
     ("first", "frist", "3:16", "energy.q.critics", "found 'frist', allowed min, first, mean, did you mean first?"),
     ("entropy:", "entropie:", "4:3", "energy.entropie", "did you mean entropy?"),
     ("tau: 20.0", "tau: '0.5'", "10:29", f"{FIRST}.tau", "found '0.5', allowed a number > 0, did you mean 0.5"),
@@ -93,7 +99,8 @@ def test_one_mistake_is_one_message(tmp_path, capsys, monkeypatch, old, new, pla
 def test_density_kinds_are_refused_on_dirac(tmp_path):
     found = {str(p).partition("spec.yaml:")[2] for p in problems(tmp_path, changed(NODE, "policy: dirac"))}
     assert found == {
-        "4:12: schedule.steps[0].energy.entropy: needs a policy with a density, found dirac, allowed gaussian, tanh_gaussian",
+        "4:12: schedule.steps[0].energy.entropy: needs a policy with a density, found dirac, "
+        "allowed gaussian, tanh_gaussian",
         "5:11: schedule.steps[0].geometry: fisher_rao knows no distance from dirac to a reference of type Point; "
         "allowed here: wasserstein2, or a policy and a reference of one gaussian family",
     }

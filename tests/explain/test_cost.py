@@ -8,7 +8,7 @@ from pogospec.check import load
 from pogospec.explain import matrix_rate, operations, seconds
 from pogospec.types import Space
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPACE = Space(11, 2, (-1.0,) * 2, (1.0,) * 2)
 
 

@@ -1,4 +1,4 @@
-"""What a compiled flow costs: operations counted in its jaxpr, and a first estimate of the time."""
+"""What a compiled flow costs: operations counted in its jaxpr, and an estimate of the time from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def operations(spec: Spec, space: Space) -> list[float]:
     """Floating-point operations of a mean update of one seed in each stage, matrix products only."""
     program = compile_spec(spec, space)
     steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
-    batch, key = _batch_shapes(space, spec.train.batch_size), jax.random.key(0)
+    batch, key = batch_shapes(space, spec.train.batch_size), jax.random.key(0)
     state, counts = jax.eval_shape(program.init, key), []
     for stage, step in zip(program.stages, steps, strict=True):
         state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
@@ -38,7 +38,8 @@ def seconds(spec: Spec, counts: list[float]) -> float:
     return spec.seeds * work / (EFFICIENCY * matrix_rate())
 
 
-def _batch_shapes(space: Space, rows: int) -> Transitions:
+def batch_shapes(space: Space, rows: int) -> Transitions:
+    """Shapes of a minibatch."""
     shape = lambda *sizes: jax.ShapeDtypeStruct((rows, *sizes), float)  # noqa: E731
     observations, actions, scalar = shape(space.obs_dim), shape(space.act_dim), shape()
     episodes = jax.ShapeDtypeStruct((rows,), int)
@@ -59,6 +60,21 @@ def _products(jaxpr: Any, share: float) -> Iterator[float]:
                 inner = getattr(value, "jaxpr", value)
                 if hasattr(inner, "eqns"):
                     yield from _products(inner, share)
+
+
+def intermediates(jaxpr: Any) -> int:
+    """Bytes of the results of all matrix products; of a branch, those of its largest alternative."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            result = equation.outvars[0].aval
+            total += int(np.prod(result.shape)) * result.dtype.itemsize
+        elif equation.primitive.name == "cond":
+            total += max(intermediates(branch.jaxpr) for branch in equation.params["branches"])
+        else:
+            inner = [getattr(value, "jaxpr", value) for value in equation.params.values()]
+            total += sum(intermediates(part) for part in inner if hasattr(part, "eqns"))
+    return total
 
 
 def matrix_rate(rows: int = 256, units: int = 128, repeats: int = 400) -> float:

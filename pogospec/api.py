@@ -1,0 +1,108 @@
+"""The Python twin of the command line: run a spec, load a policy and act."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from pogospec.check import load
+from pogospec.console import execute, new_run
+from pogospec.data import load as load_data
+from pogospec.errors import UsageError
+from pogospec.runs import RunDirectory
+from pogospec.saved import SavedPolicy
+from pogospec.spec.schema import Spec
+
+
+def default_directory(spec: Spec) -> Path:
+    """The run directory of a spec where none is given: runs/NAME-DATASET-TIME."""
+    dataset = "".join(c if c.isalnum() or c in "-_." else "-" for c in spec.data.dataset)
+    return Path("runs") / f"{spec.name}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def run(
+    spec: Spec | str | Path,
+    out: str | Path | None = None,
+    overrides: Sequence[tuple[str, str]] = (),
+    show: bool = False,
+) -> RunDirectory:
+    """Train and evaluate a spec into a run directory.
+
+    Args:
+        spec: a spec from `load`, a file, or the name of a shipped spec.
+        out: the run directory; default runs/NAME-DATASET-TIME.
+        overrides: pairs of path and YAML text, as `--set` takes them; only with a file or a name.
+        show: print the live view of the command line.
+
+    Raises:
+        SpecError, DataError, RunError: as the command line reports them.
+
+    """
+    if isinstance(spec, Spec) and overrides:
+        raise UsageError("found overrides for a spec that is loaded already, allowed with a file; give them to load")
+    loaded = spec if isinstance(spec, Spec) else load(spec, overrides)
+    data = load_data(loaded.data.dataset, loaded.data.environment)
+    target = default_directory(loaded) if out is None else Path(out)
+    directory = new_run(loaded, data, target, str(jax.devices()[0]))
+    execute(Console(quiet=not show), loaded, data, directory)
+    return directory
+
+
+class Policy:
+    """A trained policy of one seed, with normaliser, squashing and action bounds inside.
+
+    `family`, `network` and `space` are there for those who want more than actions: `parameters` gives the
+    parameters of the action distribution, whose `distribution()` is NumPyro's.
+    """
+
+    def __init__(self, saved: SavedPolicy, seed: int, label: str):
+        network = jax.tree.map(lambda leaf: leaf[seed : seed + 1], saved.network)
+        self._saved = saved._replace(network=network)
+        self._draws = 0
+        self.seed, self.label = seed, label
+        self.family, self.space = saved.family, saved.space
+        self.network = jax.tree.map(lambda leaf: leaf[0], network)
+        self._act = {action: self._saved.batched(action, seed) for action in ("mean", "sample")}
+
+    def act(self, observation: Any, action: Literal["mean", "sample"] = "mean") -> np.ndarray:
+        """Actions in the environment's bounds, [act] or [batch, act], of raw observations [obs] or [batch, obs].
+
+        Raises UsageError for observations of another size.
+        """
+        observations = self._rows(observation)
+        self._draws += action == "sample"
+        chosen = self._act[action](observations[None], self._draws)[0]
+        return chosen if np.ndim(observation) == 2 else chosen[0]
+
+    def parameters(self, observation: Any) -> Any:
+        """Parameters of the action distribution, in actions scaled to [-1, 1]; shapes as in `act`."""
+        observations = self._rows(observation)
+        normalizer = self._saved.normalizer
+        found = self.family.parameters(self.network, (observations - normalizer.mean) / normalizer.scale)
+        return found if np.ndim(observation) == 2 else jax.tree.map(lambda leaf: leaf[0], found)
+
+    def _rows(self, observation: Any) -> np.ndarray:
+        rows = np.asarray(observation, np.float32)
+        if rows.ndim not in (1, 2) or rows.shape[-1] != self.space.obs_dim:
+            size = self.space.obs_dim
+            raise UsageError(f"found an observation of shape {rows.shape}, allowed ({size},) or (batch, {size})")
+        return rows[None] if rows.ndim == 1 else rows
+
+
+def load_policy(run: RunDirectory | str | Path, policy: str | None = None, seed: int = 0) -> Policy:
+    """Load a policy of a run: `policy` is behavior, 'step 1', …; default: the last step; raises RunDirectoryError."""
+    directory = run if isinstance(run, RunDirectory) else RunDirectory.open(run)
+    labels = directory.policies()
+    if policy is None and not labels:
+        raise UsageError(f"{directory.path} holds no policies yet; go on with: pogospec resume {directory.path}")
+    label = labels[-1] if policy is None else policy
+    seeds = directory.manifest["seeds"]
+    if not 0 <= seed < seeds:
+        raise UsageError(f"found seed {seed}, allowed 0 to {seeds - 1}")
+    return Policy(SavedPolicy.load(*directory.load_policy(label)), seed, label)

@@ -1,0 +1,213 @@
+"""The command that says what a spec means before it runs: explain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pogospec.cli.app import Set, make_console, overrides
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from pogospec.explain.origins import Value
+    from pogospec.explain.report import Explanation
+    from pogospec.spec.schema import Spec
+
+WIDTH = 100
+LAYERS = {"command line": "set on the command line", "tuned": "tuned for this dataset", "base": "from a base file"}
+
+
+def explain(
+    spec: Annotated[str, typer.Argument(help="A spec file, or the name of a shipped spec.")],
+    dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
+    set_: Set = None,
+    to: Annotated[Literal["text", "latex", "json"], typer.Option(help="How to print.")] = "text",
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Time real updates (about 15 s), or only estimate.")
+    ] = True,
+    origins: Annotated[bool, typer.Option("--origins", help="Every value and where it was written.")] = False,
+) -> None:
+    """Explain a spec: its objectives as mathematics, hidden choices, shapes, cost, and warnings."""
+    from pogospec.check import checked
+    from pogospec.spec.resolve import read
+    from pogospec.spec.shipped import spec_path
+
+    document = read(spec_path(spec), overrides(dataset, None, None, set_))
+    loaded = checked(document)
+    from pogospec.explain.report import cost, explanation, plain
+
+    data, space, note = _data(loaded)
+    found = explanation(document, loaded, space, data)
+    if to == "latex":
+        print(found.latex)
+        return
+    console = make_console()
+    console.width = min(console.width, WIDTH)
+    if to == "text":
+        _mathematics(console, found)
+        _origins(console, found, origins)
+        _pairs(console, "Fixed by the program", found.choices)
+    if space is not None:
+        found = replace(found, cost=cost(loaded, found.plan, space, data, measure))
+    if to == "json":
+        import json
+
+        print(json.dumps(plain(found), indent=2, ensure_ascii=False))
+        return
+    _sizes(console, found, note)
+    _cost(console, found)
+    _warnings(console, found)
+
+
+def _data(spec: Spec) -> tuple[Any, Any, str]:
+    """The dataset and the sizes of its task where they are at hand, else what is known of the task, and a note."""
+    from pogospec.data import load
+    from pogospec.errors import DataError
+    from pogospec.explain.sizes import known_space
+
+    try:
+        dataset = load(spec.data.dataset, spec.data.environment)
+        return dataset, dataset.space, ""
+    except DataError as error:
+        space = known_space(spec.data.dataset)
+        sizes = (
+            "its sizes are unknown: no shapes and no time, and d = 1 above"
+            if space is None
+            else "sizes are those of the known task"
+        )
+        return None, space, f"not at hand; {sizes}. {error}"
+
+
+def _title(console: Console, text: str) -> None:
+    console.print(f"\n{text}", style="bold", highlight=False)
+
+
+def _grid(console: Console, rows: Iterable[tuple[str, ...]], indent: int = 2, fixed: int = 1) -> None:
+    """Rows in columns; all but the last `fixed` ones wrap nowhere. Text is never markup."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(rows)
+    if not rows:
+        return
+    table = Table.grid(padding=(0, 2))
+    for number in range(len(rows[0])):
+        table.add_column(no_wrap=number < fixed, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(Padding(table, (0, 0, 0, indent)))
+
+
+def _pairs(console: Console, title: str, rows: Iterable[tuple[str, str]]) -> None:
+    _title(console, title)
+    _grid(console, rows)
+
+
+def _mathematics(console: Console, found: Explanation) -> None:
+    spec = found.spec
+    console.print(f"{spec.name}: {spec.about}" if spec.about else spec.name, highlight=False, markup=False)
+    for stage, block in zip(found.plan, found.blocks, strict=True):
+        console.print(f"\n{block.label}", style="bold", end="  ", highlight=False)
+        console.print(block.heading, highlight=False)
+        if stage.repetition > 1:
+            taus = ", ".join(f"{term.tau:.6g}" for term in stage.proximal)
+            console.print(f"  as {found.plan[stage.index - 1].label}, re-centred at its end, tau {taus}")
+        else:
+            _grid(console, block.rows)
+    if found.meanings:
+        console.print("\nwhere", highlight=False)
+        _grid(console, found.meanings)
+
+
+def _origins(console: Console, found: Explanation, every: bool) -> None:
+    from pogospec.explain.origins import grouped
+
+    if every:
+        _title(console, "Every value")
+        rows = [(v.path, v.shown, str(v.origin) + _layer(v)) for v in found.values]
+        _grid(console, rows, fixed=0)
+        return
+    values = grouped(found.values)
+    for layer, title in LAYERS.items():
+        rows = [(v.path, v.shown, str(v.origin)) for v in values if v.origin.layer == layer]
+        if rows:
+            _title(console, f"Values {title}")
+            _grid(console, rows, fixed=0)
+    defaults: dict[str, list[str]] = {}
+    for value in values:
+        if value.origin.layer == "default":
+            parent, _, key = value.path.rpartition(".")
+            defaults.setdefault(parent, []).append(f"{key}: {value.shown}")
+    _pairs(console, "Values left to their defaults", ((path or "spec", ", ".join(v)) for path, v in defaults.items()))
+    console.print("  --origins prints every value and where it was written", style="dim", highlight=False)
+
+
+def _layer(value: Value) -> str:
+    return f" ({value.origin.layer})" if value.origin.layer in ("tuned", "base") else ""
+
+
+def _sizes(console: Console, found: Explanation, note: str) -> None:
+    from pogospec.explain.report import episodes, rows
+
+    _title(console, "Data and networks")
+    lines = [("data", found.spec.data.dataset + (f": {note}" if note else ""))]
+    if found.dataset is not None:
+        count = f"{rows(found.dataset):,} transitions in {episodes(found.dataset):,} episodes"
+        lines[0] = ("data", f"{found.spec.data.dataset}: {count}")
+    if found.space is not None:
+        lines.append(("task", f"{found.space.obs_dim} observations, {found.space.act_dim} actions"))
+    for network in found.cost.networks if found.cost else ():
+        members = f"{network.members} × " if network.members > 1 else ""
+        lines.append((network.name, f"{members}({network.shape}): {network.parameters:,} parameters"))
+    _grid(console, lines)
+
+
+def _cost(console: Console, found: Explanation) -> None:
+    from pogospec.console import span
+
+    cost = found.cost
+    if cost is None:
+        return
+    _title(console, "Time and memory, on this machine")
+    rows = []
+    for stage, count, rate in zip(found.plan, cost.operations, cost.rates, strict=True):
+        how = f"{rate.updates:,} timed" if rate.updates else "estimated from operations"
+        took = f", compiled in {rate.compiling:.1f} s" if rate.compiling else ""
+        seconds = stage.step.updates / rate.per_second
+        speed = f"{rate.per_second:,.0f} updates/s"
+        rows.append((stage.label, f"{count / 1e6:,.1f} Mflop/update", speed, span(seconds), how + took))
+    _grid(console, rows, fixed=4)
+    seeds = f"{found.spec.seeds} seeds in one program" if found.spec.seeds > 1 else "1 seed"
+    updates = sum(stage.step.updates for stage in found.plan)
+    total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}, without rollouts"
+    memory = cost.memory
+    data = "data not counted" if memory.data is None else f"data {_bytes(memory.data)}"
+    temporary = "temporaries of the compiled chunk" if any(r.reserved for r in cost.rates) else "matrix products"
+    parts = (
+        f"networks, slow copies and reference {_bytes(memory.weights)}, optimisers {_bytes(memory.optimizers)} (both "
+        f"held twice), {data}, {temporary} {_bytes(memory.activations)}"
+    )
+    _grid(console, [("total", total), ("memory", f"about {_bytes(memory.total)}: {parts}")])
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+def _warnings(console: Console, found: Explanation) -> None:
+    if not found.cautions:
+        return
+    _title(console, "Where mathematics and practice part")
+    several = len([stage for stage in found.plan if stage.learns_policy]) > 1
+    for caution in found.cautions:
+        where = f" ({', '.join(caution.stages)})" if several and caution.stages else ""
+        _grid(console, [("!", f"{caution.name}{where}: {caution.text}")])

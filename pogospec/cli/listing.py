@@ -1,0 +1,122 @@
+"""The command that lists what there is: kinds, datasets, specs, runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pogospec.cli.app import make_console
+from pogospec.errors import UsageError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Row = dict[str, Any]
+
+
+def list_(
+    what: Annotated[Literal["kinds", "datasets", "specs", "runs"], typer.Argument(help="What to list.")],
+    slot: Annotated[str | None, typer.Argument(help="With kinds: one slot, and the keys of its kinds.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where runs are.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List kinds, datasets, specs or runs; `list kinds geometry` shows the keys of every geometry."""
+    if slot is not None and what != "kinds":
+        raise UsageError(f"list {what}: found '{slot}', allowed nothing after {what}")
+    if what == "kinds":
+        rows = kinds(slot)
+    else:
+        rows = {"datasets": datasets, "specs": specs, "runs": lambda: runs(folder)}[what]()
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif slot is not None:
+        _show_keys(rows)
+    elif rows:
+        _show(rows)
+    else:
+        print(f"no runs in {folder}; start one with: pogospec run SPEC")
+
+
+def kinds(slot: str | None = None) -> list[Row]:
+    """Kinds of one slot or of all, with their keys; raises UsageError for an unknown slot."""
+    from pogospec import registry
+    from pogospec.spec.build import did_you_mean
+    from pogospec.spec.catalog import plain
+
+    slots = registry.slots()
+    if slot is not None and slot not in slots:
+        raise UsageError(f"list kinds: found '{slot}', allowed {', '.join(slots)}{did_you_mean(slot, slots)}")
+    return [row for name in (slots if slot is None else [slot]) for row in plain(name)]
+
+
+def datasets() -> list[Row]:
+    """Datasets at hand."""
+    from pogospec.data import available
+
+    return [{"dataset": name, "about": about} for name, about in available()]
+
+
+def specs() -> list[Row]:
+    """Specs that come with the package."""
+    from pogospec.spec.shipped import shipped_specs
+    from pogospec.spec.yaml import plain_of, read_tree
+
+    found = [(path, plain_of(read_tree(path))) for path in shipped_specs()]
+    return [{"spec": path.stem, "about": plain.get("about", ""), "file": str(path)} for path, plain in found]
+
+
+def runs(folder: Path) -> list[Row]:
+    """Runs in a folder, with what they are and how far they came."""
+    from pogospec.runs import RunDirectory
+
+    rows = []
+    for path in sorted(folder.glob("*/manifest.json")):
+        directory = RunDirectory.open(path.parent)
+        status, about = directory.status(), directory.manifest
+        done = {"state": status["state"], "updates": status["update"]}
+        rows.append({"run": str(path.parent), **done, "name": about["name"], "dataset": about["dataset"]})
+    return rows
+
+
+def _table(*headers: str) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(header, overflow="fold", no_wrap=header not in ("about", "allowed", "run"))
+    return table
+
+
+def _show(rows: list[Row]) -> None:
+    headers = [name for name in rows[0] if name not in ("keys", "file")]
+    headers.sort(key=lambda name: name == "about")
+    table, before = _table(*headers), None
+    for row in rows:
+        first = row[headers[0]]
+        if headers[0] == "slot":
+            if before not in (None, first):
+                table.add_section()
+            row = row | {"slot": "" if first == before else first}
+        before = first
+        table.add_row(*(f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in headers))
+    console = make_console()
+    console.print(table, highlight=False, markup=False)
+    if headers[0] == "slot":
+        console.print("the keys of the kinds of a slot: pogospec list kinds SLOT", highlight=False)
+
+
+def _show_keys(rows: list[Row]) -> None:
+    from rich.text import Text
+
+    from pogospec.spec.catalog import keys_of, kinds_of, show
+
+    console = make_console()
+    classes = kinds_of(rows[0]["slot"])
+    for row in rows:
+        console.print(Text.assemble((row["kind"], "bold"), f"  {row['about']}"))
+        table = _table("key", "allowed", "default", "about")
+        for key in keys_of(classes[row["kind"]]):
+            table.add_row(key.name, Text(key.allowed), "required" if key.required else show(key.default), Text(key.doc))
+        console.print(table if row["keys"] else "  no keys\n", highlight=False)

@@ -1,0 +1,81 @@
+"""What a natural gradient multiplies, read off the metric itself by trying it on a range of log-stds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from pogospec.explain.formula import number, short
+from pogospec.explain.stages import Stage
+from pogospec.spec.schema import Spec
+
+POINTS = 141
+BOUNDS = (-5.0, 2.0)
+"""Log-stds that are tried where a family names no bounds."""
+POWERS = {0: "", 1: "σ", 2: "σ²", -1: "1/σ", -2: "1/σ²"}
+FRACTIONS = {0.5: "½", 0.25: "¼"}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What the gradient with respect to one parameter is multiplied by."""
+
+    parameter: str  # as people call it
+    text: str  # of the factor without its clip
+    low: float  # over the range of log-stds, with the clip
+    high: float
+    clipped: tuple[float, float] | None  # log-stds between which the clip does not bind, where it binds at all
+    bound: bool  # whether the clip binds at every log-std
+
+
+def log_std_bounds(policy: Any) -> tuple[float, float]:
+    """Bounds of a family's log-std."""
+    low, high = getattr(policy, "log_std", BOUNDS)
+    return low, high
+
+
+def factors(spec: Spec, stage: Stage, act_dim: int) -> list[Factor]:
+    """The factors of each parameter; empty for a euclidean gradient."""
+    gradient: Any = stage.step.gradient
+    if gradient is None or not gradient.needs_metric or not stage.proximal:
+        return []
+    grid = np.linspace(*log_std_bounds(spec.policy), POINTS)
+    columns = np.repeat(grid[:, None], act_dim, 1)
+    cls: Any = spec.policy.parameter_type
+    parameters = cls(**{name: jnp.asarray(columns if name == "log_std" else 0 * columns) for name in cls._fields})
+    ones = cls(*(jnp.ones_like(column) for column in parameters))
+
+    def tried(gradient: Any) -> Any:
+        return gradient.precondition(stage.proximal, parameters, ones)
+
+    free = tried(replace(gradient, clip=(1e-30, 1e30)) if hasattr(gradient, "clip") else gradient)
+    names = {"mean": "mean" if cls.__name__ != "TanhNormal" else "mean before tanh", "log_std": "log σ"}
+    return [
+        _factor(str(names.get(name, name)), grid, np.asarray(a)[:, 0], np.asarray(b)[:, 0])
+        for name, a, b in zip(cls._fields, tried(gradient), free, strict=True)
+    ]
+
+
+def _factor(name: str, grid: np.ndarray, values: np.ndarray, free: np.ndarray) -> Factor:
+    same = np.isclose(values, free, rtol=1e-4)
+    clipped = None if same.all() or not same.any() else (float(grid[same][0]), float(grid[same][-1]))
+    text = _power(grid, free)
+    return Factor(name, text, float(values.min()), float(values.max()), clipped, not same.any())
+
+
+def _power(grid: np.ndarray, values: np.ndarray) -> str:
+    """Write the values as c σ^k where the values are that, else their range."""
+    slopes = np.diff(np.log(values)) / np.diff(grid)
+    power = round(float(slopes.mean()))
+    if np.abs(slopes - power).max() > 1e-2 or power not in POWERS:
+        return f"{short(float(values.min()))} to {short(float(values.max()))}"
+    scale = float(f"{float(np.exp(np.log(values) - power * grid).mean()):.4g}")
+    constant = FRACTIONS.get(scale, number(scale))
+    if power == 0:
+        return constant
+    if power < 0:
+        return POWERS[power].replace("1/", f"{constant}/")
+    return POWERS[power] if scale == 1 else f"{constant} {POWERS[power]}"

@@ -1,0 +1,102 @@
+"""Shapes and parameters of the networks, and the memory of a program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pogospec.compile import compile_spec
+from pogospec.explain.cost import batch_shapes, intermediates
+from pogospec.program import State
+from pogospec.spec.schema import Spec
+from pogospec.types import Dataset, Space
+
+TASKS = {
+    "hopper": (11, 3),
+    "halfcheetah": (17, 6),
+    "walker2d": (17, 6),
+    "antmaze": (29, 8),
+    "pen": (45, 24),
+    "door": (39, 28),
+    "hammer": (46, 26),
+    "relocate": (39, 30),
+    "reacher": (10, 2),
+}
+"""Observations and actions of well-known tasks, for data that are not at hand."""
+NETWORKS = ("policy", "behavior", "critic")
+COPIES = ("critic", "critic_target", "behavior", "policy", "policy_target", "reference")
+
+
+@dataclass(frozen=True)
+class Network:
+    """The shapes of one network."""
+
+    name: str
+    shape: str
+    members: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on the device while a run trains; those of all seeds together, but for the data, which seeds share."""
+
+    weights: int  # networks, their slow copies and the frozen reference
+    optimizers: int
+    data: int | None
+    activations: int  # of one update; results of matrix products, or what the compiler reserves
+
+    @property
+    def total(self) -> int:
+        """All of it; weights and optimisers twice, since a chunk of updates reads one copy and writes another."""
+        return 2 * (self.weights + self.optimizers) + (self.data or 0) + self.activations
+
+
+def known_space(dataset_id: str) -> Space | None:
+    """Sizes of the task that an id names, for data that are not at hand; None where it is unknown."""
+    for name, (observations, actions) in TASKS.items():
+        if name in dataset_id.lower():
+            return Space(observations, actions, (-1.0,) * actions, (1.0,) * actions)
+    return None
+
+
+def networks(spec: Spec, space: Space) -> list[Network]:
+    """The networks that a program makes, for one seed."""
+    state = jax.eval_shape(compile_spec(spec, space).init, jax.random.key(0))
+    return [_network(name, getattr(state, name)) for name in NETWORKS if getattr(state, name) is not None]
+
+
+def _network(name: str, network: Any) -> Network:
+    leaves = jax.tree.leaves(network)
+    weights = [leaf.shape for leaf in leaves if leaf.ndim >= 2 and min(leaf.shape[-2:]) >= 1]
+    members = max((shape[0] for shape in weights if len(shape) == 3), default=1)
+    matrices = [shape[-2:] for shape in weights if len(shape) == (3 if members > 1 else 2)]
+    chain = all(a[1] == b[0] for a, b in zip(matrices, matrices[1:], strict=False))
+    widths = [*(a for a, _ in matrices), *(b for _, b in matrices[-1:])]
+    shape = " → ".join(map(str, widths)) if chain else ", ".join(f"{a}x{b}" for a, b in matrices)
+    return Network(name, shape, members, sum(int(np.prod(leaf.shape)) for leaf in leaves))
+
+
+def memory(spec: Spec, space: Space, dataset: Dataset | None, reserved: int | None = None) -> Memory:
+    """The largest of the stages; `reserved`: what the compiler sets aside for an update, where that was measured."""
+    program = compile_spec(spec, space)
+    batch, key = batch_shapes(space, spec.train.batch_size), jax.random.key(0)
+    state: State = jax.eval_shape(program.init, key)
+    weights = optimizers = activations = 0
+    for stage in program.stages:
+        state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
+        weights = max(weights, sum(_bytes(getattr(state, name)) for name in COPIES))
+        optimizers = max(optimizers, _bytes(state.optimizer))
+        jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
+        activations = max(activations, intermediates(jaxpr.jaxpr))
+    data = None if dataset is None else sum(np.asarray(column).nbytes for column in dataset.transitions)
+    activations = spec.seeds * activations if reserved is None else reserved
+    return Memory(spec.seeds * weights, spec.seeds * optimizers, data, activations)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

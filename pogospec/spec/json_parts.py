@@ -1,0 +1,50 @@
+"""Pieces of JSON Schema: numbers, words, closed mappings, null beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pogospec.spec.build import phrase
+from pogospec.spec.catalog import TYPES, summary
+from pogospec.spec.fields import Within
+from pogospec.spec.yaml import NUMBER
+
+Json = dict[str, Any]
+BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+AS_TEXT = "^(?=.*[_eE])" + NUMBER.pattern.replace(r"\Z", "$")
+"""A number of this language that editors may read as text."""
+
+
+def nullable(schema: Json) -> Json:
+    """Allow null beside what a schema allows."""
+    if "anyOf" in schema:
+        options = schema["anyOf"]
+        return schema if {"type": "null"} in options else schema | {"anyOf": [*options, {"type": "null"}]}
+    if "enum" in schema:
+        return schema | {"enum": list(dict.fromkeys([*schema["enum"], None]))}
+    if "type" in schema:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        return schema | {"type": list(dict.fromkeys([*types, "null"]))}
+    return {"anyOf": [schema, {"type": "null"}]} if schema else {}
+
+
+def number(kind: Any, bounds: list[Within]) -> Json:
+    """A bounded number; as text too where an editor may read one of this language's numbers so."""
+    limits = {
+        word: limit for bound in bounds for name, word in BOUNDS.items() if (limit := getattr(bound, name)) is not None
+    }
+    message = f"allowed {phrase(kind, bounds)}"
+    return {"type": [TYPES[kind], "string"], **limits, "pattern": AS_TEXT, "patternErrorMessage": message}
+
+
+def words(kinds: Mapping[str, type], names: Iterable[str]) -> Json:
+    """The kinds of a slot as bare words, each with its doc."""
+    names = list(names)
+    return {"type": "string", "enum": names, "enumDescriptions": [summary(kinds[name]) for name in names]}
+
+
+def closed(properties: Json, required: Iterable[str] = ()) -> Json:
+    """A mapping with no other keys."""
+    asked = {"required": list(required)} if required else {}
+    return {"type": "object", "properties": properties, **asked, "additionalProperties": False}

@@ -1,0 +1,326 @@
+"""The printed mathematics against the compiled losses, symbol by symbol, in double precision."""
+
+import itertools
+import re
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import pytest
+from printed import Symbols, groups, inside, parsed, real_batch, written
+
+from pogospec import registry
+from pogospec.check import load
+from pogospec.compile import compile_spec
+from pogospec.energies.base import AbstractTerm
+from pogospec.explain.blocks import block
+from pogospec.explain.formula import number, objective
+from pogospec.explain.latex import latex
+from pogospec.explain.stages import stages
+from pogospec.types import Space
+
+SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.yaml"))
+SMALL = [("policy.hidden", "[16]"), ("behavior.hidden", "[16]")]
+
+TEXT = """
+data: {{dataset: pocket/reacher-mixed}}
+policy: {{kind: {policy}, hidden: [16]}}
+energy: {energy}
+geometry: {geometry}
+critic: {{kind: clipped_double_q, hidden: [16]}}
+schedule:
+  defaults: {{tau: 0.7}}
+  steps:
+    - {{from: behavior, learn: [critic, behavior, policy], updates: 6}}
+    - {{{step}, learn: [policy], updates: 6}}
+"""
+DENSITY = ("fisher_rao", "gaussian_fisher_rao", "hellinger", "kl", "{kind: kl, direction: reference_to_policy}")
+WASSERSTEIN = ("wasserstein2", "{kind: wasserstein2, reduction: mean, weight: 0.3}")
+SUM = "{far: {kind: wasserstein2, weight: 2}, near: {kind: kl, weight: 0.5}}"
+PROXIMAL = (
+    "proximal: [{reference: data, geometry: wasserstein2, tau: 0.3}, {reference: previous, tau: 2.5e-4}], name: both"
+)
+GEOMETRIES = [
+    *itertools.product(("gaussian", "tanh_gaussian"), (*DENSITY, *WASSERSTEIN, SUM), ("from: previous",)),
+    *itertools.product(("gaussian", "tanh_gaussian", "dirac"), WASSERSTEIN, ("from: data", "from: behavior", PROXIMAL)),
+]
+ENERGIES = [
+    f"{{q: {{critics: {critics}, actions: {actions}, scale: {scale}, weight: 0.3}}}}"
+    for critics, actions, scale in [
+        ("min", "quadrature", "none"),
+        ("first", "{sample: 3}", "batch"),
+        ("mean", "{sample: 1}", "batch"),
+        ("min", "mean", "step"),
+        ("mean", "quadrature", "step"),
+    ]
+] + [
+    "{q: {}, entropy: {weight: 1.5e-3}, log_likelihood: {weight: 0.25}, action_norm: {}}",
+    "{norm: {kind: action_norm, actions: quadrature}, again: {kind: action_norm, actions: {sample: 4}, weight: 3}}",
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    with jax.enable_x64(True):
+        yield real_batch()
+
+
+def compare(spec, number, data):
+    """The printed objective of a stage, evaluated by hand, is the compiled one."""
+    batch, space = data
+    stage = stages(spec)[number]
+    printed = dict(block(spec, stage, space.act_dim).rows)["policy"]
+    program, state = inside(spec, number, batch, space)
+    assert program.stages[number].label == stage.label
+    key = jax.random.key(7)
+    _, info = jax.jit(program.stages[number].actor_gradient)(program.numbers, state, batch, key)
+    symbols = Symbols(spec, state, batch, key)
+    energies = len(stage.step.energy)
+    terms = [
+        (coefficient, symbols.value(symbol, index, index >= energies))
+        for index, (coefficient, symbol) in enumerate(parsed(printed))
+    ]
+    assert len(terms) == len(objective(stage))
+    found = sum(coefficient * value for coefficient, value in terms)
+    assert info["objective"].dtype == jnp.float64
+    assert found == pytest.approx(float(info["objective"]), rel=1e-9, abs=1e-9)
+    for (coefficient, value), term in zip(terms, objective(stage), strict=True):
+        assert coefficient == pytest.approx(term.coefficient, rel=1e-11)
+        if term.key.startswith("energy."):
+            assert coefficient * value == pytest.approx(float(info[term.key]), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data, float64):
+    spec = load(path, SMALL)
+    for stage in stages(spec):
+        if stage.learns_policy:
+            compare(spec, stage.index, data)
+
+
+@pytest.mark.parametrize(("policy", "geometry", "step"), GEOMETRIES)
+def test_every_geometry_is_printed_as_it_is_computed(policy, geometry, step, data, float64):
+    compare(written(TEXT.format(policy=policy, energy="{q: {}}", geometry=geometry, step=step)), 1, data)
+
+
+@pytest.mark.parametrize(("policy", "energy"), itertools.product(("gaussian", "tanh_gaussian"), ENERGIES))
+def test_every_energy_is_printed_as_it_is_computed(policy, energy, data, float64):
+    text = TEXT.format(
+        policy=policy, energy="{action_norm: {}}", geometry="kl", step="from: previous, energy: " + energy
+    )
+    spec = written(
+        text.replace("energy: {action_norm: {}}\n", "")
+        .replace("- {from: behavior,", "- {from: behavior, energy: {action_norm: {}},")
+        .replace("policy: {kind", "energy: {entropy: {weight: 0.01}}\npolicy: {kind")
+    )
+    compare(spec, 1, data)
+
+
+def test_the_cases_cover_every_registered_kind():
+    text = " ".join([*ENERGIES, *map(str, GEOMETRIES), TEXT])
+    for slot in ("policy", "energy", "geometry"):
+        assert all(kind in text for kind in registry.table(slot)), slot
+
+
+CRITICS = [
+    ("policy", "{target_actions: {kind: smoothed_mean, noise: 0.3, clip: 0.4}, discount: 0.9}"),
+    ("policy", "{target_actions: policy_sample, target_penalty: {weight: 0.25}}"),
+    ("policy", "{target_penalty: {reference: next_action, weight: 0.125}}"),
+    ("policy", "{target_penalty: {kind: divergence, geometry: {kind: kl, weight: 2}, weight: 0.25}}"),
+    ("behavior", "{target_actions: policy_sample}"),
+    ("behavior", "{target_penalty: {weight: 0.5}}"),
+]
+NUMBER = r"([\d.e-]+)"
+
+
+@pytest.mark.parametrize(("bootstrap", "critic"), CRITICS)
+@pytest.mark.parametrize("policy", ["gaussian", "tanh_gaussian"])
+def test_the_printed_losses_of_critic_and_behaviour_are_the_compiled_ones(policy, bootstrap, critic, data, float64):
+    learn = "[critic, behavior]" if bootstrap == "behavior" else "[critic, behavior, policy]"
+    text = TEXT.format(policy=policy, energy="{q: {}}", geometry="kl", step="from: behavior")
+    if bootstrap == "behavior":
+        text = text.replace("from: behavior, learn: [critic, behavior, policy]", f"learn: {learn}")
+    spec = written(
+        text.replace("{kind: clipped_double_q, hidden: [16]}", "{kind: clipped_double_q, hidden: [16], " + critic[1:])
+    )
+    assert spec.critic is not None
+    batch, space = data
+    stage = stages(spec)[0]
+    rows = dict(block(spec, stage, space.act_dim).rows)
+    program, state = inside(spec, 0, batch, space)
+    key = jax.random.key(5)
+    _, info = program.stages[0].update(program.numbers, state, batch, key, jnp.int32(0))
+    symbols = Symbols(spec, state, batch, None)
+    loss, target, action = rows["critic"].split("\n")
+    assert loss.startswith("minimise  Σ_i E[(Q_i(s, a) − y)²];")
+    discount, penalty = groups(rf"y = r \+ {NUMBER} \(1 − terminated\) \[min_i Q̄_i\(s', a'\)(?: − (.+))?\]", target)
+    chosen = printed_action(symbols, action, jax.random.split(key)[0])
+    taken = printed_penalty(symbols, penalty, chosen)
+    target_values = spec.critic.values(state.critic_target, batch.next_observations, chosen).min(0) - taken
+    y = batch.rewards + float(discount) * (1 - batch.terminated) * target_values
+    q = spec.critic.values(state.critic, batch.observations, batch.actions)
+    assert float(((q - y) ** 2).mean(1).sum()) == pytest.approx(float(info["critic_loss"]), rel=1e-9)
+    assert rows["behaviour"].startswith("minimise  E[−log π_β(a|s)];")
+    density = symbols.log_density(spec.behavior, symbols.heads(spec.behavior, state.behavior))
+    assert float(-density.mean()) == pytest.approx(float(info["behavior_loss"]), rel=1e-9)
+
+
+def printed_action(symbols, text, key):
+    """The next action as printed: of the slow policy, the policy, or the behaviour."""
+    state, spec, following = symbols.state, symbols.spec, symbols.batch.next_observations
+    networks = {
+        "μ̄(s')": (spec.policy, state.policy_target),
+        "π(·|s')": (spec.policy, state.policy),
+        "μ_β(s')": (spec.behavior, state.behavior),
+        "π_β(·|s')": (spec.behavior, state.behavior),
+    }
+    smoothed = re.fullmatch(rf"a' = clip\((.+?) \+ clip\({NUMBER} ξ, ±{NUMBER}\), ±1\), ξ ~ N\(0, I\)", text)
+    if smoothed:
+        p = symbols.heads(*networks[smoothed[1]], following)
+        noise = float(smoothed[2]) * jax.random.normal(key, p.mean.shape, float)
+        bound = float(smoothed[3])
+        return jnp.clip(jnp.clip(symbols.act(p, 0.0), -1, 1) + jnp.clip(noise, -bound, bound), -1, 1)
+    (sampled,) = groups(r"a' ~ (.+), clipped to ±1", text)
+    p = symbols.heads(*networks[sampled], following)
+    return jnp.clip(symbols.act(p, jax.random.normal(key, (1, *p.mean.shape), float)[0]), -1, 1)
+
+
+def printed_penalty(symbols, text, action):
+    """What the target takes off, as printed."""
+    if text is None:
+        return 0.0
+    batch, spec, state = symbols.batch, symbols.spec, symbols.state
+    weight, symbol = groups(rf"{NUMBER} · (.+)", text)
+    behavior = symbols.heads(spec.behavior, state.behavior, batch.next_observations)
+    if symbol == "|a' − μ_β(s')|²":
+        value = ((action - jnp.clip(symbols.act(behavior, 0.0), -1, 1)) ** 2).sum(-1)
+    elif symbol == "1[a'_data exists] |a' − a'_data|²":
+        value = batch.next_action_valid * ((action - batch.next_actions) ** 2).sum(-1)
+    else:
+        assert symbol == "KL(π(·|s') ‖ π_β(·|s'))"
+        value = symbols.divergence(symbol, symbols.heads(spec.policy, state.policy, batch.next_observations), behavior)
+    return float(weight) * value
+
+
+def test_a_dirac_behaviour_is_fitted_as_printed(data, float64):
+    spec = written(TEXT.format(policy="dirac", energy="{q: {}}", geometry="wasserstein2", step="from: data"))
+    batch, space = data
+    assert dict(block(spec, stages(spec)[0], 2).rows)["behaviour"].startswith("minimise  E[|μ_β(s) − a|²/d];")
+    program, state = inside(spec, 0, batch, space)
+    _, info = program.stages[0].update(program.numbers, state, batch, jax.random.key(0), jnp.int32(0))
+    mean = spec.behavior.parameters(state.behavior, batch.observations).mean
+    assert float(((mean - batch.actions) ** 2).sum(1).mean() / 2) == pytest.approx(float(info["behavior_loss"]))
+
+
+class Curiosity(AbstractTerm):
+    """Rewards what is new."""
+
+    needs_density = False
+    needs_critic = False
+    weight: float = 0.25
+
+    def value(self, parameters, context, key):
+        return jnp.zeros(len(context.observations))
+
+
+def test_a_class_without_a_formula_is_written_by_its_name():
+    spec = written(
+        TEXT.format(policy="gaussian", energy="{q: {}}", geometry="kl", step="from: data, geometry: wasserstein2")
+    )
+    energy = spec.schedule.steps[1].energy
+    assert energy is not None
+    energy["new"] = Curiosity()
+    terms = objective(stages(spec)[1])
+    assert str(terms[1]) == "+ 0.25 · Curiosity[π](s)"
+    assert terms[1].meaning == "Curiosity: Rewards what is new."
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (20.0, "20"),
+        (0.4167, "0.4167"),
+        (1e-5, "1e-5"),
+        (3e-4, "3e-4"),
+        (0.01, "0.01"),
+        (0.0, "0"),
+        (1.25, "1.25"),
+        (2.5e-3, "2.5e-3"),
+        (0.99, "0.99"),
+    ],
+)
+def test_numbers_are_short_and_read_back(value, text):
+    assert number(value) == text
+    assert float(number(value / 3)) == pytest.approx(value / 3, rel=1e-11)
+
+
+FACTORS = [
+    ("gaussian", "fisher_rao", "natural", "natural gradient (σ² on the mean, ½ on log σ)"),
+    ("tanh_gaussian", "kl", "natural", "natural gradient (σ² on the mean before tanh, ½ on log σ)"),
+    ("gaussian", "{kind: kl, weight: 0.5}", "natural", "natural gradient (2 σ² on the mean, 1 on log σ)"),
+    (
+        "gaussian",
+        "{kind: wasserstein2, reduction: mean}",
+        "{kind: natural, clip: [1.0e-9, 1.0e+9]}",
+        "natural gradient (3 on the mean, 3/σ² on log σ)",
+    ),
+    (
+        "gaussian",
+        "wasserstein2",
+        "natural",
+        "natural gradient (1 on the mean, 1/σ² on log σ, held by the clip where log σ is outside [-3.45, 2])",
+    ),
+    ("dirac", "wasserstein2", "natural", "natural gradient (1 on the mean)"),
+    ("gaussian", "fisher_rao", "euclidean", "euclidean gradient"),
+]
+
+
+@pytest.mark.parametrize(("policy", "geometry", "gradient", "expected"), FACTORS)
+def test_a_natural_gradient_is_printed_as_facts_say(policy, geometry, gradient, expected):
+    from pogospec.explain.blocks import gradient as printed
+
+    step = f"from: previous, gradient: {gradient}"
+    spec = written(TEXT.format(policy=policy, energy="{q: {}}", geometry=geometry, step=step))
+    assert printed(spec, stages(spec)[1], 3) == expected
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_labels_are_those_of_the_program(path):
+    spec = load(path, SMALL)
+    program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
+    assert [stage.label for stage in stages(spec)] == [stage.label for stage in program.stages]
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_latex_is_sound(path):
+    from matplotlib.mathtext import MathTextParser
+
+    text = latex(load(path), stages(load(path)))
+    head, _, rest = text.partition("\\begin{align*}\n")
+    body, end, _ = rest.partition("\n\\end{align*}")
+    assert head.startswith("%")
+    assert end
+    assert body.count(r"\Big[") == body.count(r"\Big]") == sum(stage.learns_policy for stage in stages(load(path)))
+    parser = MathTextParser("agg")
+    for row in body.split("\\\\\n"):
+        assert row.count("&") == 1, row
+        for cell in row.split("&"):
+            plain = re.sub(r"\\([bB]ig)", "", cell.strip()).replace("tfrac", "frac").replace(r"\textbf", r"\mathbf")
+            parser.parse(f"${plain.replace(chr(92) + 'text{', chr(92) + 'mathrm{')}$" if plain else "x")
+
+
+def test_a_repeated_step_is_re_centred_at_the_one_before():
+    text = TEXT.format(
+        policy="gaussian",
+        energy="{q: {}}",
+        geometry="kl",
+        step="from: previous, repeat: 3, tau: {kind: geometric, start: 8, factor: 0.5}",
+    )
+    plan = stages(written(text))
+    assert [str(objective(stage)[-1]) for stage in plan[1:]] == [
+        "+ (1/8) · KL(π ‖ π₁)",
+        "+ (1/4) · KL(π ‖ π₂)",
+        "+ (1/2) · KL(π ‖ π₃)",
+    ]
+    assert eqx.tree_equal(plan[1].step, plan[3].step)
