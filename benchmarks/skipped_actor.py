@@ -39,7 +39,8 @@ def prepare(overrides, seeds: int):
     columns = Transitions(*(jnp.asarray(column) for column in transitions))
     roots = jax.vmap(jax.random.key)(jnp.arange(seeds))
     stage = program.stages[0]
-    state = jax.vmap(stage.enter, in_axes=(None, 0, 0))(program.numbers, jax.vmap(program.init)(roots), roots)
+    enter = jax.vmap(stage.enter, in_axes=(None, 0, None, 0))
+    state = enter(program.numbers, jax.vmap(program.init)(roots), columns, roots)
     chunk = chunk_function(stage, 0, spec.train.batch_size)
 
     def run() -> float:
