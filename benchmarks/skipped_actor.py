@@ -25,7 +25,11 @@ from pogospec.types import Transitions
 SPEC = Path(__file__).parents[1] / "specs" / "pogo_fr.yaml"
 STEP = "schedule.steps[0]"
 PROGRAMS = {
-    "critics and behaviour": [(f"{STEP}.learn", "[critic, behavior]")],
+    "critics and behaviour": [
+        (f"{STEP}.learn", "[critic, behavior]"),
+        (f"{STEP}.from", "null"),
+        (f"{STEP}.actor_every", "null"),
+    ],
     "with a policy, actor_every 1000": [(f"{STEP}.actor_every", "1000")],
 }
 

@@ -20,6 +20,7 @@ from pogospec.check import checked
 from pogospec.compile import compile_spec
 from pogospec.data.arrays import from_episodes
 from pogospec.errors import SpecError
+from pogospec.policies.heads import SharedStd
 from pogospec.runs import RunDirectory
 from pogospec.spec.build import fields_of, split, to_plain
 from pogospec.spec.fields import Slot, Within
@@ -98,7 +99,11 @@ def digest(tree):
 
 def wild(state):
     """Networks whose heads leave their bounds in some states."""
-    grow = lambda net: None if net is None else jax.tree.map(lambda w: 4 * w + 0.05, net)  # noqa: E731
+
+    def grow(net):
+        net = None if net is None else jax.tree.map(lambda w: 4 * w + 0.05, net)
+        return SharedStd(net.mean, jnp.array([-9.0, 9.0])) if isinstance(net, SharedStd) else net
+
     policy = grow(state.policy)
     return state._replace(policy=policy, policy_target=policy, behavior=grow(state.behavior))
 

@@ -17,18 +17,22 @@ def objective(
     problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
 ) -> tuple[Scalar, dict]:
     """Batch mean of energy plus proximal terms, and each of its parts."""
-    info, energy, proximal, distance = {}, 0.0, 0.0, 0.0
+    info, parts, distances = {}, [], []
     for index, (name, term) in enumerate(problem.energy.items()):
         seen = context._replace(fixed=context.fixed.get(name))
         part = term.weight * term.value(parameters, seen, jax.random.fold_in(key, index)).mean()
         info[f"energy.{name}"] = part
-        energy = energy + part
+        parts.append(part)
     for term, reference in zip(problem.proximal, references, strict=True):
-        part = term.geometry.divergence(parameters, reference).mean()
-        distance = distance + part
-        proximal = proximal + part / term.tau
-    total = jnp.asarray(energy + proximal)
-    return total, info | {"energy": energy, "distance": distance, "objective": total}
+        distance = term.geometry.divergence(parameters, reference).mean()
+        distances.append(distance)
+        parts.append(distance / term.tau)
+    if problem.energy:
+        info["energy"] = sum(parts[: len(problem.energy)], jnp.zeros(()))
+    if distances:
+        info["distance"] = sum(distances, jnp.zeros(()))
+    total = sum(parts, jnp.zeros(()))
+    return total, info | {"objective": total}
 
 
 class Implicit(AbstractScheme):

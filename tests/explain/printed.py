@@ -14,6 +14,7 @@ from pogospec.data.arrays import standardize
 from pogospec.spec.resolve import read_text
 from pogospec.types import Transitions
 
+NAME = r"[^\s(),]+(?:\([^()]*\))?"
 TERM = r"([−+]) (\S+) · (.+)"
 
 
@@ -144,7 +145,7 @@ class Symbols:
 
     def divergence(self, symbol, p=None, q=None):
         """The quantity of a proximal term."""
-        name, first, second, tail = groups(r"(d_FR²|d_R²|W₂²|KL|4 \(1 − BC)\((\S+?)(?:,| ‖) (\S+?)\)(.*)", symbol)
+        name, first, second, tail = groups(rf"(d_FR²|d_R²|W₂²|KL|4 \(1 − BC)\(({NAME})(?:,| ‖) ({NAME})\)(.*)", symbol)
         sides = {"π": self.p}
         p, q = (p or sides.get(first) or self.reference(first)), (q or sides.get(second) or self.reference(second))
         gap, s1, s2 = p.mean - q.mean, p.std, q.std

@@ -76,10 +76,11 @@ def compare(spec, number, data):
     key = jax.random.key(7)
     _, info = jax.jit(program.stages[number].actor_gradient)(program.numbers, state, batch, key)
     symbols = Symbols(spec, state, batch, key)
-    energies = len(stage.step.energy)
+    energies = list(stage.step.energy)
+    places = [sorted(energies).index(name) for name in energies]  # a pytree sorts the terms, whose samples follow
     terms = [
-        (coefficient, symbols.value(symbol, index, index >= energies))
-        for index, (coefficient, symbol) in enumerate(parsed(printed))
+        (coefficient, symbols.value(symbol, places[i] if i < len(places) else None, i >= len(places)))
+        for i, (coefficient, symbol) in enumerate(parsed(printed))
     ]
     assert len(terms) == len(objective(stage))
     found = sum(coefficient * value for coefficient, value in terms)
@@ -246,7 +247,8 @@ def test_a_class_without_a_formula_is_written_by_its_name():
         (0.01, "0.01"),
         (0.0, "0"),
         (1.25, "1.25"),
-        (2.5e-3, "2.5e-3"),
+        (2.5e-3, "0.0025"),
+        (2.5e-4, "2.5e-4"),
         (0.99, "0.99"),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_step_overrides_one_node():
 
 
 def test_tuned_beats_the_file_and_loses_to_the_command_line():
-    text = SPECS[0].read_text() + 'tuned:\n  my/data: {"seeds": 5, "train.batch_size": 64}\n'
+    text = SPECS[0].read_text().partition("\ntuned:")[0] + '\ntuned:\n  my/data: {"seeds": 5, "train.batch_size": 64}\n'
     overrides = [("data.dataset", "my/data"), ("train.batch_size", "32")]
     document = read_text(text, "spec.yaml", overrides)
     assert document.spec is not None
