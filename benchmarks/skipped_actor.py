@@ -17,9 +17,9 @@ import jax.numpy as jnp
 
 from pogospec import data
 from pogospec.check import load
+from pogospec.chunk import chunk_function
 from pogospec.compile import compile_spec
 from pogospec.data.arrays import standardize
-from pogospec.train import chunk_function
 from pogospec.types import Transitions
 
 SPEC = Path(__file__).parents[1] / "specs" / "pogo_fr.yaml"
@@ -45,7 +45,7 @@ def prepare(overrides, seeds: int):
     stage = program.stages[0]
     enter = jax.vmap(stage.enter, in_axes=(None, 0, None, 0))
     state = enter(program.numbers, jax.vmap(program.init)(roots), columns, roots)
-    chunk = chunk_function(stage, 0, spec.train.batch_size)
+    chunk = chunk_function(stage, spec.train.batch_size)
 
     def run() -> float:
         clock = time.perf_counter()

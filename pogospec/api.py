@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pogospec.check import load
 from pogospec.console import execute, new_run
-from pogospec.data import load as load_data
+from pogospec.data import load_for
 from pogospec.errors import UsageError
 from pogospec.runs import RunDirectory
 from pogospec.saved import SavedPolicy
@@ -47,7 +47,7 @@ def run(
     if isinstance(spec, Spec) and overrides:
         raise UsageError("found overrides for a spec that is loaded already, allowed with a file; give them to load")
     loaded = spec if isinstance(spec, Spec) else load(spec, overrides)
-    data = load_data(loaded.data.dataset, loaded.data.environment)
+    data = load_for(loaded)
     target = default_directory(loaded) if out is None else Path(out)
     directory = new_run(loaded, data, target, str(jax.devices()[0]))
     execute(Console(quiet=not show), loaded, data, directory)

@@ -9,6 +9,7 @@ from typing import Any
 from pogospec.errors import Origin, Problem, SpecError
 from pogospec.policies.base import Point
 from pogospec.registry import kind_of
+from pogospec.rules import ending_rules, explicit_rules, target_rules
 from pogospec.spec.resolve import Document, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.spec.shipped import spec_path
@@ -48,6 +49,9 @@ def rules(spec: Spec) -> Iterator[tuple[str, str]]:
     if spec.evaluate.action == "sample" and not spec.policy.has_density:
         yield "evaluate.action", f"found 'sample', allowed mean, since a {_kind(spec.policy)} policy has one action"
     known: set[str] = set()
+    if spec.target is not None:
+        yield from target_rules(spec)
+        known = {"critic", "behavior", "policy"}
     labels: set[str] = {"behavior"}
     for index, step in enumerate(spec.schedule.steps):
         earlier, known = known, known | set(step.learn)
@@ -62,6 +66,8 @@ def rules(spec: Spec) -> Iterator[tuple[str, str]]:
         if "policy" in step.learn:
             yield from _policy_rules(spec, step, earlier, known, where)
         yield from _optimizer_rules(spec, index, earlier, where)
+        yield from ending_rules(spec, step, where)
+        yield from explicit_rules(spec, step, where)
 
 
 def _critic_rules(spec: Spec, known: set[str], where: str) -> Iterator[tuple[str, str]]:

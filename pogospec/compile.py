@@ -17,6 +17,7 @@ from pogospec.policies.base import Point
 from pogospec.program import Program, Stage, State
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.steps.base import Problem, Proximal
+from pogospec.steps.measure import measure, scales
 from pogospec.types import Batch, Key, Space
 
 
@@ -26,6 +27,7 @@ class Nodes(NamedTuple):
     policy: Any
     behavior: Any
     critic: Any
+    target: Any  # the known energy, in the place of a critic
     scheme: Any
     problem: Problem
     optimizer: dict[str, Any]
@@ -64,6 +66,7 @@ def compile_spec(spec: Spec, space: Space) -> Program:
             horizons=_horizons(plain)[index],
             targets=any("critic" in other.learn for other in plain[index:]),
             bootstrap="policy" if "policy" in learned or "behavior" not in learned else "behavior",
+            source=index - k,
         )
         stages.append(_stage(plan, space, _StageNodes(index, skeleton)))
     return Program(space, tuple(numbers), _init(spec, plain, space), tuple(stages), spec.policy, spec.behavior)
@@ -77,12 +80,13 @@ class _Plan(NamedTuple):
     horizons: dict[str, int]  # updates of each learner while its optimiser lives
     targets: bool  # whether slow copies are needed, now or later
     bootstrap: str  # whose next actions the critic learns from: policy, or behavior while no policy was learned
+    source: int  # the first repetition of the same step
 
 
 def _nodes(spec: Spec, step: StepSpec, k: int) -> Nodes:
     optimizer = {name: getattr(step.optimizer, name) for name in step.learn}
     problem = Problem(step.energy or {}, tuple(proximal_terms(step, k)), step.gradient)
-    return Nodes(spec.policy, spec.behavior, spec.critic, step.scheme, problem, optimizer)
+    return Nodes(spec.policy, spec.behavior, spec.critic, spec.target, step.scheme, problem, optimizer)
 
 
 def proximal_terms(step: StepSpec, k: int = 0) -> Iterator[Proximal]:
@@ -112,14 +116,16 @@ def _horizons(steps: list[StepSpec]) -> list[dict[str, int]]:
 
 def _init(spec: Spec, steps: list[StepSpec], space: Space):
     learned = {name for step in steps for name in step.learn}
-    recentred = any(term.reference == "previous" for step in steps for term in proximal_terms(step))
 
     def init(key: Key) -> State:
         keys = jax.random.split(key, 3)
+        if spec.target is not None:
+            begin = spec.policy.placed(spec.policy.init(keys[2], space), *spec.start.moments(space.act_dim))
+            return State(None, None, begin, begin, None, begin, (), {}, {})
         critic = spec.critic.init(keys[0], space) if "critic" in learned and spec.critic is not None else None
         behavior = spec.behavior.init(keys[1], space) if "behavior" in learned else None
         policy = spec.policy.init(keys[2], space) if learned & {"policy", "critic"} else None
-        return State(critic, critic, behavior, policy, policy, policy if recentred else None, (), {}, {})
+        return State(critic, critic, behavior, policy, policy, policy if "policy" in learned else None, (), {}, {})
 
     return init
 
@@ -158,7 +164,11 @@ def _stage(plan: _Plan, space: Space, nodes_of: _StageNodes) -> Stage:
             state, _ = _every(every, index, lambda state: (_move_targets(nodes, state), {}), state)
         return state, info
 
-    return Stage(plan.label, step.updates, step.learn, enter, update, actor_gradient)
+    def measure(numbers, state: State, batch: Batch, key: Key) -> dict:
+        return _measure(plan, nodes_of(numbers), state, batch, key)
+
+    functions = enter, update, actor_gradient, measure
+    return Stage(plan.label, step.updates, step.learn, *functions, plan.source, step)
 
 
 def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, key: Key) -> State:
@@ -171,7 +181,6 @@ def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, k
         name: kept[name] if name in kept else node.transform(plan.horizons[name]).init(getattr(state, name))
         for name, node in nodes.optimizer.items()
     }
-    recentred = any(term.reference == "previous" for term in nodes.problem.proximal)
     geometry = tuple(term.geometry.init(geometry_key, space) for term in nodes.problem.proximal)
     count = data.rewards.shape[0]
     rows = jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(rows_key, (BEGIN_ROWS,), 0, count)
@@ -181,7 +190,7 @@ def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, k
         parameters = nodes.policy.parameters(state.policy, batch.observations)
         energy[name] = term.begin(parameters, _context(nodes, state, batch), jax.random.fold_in(energy_key, index))
     return state._replace(
-        reference=state.policy if recentred else state.reference,
+        reference=state.policy if "policy" in plan.step.learn else state.reference,
         geometry=geometry,
         energy=energy,
         optimizer=state.optimizer | fresh,
@@ -248,23 +257,42 @@ def _context(nodes: Nodes, state: State, batch: Batch) -> Context:
         return nodes.critic.values(state.critic, batch.observations, _within(actions), count)
 
     known = None if state.critic is None else q
+    if nodes.target is not None:
+        known = lambda actions, count=None: nodes.target.log_density(actions)[None]  # noqa: E731
     return Context(batch.observations, batch.actions, nodes.policy, known, state.energy)
 
 
-def _actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
-    observations = batch.observations
+def _references(nodes: Nodes, state: State, batch: Batch) -> tuple:
+    """Parameters of the reference of each proximal term, at the observations of a batch."""
 
     def reference(name: str):
         if name == "data":
             return Point(batch.actions)
         if name == "behavior":
-            return jax.lax.stop_gradient(nodes.behavior.parameters(state.behavior, observations))
-        return jax.lax.stop_gradient(nodes.policy.parameters(state.reference, observations))
+            return jax.lax.stop_gradient(nodes.behavior.parameters(state.behavior, batch.observations))
+        return jax.lax.stop_gradient(nodes.policy.parameters(state.reference, batch.observations))
 
-    references = tuple(reference(term.reference) for term in nodes.problem.proximal)
-    heads = lambda network: nodes.policy.parameters(network, observations)  # noqa: E731
+    return tuple(reference(term.reference) for term in nodes.problem.proximal)
+
+
+def _actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
+    heads = lambda network: nodes.policy.parameters(network, batch.observations)  # noqa: E731
     context = _context(nodes, state, batch)
-    return nodes.scheme.gradient(nodes.problem, heads, state.policy, references, context, key)
+    return nodes.scheme.gradient(nodes.problem, heads, state.policy, _references(nodes, state, batch), context, key)
+
+
+def _measure(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> dict:
+    """Numbers on a set of states; `q_rows` are the values of the logged actions by the first critic."""
+    found, context = {}, _context(nodes, state, batch)
+    if state.critic is not None:
+        found["q_rows"] = context.q(batch.actions, 1)[0]
+    if "policy" not in plan.step.learn:
+        return found
+    parameters = nodes.policy.parameters(state.policy, batch.observations)
+    if "critic" in plan.step.learn:
+        context = context._replace(fixed=scales(nodes.problem, parameters, context, key))
+    start = None if state.behavior is None else nodes.behavior.parameters(state.behavior, batch.observations)
+    return found | measure(nodes.problem, parameters, _references(nodes, state, batch), start, context, key)
 
 
 def _move_targets(nodes: Nodes, state: State) -> State:

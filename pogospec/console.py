@@ -134,7 +134,7 @@ class View:
     def __init__(self, console: Console, run: RunDirectory, operations: list[float]):
         self.console, self.run, self.operations = console, run, operations
         self.done, self.shown, self.total, self.scores = 0, 0.0, 0, ""
-        self.ends: list[int] = []
+        self.updates: list[int] = []
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -148,17 +148,19 @@ class View:
 
     def __call__(self, event: Any) -> None:
         """Take one event of the training loop."""
-        from pogospec import train
+        from pogospec import events
 
-        if isinstance(event, train.Started):
+        if isinstance(event, events.Started):
             self.total = event.total_updates
-            self.ends = list(itertools.accumulate(updates for _, updates in event.stages))
+            self.updates = [updates for _, updates in event.stages]
             self.task = self.bar.add_task("compiling", total=self.total, numbers="", left="")
             self._plain("compiling; the first numbers come with the first chunk of updates")
-        elif isinstance(event, train.Progress):
+        elif isinstance(event, events.Progress):
             self._progress(event)
-        elif isinstance(event, train.Scored):
+        elif isinstance(event, events.Scored):
             self._scored(event)
+        elif isinstance(event, events.Noted):
+            self.console.print(f"{self.done:>9,} updates  {event.text}", highlight=False)
 
     def _progress(self, event: Any) -> None:
         self.done = event.total_done
@@ -167,19 +169,18 @@ class View:
         numbers = [f"{short} {event.metrics[name]:.3g}" for name, short in METRICS.items() if name in event.metrics]
         rate = f"{event.rate:,.0f} updates/s"
         text = "  ".join(part for part in (rate, self.scores, *numbers) if part)
-        seconds = self._left(event.rate)
+        seconds = self._left(event)
         left = f"about {span(seconds)} left" if seconds else ""
         self.bar.update(self.task, completed=self.done, description=event.stage, numbers=text, left=left)
         if time.monotonic() - self.shown > PLAIN_EVERY or self.done == self.total:
             self._plain(f"{event.stage}  {event.update:,}/{event.updates:,}  {text}  {left}".rstrip())
 
-    def _left(self, rate: float) -> float:
+    def _left(self, event: Any) -> float:
         """Seconds left at this rate, were an update of every stage to cost what its operations say."""
-        here = next(number for number, end in enumerate(self.ends) if self.done <= end)
-        starts = [max(self.done, end) for end in [0, *self.ends[:-1]]]
-        pieces = zip(starts, self.ends, self.operations, strict=True)
-        work = sum(max(0, end - start) * cost for start, end, cost in pieces)
-        return work / (rate * self.operations[here])
+        here = event.number
+        after = zip(self.updates[here + 1 :], self.operations[here + 1 :], strict=True)
+        work = (event.updates - event.update) * self.operations[here] + sum(count * cost for count, cost in after)
+        return work / (event.rate * max(self.operations[here], 1.0))
 
     def _scored(self, event: Any) -> None:
         raw = f"return {spread(event.returns.mean(1))}"

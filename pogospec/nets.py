@@ -38,7 +38,7 @@ def linear(key: Key, fan_in: int, fan_out: int, init: Init, end: float | None = 
     weight_key, bias_key = jax.random.split(key)
     shape, bias = (fan_in, fan_out), jnp.zeros(fan_out)
     if init in ("torch", "rebrac"):
-        bound = 1 / math.sqrt(fan_in) if end is None or init == "torch" else end
+        bound = 1 / math.sqrt(max(fan_in, 1)) if end is None or init == "torch" else end
         bias = jax.random.uniform(bias_key, (fan_out,), minval=-bound, maxval=bound)
         bias = jnp.full(fan_out, 0.1) if init == "rebrac" and end is None else bias
         return Linear(jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound), bias)
@@ -69,6 +69,11 @@ class MLP(eqx.Module):
     layers: tuple[Linear, ...]
     norms: tuple[Norm, ...]
     layer_norm: LayerNorm = eqx.field(static=True)
+
+    def placed(self, outputs: Float[Array, " out"]) -> MLP:
+        """The network whose last layer puts out these numbers whatever it is given."""
+        last = Linear(jnp.zeros_like(self.layers[-1].weight), jnp.asarray(outputs, self.layers[-1].bias.dtype))
+        return MLP((*self.layers[:-1], last), self.norms, self.layer_norm)
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Output of the last layer."""

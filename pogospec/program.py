@@ -16,7 +16,7 @@ class State(NamedTuple):
     behavior: Params
     policy: Params
     policy_target: Params
-    reference: Params  # the policy that the step is re-centred at
+    reference: Params  # the policy with which the step began
     geometry: tuple[Any, ...]  # learned state of each proximal term's geometry
     energy: dict[str, Any]  # what energy terms measured when the step began
     optimizer: dict[str, Any]  # learner -> optimiser state
@@ -31,6 +31,9 @@ class Stage(NamedTuple):
     enter: Callable[[Any, State, Batch, Key], State]  # numbers, state, data, key: re-centre, fresh optimisers
     update: Callable[[Any, State, Batch, Key, Any], tuple[State, dict]]  # numbers, state, batch, key, index
     actor_gradient: Callable[[Any, State, Batch, Key], tuple[Params, dict]]  # the policy's part of an update
+    measure: Callable[[Any, State, Batch, Key], dict]  # numbers of the policy and the critic on a set of states
+    source: int  # the first repetition of the same step, whose compiled functions serve this one
+    step: Any  # what the spec says of the step
 
 
 class Program(NamedTuple):
@@ -42,3 +45,8 @@ class Program(NamedTuple):
     stages: tuple[Stage, ...]
     policy: Any
     behavior: Any
+
+    def numbers_of(self, number: int) -> Any:
+        """The numbers under which the functions of a stage's source are those of the stage itself."""
+        source = self.stages[number].source
+        return (*self.numbers[:source], self.numbers[number], *self.numbers[source + 1 :])

@@ -17,6 +17,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "policy": {
         "dirac": "pogospec.policies.dirac:DiracPolicy",
         "gaussian": "pogospec.policies.gaussian:GaussianPolicy",
+        "full_gaussian": "pogospec.policies.full_gaussian:FullGaussianPolicy",
         "tanh_gaussian": "pogospec.policies.tanh_gaussian:TanhGaussianPolicy",
     },
     "energy": {
@@ -45,9 +46,25 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "euclidean": "pogospec.steps.gradient:Euclidean",
         "natural": "pogospec.steps.gradient:Natural",
     },
-    "scheme": {"implicit": "pogospec.steps.implicit:Implicit"},
-    "tau": {"geometric": "pogospec.steps.schedule:Geometric"},
+    "scheme": {
+        "implicit": "pogospec.steps.implicit:Implicit",
+        "explicit": "pogospec.steps.explicit:Explicit",
+    },
+    "tau": {
+        "geometric": "pogospec.steps.schedule:Geometric",
+        "backtracking": "pogospec.steps.schedule:Backtracking",
+    },
+    "until": {
+        "critic_settled": "pogospec.steps.until:CriticSettled",
+        "energy_settled": "pogospec.steps.until:EnergySettled",
+    },
     "optimizer": {"adam": "pogospec.steps.optimizer:Adam"},
+    "target": {
+        "quadratic": "pogospec.targets.quadratic:QuadraticTarget",
+        "mixture": "pogospec.targets.mixture:MixtureTarget",
+        "banana": "pogospec.targets.banana:BananaTarget",
+        "numpyro": "pogospec.targets.numpyro:NumpyroTarget",
+    },
 }
 
 

@@ -5,6 +5,7 @@ manifest.json   name, digest, data and its hash, environment, versions, device, 
 status.json     state (running, done, failed or interrupted), message, update
 metrics.csv     one row a chunk of updates and seed; see `METRICS`
 returns.csv     one row an evaluation episode, raw and undiscounted; see `RETURNS`
+flow.csv        one row a policy that was measured on held-out states and seed; see `FLOW`
 checkpoints/    complete states with their checksum, published atomically; the newest two are kept
 policies/       a whole policy a file: behavior and each Euler step, all seeds
 """
@@ -33,6 +34,7 @@ METRICS = {
     "seconds": "wall time of the chunk, all seeds",
     "updates_per_second": "rate of the chunk, all seeds advancing together",
     "critic_loss": "sum over critics of the mean squared Bellman error",
+    "critic_loss_std": "standard deviation of critic_loss over the updates of the chunk",
     "q": "mean action value of the logged actions",
     "behavior_loss": "negative log-likelihood in nats (gaussian) or squared error (dirac)",
     "objective": "energy plus proximal terms",
@@ -48,7 +50,29 @@ RETURNS = {
     "episode": "episode of the evaluation; the same episodes for every policy and seed",
     "return": "undiscounted return, raw",
 }
+FLOW = {
+    "seed": "seed of the row",
+    "stage": "label of the Euler step",
+    "update": "updates done in this stage",
+    "total_update": "updates done in the run",
+    "flow_time": "sum of the step sizes of the Euler steps that are over",
+    "accepted": "1 or 0 at the end of a step whose size is chosen by trial; empty elsewhere",
+    "tau": "step size of the first proximal term",
+    "scale": "what Q is divided by in energy, one number for all states; empty where it is not scaled",
+    "energy": "mean energy over held-out states, at that scale",
+    "reference_energy": "the same of the step's reference",
+    "objective": "energy plus proximal terms",
+    "distance": "mean divergence D to the reference",
+    "start_distance": "mean divergence D to the behaviour, or to where the flow on a target starts",
+    "entropy": "mean entropy in nats",
+    "effective_tau": "2 distance / (reference_energy - energy): tau to first order where the step is solved",
+    "gap": "objective - reference_energy, not positive where the proximal inequality holds",
+    "gap_error": "standard error of gap over held-out states",
+    "kl_optimum": "KL(policy || exp(Q/lambda)/Z) in nats, for known energies",
+    "w2_optimum": "2-Wasserstein distance to exp(Q/lambda)/Z, for known energies where it is exact",
+}
 HEAD = [name for name in METRICS if name != "energy.*"]
+FILES = ("metrics.csv", "returns.csv", "flow.csv")
 STATES = ("running", "done", "failed", "interrupted")
 KEPT = 2
 
@@ -80,6 +104,7 @@ class RunDirectory:
         (path / "spec.yaml").write_text(spec_yaml, encoding="utf-8")
         run._append("metrics.csv", [[*HEAD, *(f"energy.{term}" for term in terms)]])
         run._append("returns.csv", [list(RETURNS)])
+        run._append("flow.csv", [list(FLOW)])
         run.status("running")
         _publish(path / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode())
         return run
@@ -155,6 +180,14 @@ class RunDirectory:
         ]
         self._append("returns.csv", rows)
 
+    def append_flow(
+        self, seed: int, stage: str, update: int, total: int, time: float, accepted: Any, found: dict[str, float]
+    ) -> None:
+        """Add what was measured of one policy on held-out states; what is not known stays empty."""
+        row = {"seed": seed, "stage": stage, "update": update, "total_update": total, "flow_time": repr(time)}
+        row |= {"accepted": accepted} | {name: repr(value) for name, value in found.items() if value == value}
+        self._append("flow.csv", [[row.get(name, "") for name in FLOW]])
+
     def _append(self, name: str, rows: list[list[Any]]) -> None:
         with (self.path / name).open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
@@ -169,11 +202,13 @@ class RunDirectory:
 
     def truncate_after(self, total: int) -> None:
         """Drop what lies beyond an update, so that a resumed run writes the files of an uninterrupted one."""
-        for name in ("metrics.csv", "returns.csv"):
+        for name in FILES:
             with (self.path / name).open(newline="", encoding="utf-8") as file:
                 head, *rows = list(csv.reader(file))
             at = head.index("total_update")
             kept = [r for r in rows if len(r) == len(head) and r[at].isdigit() and int(r[at]) <= total]
+            if "update" in head:  # what was measured when the next stage began is measured again
+                kept = [r for r in kept if int(r[at]) < total or r[head.index("update")] != "0"]
             lines = "\r\n".join(",".join(row) for row in [head, *kept]) + "\r\n"
             _publish(self.path / name, lines.encode())
         for file in self._checkpoints():
@@ -186,7 +221,7 @@ class RunDirectory:
 
     def save_checkpoint(self, n: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Publish a checkpoint after n updates: written aside, synced, renamed; the two newest stay."""
-        for name in ("metrics.csv", "returns.csv"):
+        for name in FILES:
             with (self.path / name).open("rb") as file:
                 os.fsync(file.fileno())
         folder = self.path / "checkpoints"

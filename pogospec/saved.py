@@ -24,7 +24,7 @@ class SavedPolicy(NamedTuple):
     def batched(self, action: str = "mean", seed: int = 0) -> Callable:
         """A function (observations [seeds, batch, obs], t) -> environment actions [seeds, batch, act]."""
         low, high = jnp.asarray(self.space.low), jnp.asarray(self.space.high)
-        root = jax.random.key(seed)
+        root, bounded = jax.random.key(seed), bool(np.isfinite([self.space.low, self.space.high]).all())
 
         @jax.jit
         def act(network, observations, t):
@@ -34,6 +34,8 @@ class SavedPolicy(NamedTuple):
                 chosen = self.family.mean_action(parameters)
             else:
                 chosen = self.family.sample(parameters, jax.random.fold_in(root, t))
+            if not bounded:
+                return chosen
             return low + (jnp.clip(chosen, -1.0, 1.0) + 1) / 2 * (high - low)
 
         return lambda observations, t: np.asarray(act(self.network, observations, t))

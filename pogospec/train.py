@@ -2,106 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.chunk import INIT, chunk_function, fold, stream
 from pogospec.compile import compile_spec
-from pogospec.data.arrays import identity_normalizer, standardize
+from pogospec.data.arrays import identity_normalizer, normalized, split, standardize, transform_rewards
 from pogospec.errors import RunDirectoryError, RunError
 from pogospec.evaluate import Evaluator
+from pogospec.events import Event, Finished, Noted, Progress, Scored, Started
 from pogospec.program import Program, Stage, State
 from pogospec.runs import RunDirectory
 from pogospec.saved import SavedPolicy
 from pogospec.spec.schema import Spec
-from pogospec.types import Dataset, Normalizer, Transitions
+from pogospec.types import Dataset
+from pogospec.watch import Place, Watch, backtracking_of
 
-INIT, BATCH, UPDATE = range(3)
 FIRST = 100
 """Updates of a stage's first chunk: short, so that numbers and an estimate of the time come soon."""
 
 
-class Started(NamedTuple):
-    """The plan: labels and updates of the stages."""
-
-    stages: list[tuple[str, int]]
-    seeds: int
-    total_updates: int
+def _as_floats(column):
+    """A column on the device, in the floating-point type of the run."""
+    column = np.asarray(column)
+    return jnp.asarray(column, float if np.issubdtype(column.dtype, np.floating) else None)
 
 
-class Progress(NamedTuple):
-    """One chunk is done; metrics are means over its updates and over seeds."""
-
-    stage: str
-    update: int
-    updates: int
-    total_done: int
-    rate: float
-    metrics: dict[str, float]
-
-
-class Scored(NamedTuple):
-    """A policy was rolled out; returns [seeds, episodes] are raw, scores normalised where known."""
-
-    policy: str
-    total_done: int
-    returns: np.ndarray
-    scores: np.ndarray | None
-
-
-class Finished(NamedTuple):
-    """The run came to its end."""
-
-
-Event = Started | Progress | Scored | Finished
-
-
-def stream(root, stage: int, name: int, index):
-    """The key of an update: a function of its counters alone, so that any update can be replayed."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(root, stage), name), index)
-
-
-def chunk_function(stage: Stage, number: int, batch_size: int):
-    """Jitted: run updates start..stop of a stage for all seeds; metrics are reduced on the device.
-
-    Returns the state, the sum of each metric, and for each loss the first update at which it was not
-    finite (-1: never); all with a leading seed dimension.
-    """
-
-    def one_seed(numbers, data: Transitions, state: State, root, start, stop):
-        rows = data.rewards.shape[0]
-
-        def one(state, index):
-            indices = jax.random.randint(stream(root, number, BATCH, index), (batch_size,), 0, rows)
-            batch = jax.tree.map(lambda column: column[indices], data)
-            return stage.update(numbers, state, batch, stream(root, number, UPDATE, index), index)
-
-        shapes = eqx.filter_eval_shape(one, state, start)[1]
-        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        bad = {name: jnp.int32(-1) for name in shapes}
-
-        def body(index, carry):
-            state, sums, bad = carry
-            state, info = one(state, index)
-            sums = jax.tree.map(jnp.add, sums, info)
-            bad = {
-                name: jnp.where((bad[name] < 0) & ~jnp.isfinite(value), index, bad[name])
-                for name, value in info.items()
-            }
-            return state, sums, bad
-
-        state, sums, bad = jax.lax.fori_loop(start, stop, body, (state, sums, bad))
-        whole = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
-        return state, sums, bad, whole
-
-    return jax.jit(jax.vmap(one_seed, in_axes=(None, None, 0, 0, None, None)))
+def _where(mask, old, new):
+    return jnp.where(mask.reshape(-1, *(1,) * (old.ndim - 1)), old, new)
 
 
 def train(
@@ -112,92 +49,225 @@ def train(
     resume: bool = False,
 ) -> None:
     """Run a spec on a dataset into a run directory; `resume` goes on from its newest checkpoint."""
-    _Trainer(spec, dataset, run, on_event).go(resume)
+    with _precision(spec):
+        _Trainer(spec, dataset, run, on_event).go(resume)
+
+
+def _precision(spec: Spec) -> contextlib.AbstractContextManager:
+    """Double precision where the spec, or the caller, asks for it; a context of the thread that it is entered in."""
+    return jax.enable_x64(spec.train.precision == "float64" or jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
 class _Trainer:
     def __init__(self, spec: Spec, dataset: Dataset, run: RunDirectory, on_event: Callable[[Event], None]):
         self.spec, self.dataset, self.run, self.on_event = spec, dataset, run, on_event
         self.program: Program = compile_spec(spec, dataset.space)
-        transitions, self.normalizer = (
-            standardize(dataset.transitions)
-            if spec.data.normalize_observations
-            else (dataset.transitions, identity_normalizer(dataset.space.obs_dim))
-        )
-        self.data = jax.device_put(Transitions(*(jnp.asarray(column) for column in transitions)))
+        used, held = split(transform_rewards(dataset.transitions, spec.data.reward), spec.data.holdout)
+        self.normalizer = identity_normalizer(dataset.space.obs_dim)
+        if spec.data.normalize_observations:
+            used, self.normalizer = standardize(used)
+            held = normalized(held, self.normalizer)
+        self.data, held = (jax.tree.map(_as_floats, part) for part in (used, held))
+        self.watch = Watch(spec, self.program, held, run)
         self.roots = jax.vmap(jax.random.key)(jnp.arange(spec.seeds))
         self.evaluator = None
         if dataset.environment is not None:
             self.evaluator = Evaluator(dataset.environment, spec.evaluate.episodes, spec.evaluate.seed, dataset.space)
             self.evaluator.check()
-        self.actors: dict[str, Callable] = {}
+        self.place = Place.fresh(spec.seeds)
+        self.compiled: dict[int, Callable] = {}
+        self.entries: dict[int, Callable] = {}
+        self.hold = jax.jit(lambda mask, old, new: jax.tree.map(lambda o, n: _where(mask, o, n), old, new))
 
     def go(self, resume: bool) -> None:
         stages = self.program.stages
         total = sum(stage.updates for stage in stages)
         self.on_event(Started([(stage.label, stage.updates) for stage in stages], self.spec.seeds, total))
         with ThreadPoolExecutor(1) as pool:  # the networks are drawn while the first stage compiles
-            ahead = None if resume else pool.submit(self._compile, 0)
-            state, first, done = self._restore() if resume else (self._fresh(), 0, 0)
-            self.compiled = {} if ahead is None else {0: ahead.result()}
-        for number in range(first, len(stages)):
-            before = sum(stage.updates for stage in stages[:number])
-            state = self._stage(number, state, before, done if number == first else 0)
+            ahead = None if resume else pool.submit(self._compile_apart, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+            state = self._restore() if resume else self._fresh()
+            if ahead is not None:
+                self.compiled[0] = ahead.result()
+        while self.place.number < len(stages):
+            state = self._stage(state)
         if self.evaluator is not None:
             self.evaluator.close()
         self.on_event(Finished())
 
     def _fresh(self) -> State:
-        keys = jax.vmap(lambda root: stream(root, 0, INIT, 0))(self.roots)
+        keys = jax.vmap(lambda root: stream(fold(root, 0), INIT, 0))(self.roots)
         return jax.jit(jax.vmap(self.program.init))(keys)
 
+    def _axis(self, number: int) -> int | None:
+        """The axis of a stage's numbers that runs over seeds: each has its own where step sizes are tried."""
+        return None if backtracking_of(self.program.stages[number]) is None else 0
+
+    def _numbers(self, number: int) -> Any:
+        """The numbers of a stage, with the step size that each seed tries now."""
+        numbers, rule = self.program.numbers_of(number), backtracking_of(self.program.stages[number])
+        if rule is None:
+            return numbers
+        numbers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.spec.seeds, *leaf.shape)), numbers)
+        shares = jnp.asarray([rule.factor**count for count in self.place.tries])
+        source = self.program.stages[number].source
+        return eqx.tree_at(lambda n: [t.tau for t in n[source].problem.proximal], numbers, replace_fn=shares.__mul__)
+
     def _enter(self, number: int, state: State) -> State:
-        keys = jax.vmap(lambda root: stream(root, number, INIT, 1))(self.roots)
-        enter = jax.vmap(self.program.stages[number].enter, in_axes=(None, 0, None, 0))
-        return enter(self.program.numbers, state, self.data, keys)
+        source = self.program.stages[number].source
+        if source not in self.entries:
+            enter = jax.vmap(self.program.stages[source].enter, in_axes=(self._axis(number), 0, None, 0))
+            self.entries[source] = jax.jit(enter)
+        keys = jax.vmap(lambda root: stream(fold(root, number), INIT, 1))(self.roots)
+        return self.entries[source](self._numbers(number), state, self.data, keys)
 
     def _template(self, number: int) -> State:
         """Shapes of the state inside a stage."""
         template = jax.eval_shape(self._fresh)
-        for entered in range(number + 1):
+        sources = dict.fromkeys(stage.source for stage in self.program.stages[: number + 1])
+        for entered in sources:
             template = jax.eval_shape(functools.partial(self._enter, entered), template)
         return template
 
-    def _compile(self, number: int) -> Callable:
-        chunk = chunk_function(self.program.stages[number], number, self.spec.train.batch_size)
-        return chunk.lower(self.program.numbers, self.data, self._template(number), self.roots, 0, 1).compile()
+    def _compile(self, source: int) -> Callable:
+        chunk = chunk_function(self.program.stages[source], self.spec.train.batch_size, self._axis(source))
+        roots = jax.vmap(lambda root: fold(root, source))(self.roots)
+        return chunk.lower(self._numbers(source), self.data, self._template(source), roots, 0, 1).compile()
 
-    def _stage(self, number: int, state: State, before: int, done: int) -> State:
-        stage = self.program.stages[number]
-        if done == 0:
-            state = jax.jit(lambda state: self._enter(number, state))(state)
-        every = self.spec.evaluate.every
-        steps = [step for step in self.spec.schedule.steps for _ in range(step.repeat)]
-        chunk = self.compiled.pop(number, None) or self._compile(number)
-        while done < stage.updates:
-            stop = self._next_stop(done, stage.updates)
-            clock = time.perf_counter()
-            new, sums, bad, whole = chunk(self.program.numbers, self.data, state, self.roots, done, stop)
-            jax.block_until_ready(new)
-            seconds = time.perf_counter() - clock
-            self._guard(stage, bad, whole, stop, before + done, state, number, done)
-            state = new
-            self._log(stage, sums, steps[number].actor_every, done, stop, before, seconds)
-            done = stop
-            if "policy" in stage.learn and (done % every == 0 or done == stage.updates):
-                self._score(stage.label, self.program.policy, state.policy, before + done)
-            if done == stage.updates:
-                self._finish_stage(stage, state, before + done)
-            if done % self.spec.train.checkpoint_every == 0 or done == stage.updates:
-                self._checkpoint(state, number, done, before + done)
+    def _compile_apart(self, double: bool) -> Callable:
+        """The program of the first stage, compiled in another thread, which does not know this one's precision."""
+        with jax.enable_x64(double):
+            return self._compile(0)
+
+    def _chunk(self, source: int) -> Callable:
+        if source not in self.compiled:
+            self.compiled = {source: self._compile(source)}
+        return self.compiled[source]
+
+    def _stage(self, state: State) -> State:
+        """Run one stage from where the run is, with all step sizes that it tries; go to the next where it has ended."""
+        place, stage = self.place, self.program.stages[self.place.number]
+        if place.ended:
+            self._leave(stage)
+            return state
+        if place.done == 0 and not any(place.tries):
+            state = self._enter(place.number, state)
+            if self.watch.needed(stage):
+                found = self._look(stage, state)
+                self.watch.check(place, found)
+                self.watch.write(stage, place, found, state)
+        while place.done < stage.updates:
+            state, settled = self._advance(stage, state)
+            if not settled and place.done < stage.updates:
+                continue
+            found = self._look(stage, state) if "policy" in stage.learn else {}
+            state, again = self._decide(stage, state, found)
+            if not again:
+                break
+        self._finish_stage(stage, state)
+        place.ended = True
+        if place.total % self.spec.train.checkpoint_every < place.done or self._last_repetition(stage):
+            self._checkpoint(state)
         return state
 
-    def _next_stop(self, done: int, updates: int) -> int:
-        marks = (self.spec.train.log_every, self.spec.evaluate.every, self.spec.train.checkpoint_every)
-        first = (FIRST,) if done < FIRST else ()
-        return min(updates, *first, *(done - done % mark + mark for mark in marks))
+    def _advance(self, stage: Stage, state: State) -> tuple[State, bool]:
+        """Run a chunk, then log, look, evaluate and save where it is due; whether the rule of the stage has settled."""
+        place, rule = self.place, stage.step.until
+        chunk, done = self._chunk(stage.source), place.done
+        stop = self._next_stop(done, stage)
+        roots = jax.vmap(lambda root: fold(root, place.number))(self.roots)
+        clock = time.perf_counter()
+        new, sums, squares, bad, whole = chunk(self._numbers(place.number), self.data, state, roots, done, stop)
+        jax.block_until_ready(new)
+        seconds = time.perf_counter() - clock
+        self._guard(stage, bad, whole, stop, state)
+        state = self.hold(jnp.asarray(place.accepted), state, new) if any(place.accepted) else new
+        place.done, place.total = stop, place.total + stop - done
+        self.watch.losses(place, sums, squares, stop - done)
+        self._log(stage, sums, squares, done, seconds)
+        due = stop % self.spec.evaluate.every == 0 and stop < stage.updates
+        check = rule is not None and stop % rule.every == 0
+        settled = False
+        if check or (due and "policy" in stage.learn):
+            found = self._look(stage, state)
+            if due:
+                self.watch.write(stage, place, found, state)
+            if check and rule is not None:
+                settled = bool(rule.settled(self.watch.check(place, found)).all())
+        if settled:
+            self.on_event(Noted(f"{stage.label} has settled after {stop:,} updates"))
+        elif due and "policy" in stage.learn:
+            self._score(stage.label, self.program.policy, state.policy)
+        if not settled and stop % self.spec.train.checkpoint_every == 0 and stop < stage.updates:
+            self._checkpoint(state)
+        return state, settled
 
-    def _guard(self, stage, bad, whole, stop, total, state, number, done) -> None:
+    def _next_stop(self, done: int, stage: Stage) -> int:
+        marks = [self.spec.train.log_every, self.spec.evaluate.every, self.spec.train.checkpoint_every]
+        marks += [] if stage.step.until is None else [stage.step.until.every]
+        first = (FIRST,) if done < FIRST and self.spec.target is None else ()
+        return min(stage.updates, *first, *(done - done % mark + mark for mark in marks))
+
+    def _look(self, stage: Stage, state: State) -> dict[str, np.ndarray]:
+        number = self.place.number
+        return self.watch.look(stage, self._numbers(number), self._axis(number), state)
+
+    def _decide(self, stage: Stage, state: State, found: dict[str, np.ndarray]) -> tuple[State, bool]:
+        """Accept the step of each seed, or take it back; whether some seed tries a smaller step size."""
+        place, rule = self.place, backtracking_of(stage)
+        if rule is None:
+            if "tau" in found:
+                place.flow_time = (np.asarray(place.flow_time) + found["tau"]).tolist()
+            self._end_repetition(stage, found, state)
+            return state, False
+        open_ = ~np.asarray(place.accepted)
+        holds = found["gap"] + rule.errors * found["gap_error"] < 0
+        failed = open_ & ~holds
+        tries = np.asarray(place.tries) + failed
+        spent = failed & (tries >= rule.tries)
+        place.flow_time = (np.asarray(place.flow_time) + np.where(open_ & holds, found["tau"], 0.0)).tolist()
+        self.watch.write(stage, place, found, state, holds, only=open_)
+        for seed in np.flatnonzero(failed):
+            tau, gap, error = (float(found[name][seed]) for name in ("tau", "gap", "gap_error"))
+            then = "the policy stays" if spent[seed] else f"trying tau = {tau * rule.factor:.4g}"
+            why = f"tau = {tau:.4g} rejected (inequality {gap:.3g} ± {error:.2g})"
+            self.on_event(Noted(f"{stage.label}, seed {seed}: {why}; {then}"))
+        place.tries, place.accepted = tries.tolist(), (~failed | spent).tolist()
+        if failed.any():
+            before = self._enter(place.number, state._replace(policy=state.reference))
+            state = self.hold(jnp.asarray(failed), before, state)
+        if all(place.accepted):
+            place.stuck = spent.tolist()
+            self._end_repetition(stage, self._look(stage, state) if failed.any() else found, state, written=True)
+            return state, False
+        place.again()
+        return state, True
+
+    def _end_repetition(self, stage, found, state, written: bool = False) -> None:
+        """Remember what the policy of a repetition came to."""
+        self.place.ends.setdefault("objective", []).append(found["energy"].tolist()) if "energy" in found else None
+        if not written:
+            self.watch.write(stage, self.place, found, state)
+
+    def _last_repetition(self, stage: Stage) -> bool:
+        """Whether no further repetition of the same step follows."""
+        stages, rule, place = self.program.stages, stage.step.repeat_until, self.place
+        following = place.number + 1
+        if following >= len(stages) or stages[following].source != stage.source or all(place.stuck or [False]):
+            return True
+        return rule is not None and bool(rule.settled(self.watch.arrays(place.ends)).all())
+
+    def _leave(self, stage: Stage) -> None:
+        """Go to the next repetition, or past the last."""
+        stages, number = self.program.stages, self.place.number
+        last = self._last_repetition(stage)
+        following = [n for n in range(number + 1, len(stages)) if not last or stages[n].source != stage.source]
+        if last and number + 1 < len(stages) and stages[number + 1].source == stage.source:
+            self.on_event(Noted(f"the flow has settled: no further repetition after {stage.label}"))
+        self.place.enter(following[0] if following else len(stages))
+        if last:
+            self.place.ends = {}
+
+    def _guard(self, stage, bad, whole, stop, state) -> None:
         """Stop at the first value that is not finite; the state before the chunk is the last good one."""
         found = [
             (int(index), name, seed)
@@ -211,32 +281,39 @@ class _Trainer:
         if not found:
             return
         index, name, seed = min(found)
-        if done > 0:
-            self._checkpoint(state, number, done, total)
+        if self.place.done > 0:
+            self._checkpoint(state)
         raise RunError(
             f"{stage.label}, update {index + 1}, seed {seed}: {name} is not finite. "
-            f"The state after update {total} (the last good one) is kept in {self.run.path}/checkpoints. "
+            f"The state after update {self.place.total} (the last good one) is kept in {self.run.path}/checkpoints. "
             f"Try a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
         )
 
-    def _log(self, stage, sums, actor_every, done, stop, before, seconds) -> None:
-        actor_updates = stop // actor_every - done // actor_every
+    def _log(self, stage: Stage, sums, squares, done: int, seconds: float) -> None:
+        place, every = self.place, stage.step.actor_every
+        stop = place.done
+        actor_updates = stop // every - done // every
         metrics = {}
         for name, column in sums.items():
             actor = name in ("energy", "distance", "objective") or name.startswith("energy.")
             count = actor_updates if actor else stop - done
             if count:
                 metrics[name] = np.asarray(column, np.float64) / count
+        if "critic_loss" in metrics:
+            square = np.asarray(squares, np.float64) / (stop - done)
+            metrics["critic_loss_std"] = np.sqrt(np.maximum(square - metrics["critic_loss"] ** 2, 0.0))
         rate = (stop - done) / seconds
         for seed in range(self.spec.seeds):
             row = {name: float(values[seed]) for name, values in metrics.items()}
-            self.run.append_metrics(seed, stage.label, stop, before + stop, seconds, rate, row)
+            self.run.append_metrics(seed, stage.label, stop, place.total, seconds, rate, row)
         means = {name: float(values.mean()) for name, values in metrics.items()}
-        self.on_event(Progress(stage.label, stop, stage.updates, before + stop, rate, means))
+        self.on_event(Progress(place.number, stage.label, stop, stage.updates, place.total, rate, means))
 
-    def _finish_stage(self, stage: Stage, state: State, total: int) -> None:
+    def _finish_stage(self, stage: Stage, state: State) -> None:
+        if "policy" in stage.learn:
+            self._score(stage.label, self.program.policy, state.policy)
         if "behavior" in stage.learn:
-            self._score("behavior", self.program.behavior, state.behavior, total)
+            self._score("behavior", self.program.behavior, state.behavior)
             self._save("behavior", self.program.behavior, state.behavior)
         if "policy" in stage.learn:
             self._save(stage.label, self.program.policy, state.policy)
@@ -245,28 +322,30 @@ class _Trainer:
         saved = SavedPolicy(family, network, self.normalizer, self.dataset.space)
         self.run.save_policy(label, *saved.dump())
 
-    def _score(self, label: str, family, network, total: int) -> None:
+    def _score(self, label: str, family, network) -> None:
         if self.evaluator is None:
             return
         saved = SavedPolicy(family, network, self.normalizer, self.dataset.space)
         act = saved.batched(self.spec.evaluate.action)
         returns = self.evaluator.rollout(act, self.spec.seeds)
         scores = None if self.dataset.reference is None else self.dataset.reference.score(returns)
-        self.run.append_returns(label, total, returns)
-        self.on_event(Scored(label, total, returns, scores))
+        self.run.append_returns(label, self.place.total, returns)
+        self.on_event(Scored(label, self.place.total, returns, scores))
 
-    def _checkpoint(self, state: State, number: int, done: int, total: int) -> None:
+    def _checkpoint(self, state: State) -> None:
         leaves, _ = jax.tree_util.tree_flatten_with_path(state)
         arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-        self.run.save_checkpoint(total, arrays, {"stage": number, "update": done, "total_update": total})
+        meta = {"total_update": self.place.total, "place": self.place.plain()}
+        self.run.save_checkpoint(self.place.total, arrays, meta)
 
-    def _restore(self) -> tuple[State, int, int]:
+    def _restore(self) -> State:
         loaded = self.run.load_checkpoint()
         if loaded is None:
             self.run.truncate_after(0)
-            return self._fresh(), 0, 0
+            return self._fresh()
         arrays, meta = loaded
-        leaves, structure = jax.tree_util.tree_flatten_with_path(self._template(meta["stage"]))
+        self.place = Place(**meta["place"])
+        leaves, structure = jax.tree_util.tree_flatten_with_path(self._template(self.place.number))
         try:
             values = [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves]
         except KeyError as error:
@@ -274,7 +353,7 @@ class _Trainer:
                 f"{self.run.path}: the checkpoint lacks {error}; it was made by another spec"
             ) from None
         self.run.truncate_after(meta["total_update"])
-        return jax.tree_util.tree_unflatten(structure, values), meta["stage"], meta["update"]
+        return jax.tree_util.tree_unflatten(structure, values)
 
 
-__all__ = ["Event", "Finished", "Normalizer", "Progress", "Scored", "Started", "chunk_function", "train"]
+__all__ = ["Event", "Finished", "Noted", "Progress", "Scored", "Started", "chunk_function", "train"]

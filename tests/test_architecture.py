@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "types", "registry", "__init__"},
     {"spec", "nets"},
     {"data"},
-    {"policies", "critics", "energies", "geometries", "steps"},
+    {"policies", "critics", "energies", "geometries", "steps", "targets"},
     {"program", "saved", "check"},
     {"compile", "runs"},
     {"evaluate"},
@@ -26,7 +26,7 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-FAMILIES = {"policies", "critics", "energies", "geometries", "steps"}
+FAMILIES = {"policies", "critics", "energies", "geometries", "steps", "targets"}
 
 
 def imports(path):

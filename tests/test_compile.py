@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pogospec.check import load
+from pogospec.chunk import chunk_function
 from pogospec.compile import compile_spec
-from pogospec.train import chunk_function
 from pogospec.types import Space, Transitions
 
 SPECS = Path(__file__).parents[1] / "specs"
@@ -82,7 +82,7 @@ def test_a_skipped_actor_update_is_not_computed_with_three_seeds():
     program = compile_spec(spec, Space(11, 3, (-1.0,) * 3, (1.0,) * 3))
     roots = jax.vmap(jax.random.key)(jnp.arange(3))
     state = entered(program, 0, jax.vmap(program.init)(roots), transitions(100, 11, 3), roots)
-    chunk = chunk_function(program.stages[0], 0, 64)
+    chunk = chunk_function(program.stages[0], 64)
     jaxpr = jax.make_jaxpr(chunk)(program.numbers, transitions(100, 11, 3), state, roots, 0, 10)
     actor_shapes = {leaf.shape for leaf in jax.tree.leaves(state.policy)}
     found = list(primitives(jaxpr.jaxpr))
@@ -99,7 +99,7 @@ def test_a_chunk_function_traces_once():
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
     roots = jax.vmap(jax.random.key)(jnp.arange(1))
     state = entered(program, 0, jax.vmap(program.init)(roots), transitions(50, 4, 2), roots)
-    chunk = chunk_function(program.stages[0], 0, 16)
+    chunk = chunk_function(program.stages[0], 16)
     data = transitions(50, 4, 2)
     for start, stop in ((0, 10), (10, 17), (17, 18)):
         state, *_ = chunk(program.numbers, data, state, roots, start, stop)

@@ -173,7 +173,7 @@ def test_other_shipped_specs_run_by_name(tmp_path, name):
     [
         (["--set", "data.environment=Nowhere-v0"], "Nowhere"),
         (["--set", "data.environment=Hopper-v4"], "set data.environment"),
-        (["--dataset", "nobody/nothing-v0"], "minari download nobody/nothing-v0"),
+        (["--dataset", "nobody/nothing-v0"], "pogospec data fetch nobody/nothing-v0"),
         (["--dataset", "pocket/reacher-mixd"], "did you mean pocket/reacher-mixed"),
         (["--device", "tpu"], "JAX sees no such device"),
         (["--device", "gpu"], "JAX sees no such device"),

@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit code; a file for each group of commands."""
 
-from pogospec.cli import language, machine, results, training
+from pogospec.cli import data, language, machine, results, training
 from pogospec.cli.app import app, main
 
 for command in (
@@ -16,5 +16,6 @@ for command in (
 ):
     app.command()(command)
 app.command("list")(language.list_)
+app.add_typer(data.data, name="data")
 
 __all__ = ["app", "main"]

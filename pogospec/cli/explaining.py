@@ -66,12 +66,12 @@ def explain(
 
 def _data(spec: Spec) -> tuple[Any, Any, str]:
     """The dataset and the sizes of its task where they are at hand, else what is known of the task, and a note."""
-    from pogospec.data import load
+    from pogospec.data import load_for
     from pogospec.errors import DataError
     from pogospec.explain.sizes import known_space
 
     try:
-        dataset = load(spec.data.dataset, spec.data.environment)
+        dataset = load_for(spec)
         return dataset, dataset.space, ""
     except DataError as error:
         space = known_space(spec.data.dataset)

@@ -26,7 +26,7 @@ def run(
 ) -> None:
     """Train and evaluate a spec."""
     from pogospec.check import load
-    from pogospec.data import load as load_data
+    from pogospec.data import load_for
 
     loaded = load(spec, overrides(dataset, seeds, updates, set_))
     found = find_device(device)
@@ -35,7 +35,7 @@ def run(
 
     target, console = out or default_directory(loaded), make_console(quiet)
     show_plan(console, loaded, target, found)
-    data = load_data(loaded.data.dataset, loaded.data.environment)
+    data = load_for(loaded)
     execute(console, loaded, data, new_run(loaded, data, target, found))
     _finish(console, target)
 
@@ -43,7 +43,7 @@ def run(
 def resume(run: Run, device: Device = None, quiet: Quiet = False) -> None:
     """Go on with a run from its newest checkpoint."""
     from pogospec.check import load
-    from pogospec.data import load as load_data
+    from pogospec.data import load_for
     from pogospec.runs import RunDirectory
 
     directory, console = RunDirectory.open(run), make_console(quiet)
@@ -55,7 +55,7 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False) -> None:
         show_plan(console, loaded, run, found)
         for change in moved(directory):
             console.print(f"note: {change}; numbers may move", highlight=False)
-        data = load_data(loaded.data.dataset, loaded.data.environment)
+        data = load_for(loaded)
         if data.sha256 != directory.manifest["data_sha256"]:
             raise UsageError(f"{loaded.data.dataset}: the data changed since the run began; run the spec again")
         execute(console, loaded, data, directory, resume=True)

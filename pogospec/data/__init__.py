@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from pogospec.spec.schema import Spec
 from pogospec.types import Dataset
+
+if TYPE_CHECKING:
+    from pogospec.data.logged import Logged
+
+
+def read(dataset_id: str, environment: str | None = None) -> Logged:
+    """Read a dataset as it was logged: `pocket/…`, `d4rl/…`, `file:PATH`, an imported or a local Minari dataset.
+
+    `environment`: the Gymnasium id for evaluation, in the place of the one that the data name. Raises DataError.
+    """
+    from pogospec.data import d4rl, files, local, minari
+    from pogospec.data.pocket import loader
+
+    if dataset_id.startswith(files.PREFIX):
+        return files.load_file(dataset_id, environment)
+    if dataset_id.startswith(loader.PREFIX):
+        found = loader.load_pocket(dataset_id)
+    elif dataset_id.startswith(d4rl.PREFIX):
+        found = d4rl.load_d4rl(dataset_id)
+    elif local.file_of(dataset_id).is_file():
+        found = local.load_local(dataset_id)
+    else:
+        found = minari.load_minari(dataset_id, local.local_ids())
+    return found.played_in(environment)
 
 
 def load(dataset_id: str, environment: str | None = None) -> Dataset:
-    """Load an embedded set (`pocket/…`) or a local Minari dataset; raises DataError."""
-    from pogospec.data.minari import load_minari
-    from pogospec.data.pocket.loader import load_pocket
+    """The transitions of a dataset, as `read` takes it; raises DataError for data that cannot be used."""
+    return read(dataset_id, environment).dataset()
 
-    dataset = load_pocket(dataset_id) if dataset_id.startswith("pocket/") else load_minari(dataset_id)
-    return dataset if environment is None else dataset._replace(environment=environment)
+
+def load_for(spec: Spec) -> Dataset:
+    """The data of a spec; of one with a target, the single state in which its flow runs."""
+    from pogospec.data.known import known
+
+    if spec.target is not None:
+        return known(spec.target, spec.data.dataset)
+    return load(spec.data.dataset, spec.data.environment)
 
 
 def available() -> list[tuple[str, str]]:
     """Ids of the datasets at hand, each with a line about it."""
-    from pogospec.data.minari import local_ids, root
-    from pogospec.data.pocket.loader import cards
+    from pogospec.data.catalog import at_hand
 
-    embedded = [(name, card["about"]) for name, card in cards().items()]
-    return embedded + [(name, f"local Minari dataset in {root()}") for name in local_ids()]
+    return [(entry.dataset, entry.about) for entry in at_hand()]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pogospec.data.arrays import Episode, from_episodes
+from pogospec.data.columns import Episode, join
 from pogospec.data.gym import quiet
+from pogospec.data.logged import Logged, sha256_of
 from pogospec.data.references import reference_for
 from pogospec.errors import DataError
 from pogospec.registry import nearest
-from pogospec.types import Dataset, Space
 
 
 def root() -> Path:
@@ -29,54 +29,65 @@ def local_ids() -> list[str]:
     return sorted(file.parent.parent.relative_to(root()).as_posix() for file in files)
 
 
-def load_minari(dataset_id: str) -> Dataset:
-    """Read a local dataset; raises DataError where it is missing, damaged or of an unsupported kind."""
-    folder = root() / dataset_id / "data"
+def metadata_of(dataset_id: str) -> dict[str, Any]:
+    """What the files of a local dataset say about it."""
+    return json.loads((root() / dataset_id / "data" / "metadata.json").read_text())
+
+
+def environment_of(metadata: dict[str, Any]) -> str | None:
+    """The Gymnasium id that the metadata of a dataset name."""
+    return json.loads(metadata["env_spec"])["id"] if metadata.get("env_spec") else None
+
+
+def load_minari(dataset_id: str, others: Sequence[str] = ()) -> Logged:
+    """Read a local dataset; raises DataError where it is missing, damaged or of an unsupported kind.
+
+    `others`: ids of other datasets at hand, one of which may be meant where this one is missing.
+    """
     if dataset_id not in local_ids():
-        raise _missing(dataset_id)
-    file = folder / "main_data.hdf5"
+        raise _missing(dataset_id, others)
+    file = root() / dataset_id / "data" / "main_data.hdf5"
     try:
-        metadata = json.loads((folder / "metadata.json").read_text())
-        environment = json.loads(metadata["env_spec"])["id"] if metadata.get("env_spec") else None
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        space, episodes = _read(dataset_id)
+        environment = environment_of(metadata_of(dataset_id))
+        digest = sha256_of(file)
+        with quiet():
+            space, episodes = _open(dataset_id)
+            columns = join(episodes)
+    except DataError as error:
+        raise DataError(f"data.dataset: '{dataset_id}': {error}") from None
     except (OSError, KeyError, ValueError, RuntimeError, AssertionError) as error:
         raise DataError(
             f"data.dataset: '{dataset_id}': {file} or the metadata.json beside it is damaged ({error}); "
-            f"get it again with: minari download {dataset_id}"
+            f"remove {file.parent.parent} and get it again with: pogospec data fetch {dataset_id}"
         ) from None
     low, high = (tuple(float(x) for x in bound.ravel()) for bound in (space.low, space.high))
-    try:
-        transitions = from_episodes(episodes, low, high)
-    except DataError as error:
-        raise DataError(f"data.dataset: '{dataset_id}': {error}") from None
-    size = Space(transitions.observations.shape[1], len(low), low, high)
-    return Dataset(dataset_id, transitions, size, environment, digest, reference_for(environment, dataset_id))
+    reference = reference_for(environment, dataset_id)
+    return Logged(dataset_id, columns, low, high, "the action space's", environment, digest, file, reference)
 
 
-def _read(dataset_id: str) -> tuple[Any, list[Episode]]:
-    """The action space and all episodes; raises what h5py and Minari raise, and DataError for other spaces."""
+def _open(dataset_id: str) -> tuple[Any, Iterator[Episode]]:
+    """The action space and the episodes; raises what h5py and Minari raise, and DataError for other spaces."""
     import gymnasium
     import minari
 
-    with quiet():
-        dataset = minari.load_dataset(dataset_id)
-        for name in ("observation_space", "action_space"):
-            space = getattr(dataset.spec, name)
-            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-                raise DataError(f"data.dataset: '{dataset_id}' has the {name} {space}, allowed a Box of one dimension")
-        return dataset.spec.action_space, [
-            Episode(*(np.asarray(c) for c in (e.observations, e.actions, e.rewards, e.terminations, e.truncations)))
-            for e in dataset.iterate_episodes()
-        ]
+    dataset = minari.load_dataset(dataset_id)
+    for name in ("observation_space", "action_space"):
+        space = getattr(dataset.spec, name)
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+            raise DataError(f"found the {name} {space}, allowed a Box of one dimension")
+    return dataset.spec.action_space, (
+        Episode(*(np.asarray(c) for c in (e.observations, e.actions, e.rewards, e.terminations, e.truncations)))
+        for e in dataset.iterate_episodes()
+    )
 
 
-def _missing(dataset_id: str) -> DataError:
+def _missing(dataset_id: str, others: Sequence[str]) -> DataError:
     known = local_ids()
-    close = nearest(dataset_id, known)
+    close = nearest(dataset_id, [*known, *others])
+    close = f"file:{dataset_id}" if Path(dataset_id).expanduser().is_file() else close
     return DataError(
         f"data.dataset: '{dataset_id}' is not in {root()}"
         + (f"; did you mean {close}?" if close else ".")
         + f" Found there: {', '.join(known) or 'no datasets'}. Set MINARI_DATASETS_PATH to the folder that holds it, "
-        f"or get it with: minari download {dataset_id}"
+        f"or get it with: pogospec data fetch {dataset_id}"
     )

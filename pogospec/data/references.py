@@ -15,9 +15,9 @@ D4RL = {
 
 
 def reference_for(environment: str | None, dataset_id: str) -> Reference | None:
-    """D4RL's reference returns of an environment; only D4RL's own data get the name D4RL-normalised."""
-    family = (environment or "").partition("-")[0]
+    """D4RL's reference returns of an environment; the name D4RL-normalised is for `d4rl/` data in the -v4 task only."""
+    family, _, version = (environment or "").partition("-")
     if family not in D4RL:
         return None
-    own = dataset_id.lower().startswith("d4rl/")
+    own = dataset_id.startswith("d4rl/") and version == "v4"
     return Reference(*D4RL[family], SOURCE, "D4RL-normalised" if own else LABEL)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from pogospec.energies.base import AbstractTerm, Context
 from pogospec.policies.base import ActionChoice
 from pogospec.spec.fields import Within
-from pogospec.types import Key, Values
+from pogospec.types import Actions, Key, Values
 
 
 class ActionNormTerm(AbstractTerm):
@@ -27,6 +27,10 @@ class ActionNormTerm(AbstractTerm):
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """E |a|^2 of each row."""
         return jnp.square(context.policy.actions(self.actions, parameters, key)).sum(-1).mean(0)
+
+    def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
+        """|a|^2."""
+        return jnp.square(actions).sum(-1)
 
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""

@@ -37,3 +37,19 @@ class AbstractTerm(eqx.Module):
     def begin(self, parameters: Any, context: Context, key: Key) -> Any:
         """What the term measures once, when a step begins; None unless a variant says otherwise."""
         return None
+
+    def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
+        """First variation of the unweighted term at a reference, as a function of actions [..., batch, act].
+
+        Explicit steps need it; a term that is no functional of the density alone has none.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def has_potential(cls) -> bool:
+        """Whether explicit steps may use the term."""
+        return cls.potential is not AbstractTerm.potential
+
+    def settled(self) -> AbstractTerm:
+        """The term as one function of the policy: with what `begin` measured, not with numbers of a minibatch."""
+        return self

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pogospec.energies.base import AbstractTerm, Context
 from pogospec.spec.fields import Within
-from pogospec.types import Key, Values
+from pogospec.types import Actions, Key, Values
 
 
 class EntropyTerm(AbstractTerm):
@@ -20,6 +20,10 @@ class EntropyTerm(AbstractTerm):
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """-H of each row."""
         return -context.policy.entropy(parameters, key)
+
+    def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
+        """Log pi_ref(a), up to a constant."""
+        return context.policy.log_likelihood(reference, actions)
 
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""

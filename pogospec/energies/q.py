@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from pogospec.energies.base import AbstractTerm, Context
 from pogospec.policies.base import ActionChoice
 from pogospec.spec.fields import Within
-from pogospec.types import Key, Values
+from pogospec.types import Actions, Key, Values
 
 
 class QTerm(AbstractTerm):
@@ -41,8 +42,21 @@ class QTerm(AbstractTerm):
         return -chosen
 
     def begin(self, parameters: Any, context: Context, key: Key) -> Any:
-        """Mean |Q| of the policy that the step starts from, where `scale` is `step`."""
-        return jnp.abs(self._q(parameters, context, key)).mean() if self.scale == "step" else None
+        """Mean |Q| of the policy that the step starts from; None where Q is not scaled."""
+        return None if self.scale == "none" else jnp.abs(self._q(parameters, context, key)).mean()
+
+    def settled(self) -> QTerm:
+        """The term with the scale that `begin` measured in the place of that of a minibatch."""
+        return dataclasses.replace(self, scale="step") if self.scale == "batch" else self
+
+    def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
+        """Scaled -Q(a); a batch is that of all points."""
+        chosen = self._chosen(actions, context)
+        if self.scale == "batch":
+            chosen = chosen / jax.lax.stop_gradient(jnp.abs(chosen).mean())
+        elif self.scale == "step":
+            chosen = chosen / context.fixed
+        return -chosen
 
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""
@@ -75,9 +89,13 @@ class QTerm(AbstractTerm):
         return f"−{text}", f"-{latex}", meaning
 
     def _q(self, parameters: Any, context: Context, key: Key) -> Values:
-        assert context.q is not None
         actions = context.policy.actions(self.actions, parameters, key)
         actions = actions[0] if len(actions) == 1 else actions  # matrix products of two dimensions are faster
-        values = context.q(actions, count=1 if self.critics == "first" else None)
-        chosen = {"min": lambda v: v.min(0), "first": lambda v: v[0], "mean": lambda v: v.mean(0)}[self.critics](values)
+        chosen = self._chosen(actions, context)
         return chosen if actions.ndim == context.actions.ndim else chosen.mean(0)
+
+    def _chosen(self, actions: Actions, context: Context) -> Values:
+        """The one value of the critics at actions [..., batch, act]."""
+        assert context.q is not None
+        values = context.q(actions, count=1 if self.critics == "first" else None)
+        return {"min": lambda v: v.min(0), "first": lambda v: v[0], "mean": lambda v: v.mean(0)}[self.critics](values)

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.chunk import chunk_function
 from pogospec.compile import compile_spec
 from pogospec.data.arrays import standardize
 from pogospec.explain.cost import EFFICIENCY, matrix_rate
 from pogospec.program import Program, State
 from pogospec.spec.schema import Spec
-from pogospec.train import chunk_function
 from pogospec.types import Dataset, Space, Transitions
 
 BUDGET = 15.0
@@ -111,7 +111,7 @@ def _compiled(program: Program, number: int, spec: Spec, data: Transitions, stat
     """The program of a chunk of one stage, and the seconds that compiling took."""
     clock = time.perf_counter()
     roots = jax.eval_shape(jax.vmap(jax.random.key), jnp.arange(spec.seeds))
-    function = chunk_function(program.stages[number], number, spec.train.batch_size)
+    function = chunk_function(program.stages[number], spec.train.batch_size)
     chunk = function.lower(program.numbers, data, state, roots, 0, 1).compile()
     return chunk, time.perf_counter() - clock
 

@@ -9,7 +9,7 @@ A pair enters the table from the geometry's file, or from the file of a new fami
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import equinox as eqx
 
@@ -46,6 +46,7 @@ class AbstractGeometry(eqx.Module):
     kind: ClassVar[str]
     needs_density: ClassVar[bool]
     natural_clip: ClassVar[tuple[float, float]]
+    retraction: ClassVar[Literal["reweight", "transport"] | None] = None  # how an explicit step moves the reference
 
     weight: eqx.AbstractVar[Annotated[float, Within(ge=0.0), "factor of this divergence"]]
 

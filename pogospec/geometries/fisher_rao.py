@@ -25,6 +25,7 @@ class FisherRao(AbstractGeometry):
     kind: ClassVar[str] = "fisher_rao"
     needs_density: ClassVar[bool] = True
     natural_clip: ClassVar[tuple[float, float]] = FISHER_CLIP
+    retraction = "reweight"
 
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
 

@@ -22,6 +22,7 @@ class Hellinger(AbstractGeometry):
     kind: ClassVar[str] = "hellinger"
     needs_density: ClassVar[bool] = True
     natural_clip: ClassVar[tuple[float, float]] = FISHER_CLIP
+    retraction = "reweight"
 
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
 

@@ -21,6 +21,7 @@ class KL(AbstractGeometry):
     kind: ClassVar[str] = "kl"
     needs_density: ClassVar[bool] = True
     natural_clip: ClassVar[tuple[float, float]] = FISHER_CLIP
+    retraction = "reweight"
 
     direction: Annotated[
         Literal["policy_to_reference", "reference_to_policy"],

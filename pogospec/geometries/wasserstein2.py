@@ -25,6 +25,7 @@ class Wasserstein2(AbstractGeometry):
     kind: ClassVar[str] = "wasserstein2"
     needs_density: ClassVar[bool] = False
     natural_clip: ClassVar[tuple[float, float]] = (1e-3, 1e3)
+    retraction = "transport"
 
     reduction: Annotated[Literal["sum", "mean"], "over action dimensions; released code uses mean"] = "sum"
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
@@ -32,6 +33,10 @@ class Wasserstein2(AbstractGeometry):
     def reduce(self, squares):
         """Half the sum or the mean over action dimensions; [..., act] -> [...]."""
         return (squares.sum(-1) if self.reduction == "sum" else squares.mean(-1)) / 2
+
+    def speed(self, dimensions: int) -> float:
+        """Length of the gradient beside that of the sum over dimensions."""
+        return float(dimensions) if self.reduction == "mean" else 1.0
 
     def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
@@ -86,7 +91,7 @@ for _pair in ((TanhNormal, TanhNormal), *((TanhNormal, other) for other in (Poin
 
 def _dimension_factor(geometry: Wasserstein2, p) -> float:
     """The metric of the mean over dimensions is that of the sum divided by their number."""
-    return float(p.mean.shape[-1]) if geometry.reduction == "mean" else 1.0
+    return geometry.speed(p.mean.shape[-1])
 
 
 @inverse_metric("wasserstein2", Point)

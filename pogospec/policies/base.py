@@ -1,18 +1,20 @@
 """What a policy family is: networks that put out the parameters of an action distribution.
 
-`Point`, `DiagonalNormal` and `TanhNormal` are parameter types: what networks put out, what natural gradients act
-on, what crosses a `vmap`. The table of geometries is keyed by them; a NumPyro distribution is made from them where
-one is needed.
+`Point`, `DiagonalNormal`, `FullNormal` and `TanhNormal` are parameter types: what networks put out, what natural
+gradients act on, what crosses a `vmap`. The table of geometries is keyed by them; a NumPyro distribution is made from
+them where one is needed.
 """
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions.util import validate_sample
@@ -61,6 +63,45 @@ class DiagonalNormal(NamedTuple):
     def at(self, z: Actions) -> Actions:
         """Quantiles at standard normal quantiles z, dimension by dimension."""
         return self.mean + jnp.exp(self.log_std) * z
+
+
+class FullNormal(NamedTuple):
+    """A Gaussian with covariance L L^T; `mean`, `log_diagonal` [..., act] and `lower` [..., act (act - 1) / 2].
+
+    L is the lower Cholesky factor. exp(log_diagonal) is the std of each action given those before it; `lower` holds
+    the entries of L below its diagonal row by row, in the units of actions.
+    """
+
+    mean: Actions
+    log_diagonal: Actions
+    lower: Float[Array, "*batch below"]
+
+    def factor(self) -> Float[Array, "*batch act act"]:
+        """The factor L of the covariance L L^T."""
+        return triangle(jnp.exp(self.log_diagonal), self.lower)
+
+    def distribution(self) -> dist.Distribution:
+        """The NumPyro distribution over actions."""
+        return dist.MultivariateNormal(self.mean, scale_tril=self.factor())
+
+    def at(self, z: Actions) -> Actions:
+        """The action mean + L z of standard normal z."""
+        return self.mean + (self.factor() @ z[..., None])[..., 0]
+
+
+def triangle(diagonal: Actions, lower: Float[Array, "*batch below"]) -> Float[Array, "*batch act act"]:
+    """A lower triangular matrix from its diagonal and its entries below, row by row."""
+    size = diagonal.shape[-1]
+    places = np.full((size, size), size + lower.shape[-1])
+    np.fill_diagonal(places, np.arange(size))
+    places[np.tril_indices(size, -1)] = size + np.arange(lower.shape[-1])
+    return jnp.concatenate([diagonal, lower, jnp.zeros_like(diagonal[..., :1])], -1)[..., places]
+
+
+def below(matrix: Float[Array, "*batch act act"]) -> Float[Array, "*batch below"]:
+    """The entries of a matrix below its diagonal, row by row."""
+    rows, columns = np.tril_indices(matrix.shape[-1], -1)
+    return matrix[..., rows, columns]
 
 
 class TanhNormal(NamedTuple):
@@ -139,6 +180,10 @@ class AbstractPolicy(eqx.Module):
     @abc.abstractmethod
     def mean_action(self, parameters: Any) -> Actions:
         """The action of each row that stands for its distribution, not clipped."""
+
+    @abc.abstractmethod
+    def placed(self, network: Params, mean: Sequence[float], std: Sequence[float]) -> Params:
+        """The network whose distribution is the Gaussian with these moments (a Dirac: at the mean), in every state."""
 
     def log_likelihood(self, parameters: Any, actions: Actions) -> Values:
         """Log density of logged actions in nats, one value a row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
@@ -31,6 +32,10 @@ class DiracPolicy(AbstractPolicy):
         """The action of each row."""
         out = network(observations)
         return Point(jnp.tanh(out) if self.mean == "tanh" else out)
+
+    def placed(self, network: MLP, mean: Sequence[float], std: Sequence[float]) -> MLP:
+        """The network whose action is the mean, in every state."""
+        return network.placed(jnp.arctanh(jnp.asarray(mean)) if self.mean == "tanh" else jnp.asarray(mean))
 
     def fit_loss(self, parameters: Point, actions: Actions) -> Values:
         """Squared error, mean over action dimensions."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
 
 from pogospec.nets import Init, LayerNorm
 from pogospec.policies.base import AbstractPolicy, DiagonalNormal
-from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, init_heads, split_heads
+from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, init_heads, placed_heads, split_heads, unbounded
 from pogospec.spec.fields import Increasing, Within
 from pogospec.types import Actions, Key, Observations, Params, Space, Values
 
@@ -36,6 +37,11 @@ class GaussianPolicy(AbstractPolicy):
         mean, log_std = split_heads(network, observations)
         mean = jnp.tanh(mean) if self.mean == "tanh" else mean
         return DiagonalNormal(mean, bounded(log_std, self.log_std, self.log_std_map))
+
+    def placed(self, network: Params, mean: Sequence[float], std: Sequence[float]) -> Params:
+        """The network whose Gaussian has these moments in every state."""
+        centre = jnp.arctanh(jnp.asarray(mean)) if self.mean == "tanh" else jnp.asarray(mean)
+        return placed_heads(network, centre, unbounded(jnp.log(jnp.asarray(std)), self.log_std, self.log_std_map))
 
     def fit_loss(self, parameters: DiagonalNormal, actions: Actions) -> Values:
         """Negative log-likelihood in nats, summed over action dimensions."""

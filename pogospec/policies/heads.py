@@ -45,3 +45,18 @@ def bounded(log_std: Actions, bounds: LogStdBounds, how: StdMap) -> Actions:
     """A log-std within its bounds."""
     low, high = bounds
     return jnp.clip(log_std, low, high) if how == "clamp" else low + (jnp.tanh(log_std) + 1) / 2 * (high - low)
+
+
+def unbounded(log_std: Actions, bounds: LogStdBounds, how: StdMap) -> Actions:
+    """The output of a network that `bounded` makes this log-std, as far as its bounds allow."""
+    if how == "clamp":
+        return log_std
+    low, high = bounds
+    return jnp.arctanh(jnp.clip(2 * (log_std - low) / (high - low) - 1, -0.999, 0.999))
+
+
+def placed_heads(network: MLP | SharedStd, mean: Actions, log_std: Actions) -> MLP | SharedStd:
+    """Networks that put out this mean and log-std [act] in every state."""
+    if isinstance(network, SharedStd):
+        return SharedStd(network.mean.placed(mean), jnp.asarray(log_std, network.log_std.dtype))
+    return network.placed(jnp.concatenate([mean, log_std]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 
 from pogospec.nets import Init, LayerNorm
 from pogospec.policies.base import AbstractPolicy, TanhNormal, log_slope
-from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, init_heads, split_heads
+from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, init_heads, placed_heads, split_heads, unbounded
 from pogospec.spec.fields import Increasing, Within
 from pogospec.types import Actions, Key, Observations, Params, Space, Values
 
@@ -41,6 +42,11 @@ class TanhGaussianPolicy(AbstractPolicy):
         """Mean before the tanh, log-std within its bounds."""
         mean, log_std = split_heads(network, observations)
         return TanhNormal(mean, bounded(log_std, self.log_std, self.log_std_map))
+
+    def placed(self, network: Params, mean: Sequence[float], std: Sequence[float]) -> Params:
+        """The network whose Gaussian before the tanh has these moments in every state."""
+        log_std = unbounded(jnp.log(jnp.asarray(std)), self.log_std, self.log_std_map)
+        return placed_heads(network, jnp.asarray(mean), log_std)
 
     def fit_loss(self, parameters: TanhNormal, actions: Actions) -> Values:
         """Negative log-likelihood in nats, summed over action dimensions."""

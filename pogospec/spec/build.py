@@ -245,8 +245,8 @@ def fits(option: Any, value: Any) -> bool:
         return value in typing.get_args(option)
     if typing.get_origin(option) is tuple:
         return isinstance(value, list)
-    if dataclasses.is_dataclass(option):
-        return isinstance(value, dict)
+    if dataclasses.is_dataclass(option) and isinstance(option, type):
+        return isinstance(value, dict) and (not value or not fields_of(option).keys().isdisjoint(value))
     if option in (int, float):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return isinstance(option, type) and isinstance(value, option)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pogospec.errors import Origin, Problem, SpecError
 from pogospec.spec.build import INVALID, Builder
+from pogospec.spec.known import complete, known_step
 from pogospec.spec.merge import by_learner, merge, open_node
 from pogospec.spec.schema import Spec
 from pogospec.spec.steps import LEARNERS, defaults_of, long_step
@@ -143,7 +144,7 @@ def _resolve(tree: Node, source: str, overrides: Sequence[tuple[str, str]]) -> D
     if tuned is not None:
         apply(_tuned(tree, tuned, builder))
     apply(pair for pair in given if pair not in data)
-    follow = {"data"} if "target" in tree.value else set()
+    follow: set[str] = set()
     if not {"policy", "behavior"} & tree.value.keys():
         follow.add("behavior")
     follow -= tree.value.keys()
@@ -177,12 +178,7 @@ def _tuned(tree: Node, tuned: Node, builder: Builder) -> Iterable[tuple[str, Nod
 def _normalize(tree: Node, builder: Builder) -> None:
     """Give the tree its long form: optimisers by learner, a behaviour, steps with all they inherit."""
     top = tree.value
-    target = top.pop("target", None)
-    if target is not None:
-        message = "found target, but known energies are not available in this version; allowed data"
-        if "data" in top:
-            message = "found both target and data, allowed one of them; keep one of both, remove one"
-        builder.fail(target, "target", message, at_key=True)
+    known = complete(tree, builder)
     adam = Node({name: Node("adam", DEFAULT) for name in LEARNERS}, DEFAULT)
     top["optimizer"] = merge(adam, by_learner(top["optimizer"])) if "optimizer" in top else adam
     policy, behavior = top.get("policy"), top.get("behavior", Node(None, DEFAULT))
@@ -197,6 +193,8 @@ def _normalize(tree: Node, builder: Builder) -> None:
     steps = schedule.value.get("steps")
     if steps is None or not isinstance(steps.value, list):
         return
+    if known:
+        steps = replace(steps, value=[known_step(step, defaults) for step in steps.value])
     whole = [
         long_step(step, f"schedule.steps[{index}]", defaults, tree, builder) if isinstance(step.value, dict) else step
         for index, step in enumerate(steps.value)

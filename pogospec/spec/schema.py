@@ -31,6 +31,22 @@ class DataSpec:
     environment: Annotated[str | None, "Gymnasium id for evaluation, where the dataset names none"] = None
     normalize_observations: Annotated[bool, "standardise observations: (o - mean) / (std + 1e-3)"] = True
     reward: Annotated[RewardSpec, "change of the logged rewards"] = field(default_factory=RewardSpec)
+    holdout: Annotated[
+        float, Within(ge=0.0, lt=1.0), "share of the episodes that is kept from training, for rules and diagnostics"
+    ] = 0.0
+
+
+@dataclass(frozen=True)
+class StartSpec:
+    """The Gaussian with independent dimensions at which a flow on a known energy starts."""
+
+    mean: Annotated[float | tuple[float, ...], "mean, of all dimensions or of each"] = 0.0
+    std: Annotated[float | tuple[float, ...], Within(gt=0.0), "standard deviation, of all dimensions or of each"] = 1.0
+
+    def moments(self, dimensions: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std of each dimension."""
+        every = [value if isinstance(value, tuple) else (value,) * dimensions for value in (self.mean, self.std)]
+        return every[0], every[1]
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,12 @@ class StepSpec:
     actor_every: Annotated[int, Within(ge=1), "the policy updates on the last of this many updates"] = 1
     target_every: Annotated[int | None, Within(ge=1), "target networks move every so many updates"] = None
     repeat: Annotated[int, Within(ge=1), "take this step so many times"] = 1
+    until: Annotated[Any | None, Slot("until"), "end the step early, when this has settled; updates is the bound"] = (
+        None
+    )
+    repeat_until: Annotated[
+        Any | None, Slot("until"), "end the repetitions early, when this has settled; repeat is the bound"
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,7 @@ class TrainSpec:
     """The training loop."""
 
     batch_size: Annotated[int, Within(ge=1), "transitions in a minibatch"] = 256
+    precision: Annotated[Literal["float32", "float64"], "floating-point type of networks, data and updates"] = "float32"
     log_every: Annotated[int, Within(ge=1), "updates that one row of metrics averages over"] = 1000
     checkpoint_every: Annotated[int, Within(ge=1), "updates between checkpoints"] = 5000
 
@@ -113,8 +136,10 @@ class Spec:
     energy: Annotated[dict[str, Any], Slot("energy", named=True), "terms of the energy; all are minimised"]
     schedule: Annotated[ScheduleSpec, "the Euler steps"]
     optimizer: Annotated[OptimizerSpec, "one optimiser for all, or one for each learner"]
-    data: Annotated[DataSpec, "where the transitions come from"]
+    data: Annotated[DataSpec, "where the transitions come from; with a target it says nothing"]
     behavior: Annotated[Any, Slot("policy"), "behaviour policy fitted to the data; same family as policy"]
+    target: Annotated[Any | None, Slot("target"), "a known energy, instead of data: Q is its log density"] = None
+    start: Annotated[StartSpec, "where the flow on a target starts"] = field(default_factory=StartSpec)
     geometry: Annotated[
         Any | None, Slot("geometry", named="also"), "the geometry of the proximal term, or {name: node}: a weighted sum"
     ] = None

@@ -32,7 +32,9 @@ def defaults_of(schedule: Node, builder: Builder) -> Node:
 def long_step(step: Node, path: str, defaults: Node, tree: Node, builder: Builder) -> Node:
     """Merge what a step inherits under what it says; note what it lacks and what it says in vain."""
     top, entries = tree.value, {"learn": Node([Node(name, DEFAULT) for name in LEARNERS], DEFAULT)}
-    entries |= {key: top[key] for key in ("energy", "geometry", "optimizer") if key in top and top[key].value is not None}
+    entries |= {
+        key: top[key] for key in ("energy", "geometry", "optimizer") if key in top and top[key].value is not None
+    }
     entries |= {"gradient": Node("euclidean", DEFAULT), "scheme": Node("implicit", DEFAULT)}
     for layer in (defaults, step):
         for key, node in layer.value.items():

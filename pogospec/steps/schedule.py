@@ -1,4 +1,4 @@
-"""How the step size changes over the repetitions of a step."""
+"""How the step size of a step is chosen: over its repetitions, or by trial."""
 
 from __future__ import annotations
 
@@ -18,3 +18,23 @@ class Geometric(eqx.Module):
     def at(self, k: int) -> float:
         """Step size of repetition k."""
         return self.start * self.factor**k
+
+
+class Backtracking(eqx.Module):
+    """Tries `start` and smaller step sizes until the proximal inequality holds on held-out states beyond its error.
+
+    E[pi] + D(pi, reference)/tau <= E[reference] is what an exact step satisfies. A step is accepted where the mean over
+    held-out states of the left side minus the right is negative by more than `errors` standard errors; else the step
+    is taken again from its reference with tau times `factor`. Where no step size is accepted the policy stays.
+    """
+
+    start: Annotated[float, Within(gt=0.0), "step size that is tried first, in flow time"]
+    factor: Annotated[float, Within(gt=0.0, lt=1.0), "factor of the next step size"] = 0.5
+    tries: Annotated[int, Within(ge=1), "step sizes that are tried"] = 5
+    errors: Annotated[
+        float, Within(ge=0.0), "standard errors by which the inequality must hold; 1.645: one false acceptance in 20"
+    ] = 1.645
+
+    def at(self, k: int) -> float:
+        """The step size that is tried first, at every repetition."""
+        return self.start

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from pogospec import data
-from pogospec.data.arrays import Episode, from_episodes
+from pogospec.data.arrays import from_episodes, standardize, transform_rewards
+from pogospec.data.columns import Episode
 from pogospec.data.pocket import collect, loader
 from pogospec.errors import DataError
+from pogospec.spec.schema import RewardSpec
 
 MINARI = pytest.mark.skipif("MINARI_DATASETS_PATH" not in os.environ, reason="MINARI_DATASETS_PATH is not set")
 
@@ -48,6 +50,67 @@ def test_unusable_numbers_are_refused():
         from_episodes([good._replace(actions=np.full((2, 1), 1.5))], [-1.0], [1.0])
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"observations": np.zeros((2, 1))},
+            r"episode 1: observations of shape \[2, 1\] for 2 actions, allowed \[3, obs\]",
+        ),
+        ({"rewards": np.zeros((2, 1))}, r"episode 1: rewards of shape \[2, 1\] for 2 actions, allowed \[2\]"),
+        ({"observations": np.zeros((3, 2))}, r"observations of different sizes \[1, 2\], allowed one size"),
+    ],
+)
+def test_episodes_of_the_wrong_shape_are_refused(changes, words):
+    with pytest.raises(DataError, match=words):
+        from_episodes([episode(0, 2, True), episode(10, 2, True)._replace(**changes)], [-1.0], [1.0])
+    with pytest.raises(DataError, match="holds no transitions"):
+        from_episodes([], [-1.0], [1.0])
+
+
+def rewarded():
+    """Three episodes with the returns 6, 9 and -1."""
+    episodes = [episode(0, 2, True), episode(10, 3, False), episode(20, 1, True)]
+    rewards = [[2.0, 4.0], [3.0, 3.0, 3.0], [-1.0]]
+    return from_episodes([e._replace(rewards=np.array(r)) for e, r in zip(episodes, rewards, strict=True)], [-1], [1])
+
+
+@pytest.mark.parametrize(
+    ("reward", "wanted"),
+    [
+        (RewardSpec(), [2, 4, 3, 3, 3, -1]),
+        (RewardSpec(scale=100.0), [200, 400, 300, 300, 300, -100]),
+        (RewardSpec(shift=-1.0), [1, 3, 2, 2, 2, -2]),
+        (RewardSpec(scale=10.0, shift=-5.0), [15, 35, 25, 25, 25, -15]),
+        (RewardSpec(return_range=1000.0), [200, 400, 300, 300, 300, -100]),  # r * 1000 / (9 - -1)
+        (RewardSpec(scale=2.0, shift=1.0, return_range=10.0), [5, 9, 7, 7, 7, -1]),
+    ],
+)
+def test_rewards_are_transformed(reward, wanted):
+    rows = rewarded()
+    changed = transform_rewards(rows, reward)
+    np.testing.assert_allclose(changed.rewards, wanted, rtol=1e-6)
+    assert changed.rewards.dtype == np.float32
+    np.testing.assert_array_equal(rows.rewards, [2, 4, 3, 3, 3, -1])
+    assert all(a is b for a, b, name in zip(changed, rows, rows._fields, strict=True) if name != "rewards")
+
+
+def test_a_return_range_of_zero_is_refused():
+    rows = from_episodes([episode(0, 2, True), episode(10, 2, False)], [-1.0], [1.0])
+    with pytest.raises(DataError, match="data.reward.return_range: all 2 episodes have the return 2"):
+        transform_rewards(rows, RewardSpec(return_range=1000.0))
+
+
+def test_standardised_observations():
+    rows = data.load("pocket/hopper-mixed").transitions
+    exact = np.asarray(rows.observations, np.float64)
+    mean, scale = exact.mean(0), exact.std(0) + 1e-3
+    changed, normalizer = standardize(rows)
+    np.testing.assert_allclose(normalizer.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(normalizer.scale, scale, rtol=1e-6)
+    np.testing.assert_allclose(changed.next_observations, (rows.next_observations - mean) / scale, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", loader.cards())
 def test_an_embedded_set_loads_fast_and_whole(name):
     start = time.perf_counter()
@@ -66,7 +129,7 @@ def test_an_embedded_set_loads_fast_and_whole(name):
 @pytest.mark.parametrize("name", collect.RECIPES)
 def test_an_embedded_set_can_be_collected_again(name):
     first = collect.first(name, 2)
-    shipped = loader.load_pocket(name).transitions
+    shipped = data.load(name).transitions
     rows = min(100, sum(len(e["rewards"]) for e in first))  # contacts amplify rounding in long episodes
     for column in ("observations", "rewards"):
         again = np.concatenate([e[column] for e in first])[:rows]
@@ -108,11 +171,11 @@ def test_damaged_minari_data(monkeypatch, tmp_path):
     shutil.copy(source / "metadata.json", target)
     (target / "main_data.hdf5").write_bytes((source / "main_data.hdf5").read_bytes()[:100_000])
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match=r"damaged .* with: pogospec data fetch pogobench/hopper/medium-v0"):
         data.load("pogobench/hopper/medium-v0")
 
 
 def test_a_missing_minari_set_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    with pytest.raises(DataError, match="minari download some/data-v0"):
+    with pytest.raises(DataError, match="pogospec data fetch some/data-v0"):
         data.load("some/data-v0")

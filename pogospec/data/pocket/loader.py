@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pogospec.data.arrays import Episode, from_episodes
+from pogospec.data.files import read_columns
+from pogospec.data.formats import open_table
+from pogospec.data.logged import Logged, sha256_of
 from pogospec.errors import DataError
 from pogospec.registry import nearest
-from pogospec.types import Dataset, Reference, Space
+from pogospec.types import Reference
 
+PREFIX = "pocket/"
 FOLDER = Path(__file__).parent
 
 
@@ -29,23 +29,8 @@ def file_of(dataset_id: str) -> Path:
     return FOLDER / cards()[dataset_id]["file"]
 
 
-def unpack(columns: dict[str, np.ndarray]) -> list[Episode]:
-    """Episodes of the compact layout: one row a step, and the observation after each episode's last step."""
-    ends = np.flatnonzero(columns["terminated"] | columns["truncated"]) + 1
-    starts = np.concatenate([[0], ends[:-1]])
-    return [
-        Episode(
-            np.concatenate([columns["observations"][a:b], columns["final_observations"][i : i + 1]]),
-            *(columns[name][a:b] for name in ("actions", "rewards", "terminated", "truncated")),
-        )
-        for i, (a, b) in enumerate(zip(starts, ends, strict=True))
-    ]
-
-
-def load_pocket(dataset_id: str) -> Dataset:
+def load_pocket(dataset_id: str) -> Logged:
     """Load an embedded set; raises DataError for an unknown id or a changed file."""
-    from safetensors.numpy import load
-
     if dataset_id not in cards():
         close = nearest(dataset_id, cards())
         raise DataError(
@@ -55,11 +40,10 @@ def load_pocket(dataset_id: str) -> Dataset:
     card, file = cards()[dataset_id], file_of(dataset_id)
     if not file.is_file():
         raise DataError(f"{file}: the embedded set '{dataset_id}' is missing; install the package again")
-    raw = file.read_bytes()
-    digest = hashlib.sha256(raw).hexdigest()
+    digest = sha256_of(file)
     if digest != card["sha256"]:
         raise DataError(f"{file}: sha256 {digest} differs from the data card; install the package again")
-    low, high = tuple(card["low"]), tuple(card["high"])
-    transitions = from_episodes(unpack(load(raw)), low, high)
-    space = Space(transitions.observations.shape[1], len(low), low, high)
-    return Dataset(dataset_id, transitions, space, card["environment"], digest, Reference(**card["reference"]))
+    with open_table(file) as table:
+        columns = read_columns(table, file)
+    low, high, reference = tuple(card["low"]), tuple(card["high"]), Reference(**card["reference"])
+    return Logged(dataset_id, columns, low, high, "the data card's", card["environment"], digest, file, reference)

@@ -1,0 +1,60 @@
+"""Many updates of a stage in one device call, and the keys that they draw from."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from pogospec.program import Stage, State
+from pogospec.types import Transitions
+
+INIT, BATCH, UPDATE = range(3)
+
+
+def fold(root, stage: int):
+    """The key of a stage."""
+    return jax.random.fold_in(root, stage)
+
+
+def stream(root, name: int, index):
+    """The key of an update, from that of its stage: a function of counters, so that any update can be replayed."""
+    return jax.random.fold_in(jax.random.fold_in(root, name), index)
+
+
+def chunk_function(stage: Stage, batch_size: int, axis: int | None = None):
+    """Jitted: run updates start..stop of a stage for all seeds; metrics are reduced on the device.
+
+    `axis`: the axis of the numbers that runs over seeds, None where they share them. `roots` are the keys of the
+    stage. Returns the state, the sum of each metric and of the squared critic loss, for each loss the first update
+    at which it was not finite (-1: never), and whether the state is finite; all with a leading seed dimension.
+    """
+
+    def one_seed(numbers, data: Transitions, state: State, root, start, stop):
+        rows = data.rewards.shape[0]
+
+        def one(state, index):
+            indices = jax.random.randint(stream(root, BATCH, index), (batch_size,), 0, rows)
+            batch = jax.tree.map(lambda column: column[indices], data)
+            return stage.update(numbers, state, batch, stream(root, UPDATE, index), index)
+
+        shapes = eqx.filter_eval_shape(one, state, start)[1]
+        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        bad = {name: jnp.int32(-1) for name in shapes}
+
+        def body(index, carry):
+            state, sums, squares, bad = carry
+            state, info = one(state, index)
+            sums = jax.tree.map(jnp.add, sums, info)
+            squares = squares + info.get("critic_loss", 0.0) ** 2
+            bad = {
+                name: jnp.where((bad[name] < 0) & ~jnp.isfinite(value), index, bad[name])
+                for name, value in info.items()
+            }
+            return state, sums, squares, bad
+
+        state, sums, squares, bad = jax.lax.fori_loop(start, stop, body, (state, sums, jnp.zeros(()), bad))
+        whole = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
+        return state, sums, squares, bad, whole
+
+    return jax.jit(jax.vmap(one_seed, in_axes=(axis, None, 0, 0, None, None)))

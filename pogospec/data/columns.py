@@ -1,0 +1,221 @@
+"""Logged columns -> transitions: episode edges, checks and scaling, on whole columns at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from pogospec.errors import DataError
+from pogospec.types import Transitions
+
+TOLERANCE = 1e-4
+"""How far, in units of the scaled range, an action may lie outside its bounds and be clipped."""
+CHUNK = 1 << 16
+"""Rows that are worked on at once, where a step needs room of its own."""
+
+
+class Episode(NamedTuple):
+    """T steps of one episode; T + 1 observations; actions in the environment's bounds."""
+
+    observations: np.ndarray  # [T + 1, obs]
+    actions: np.ndarray  # [T, act]
+    rewards: np.ndarray  # [T]
+    terminated: np.ndarray  # [T]
+    truncated: np.ndarray  # [T]
+
+
+@dataclass(slots=True)
+class Columns:
+    """A dataset as it was logged: one row a step, in order, actions in the environment's bounds; arrays of its own."""
+
+    observations: np.ndarray  # [N, obs], float32
+    actions: np.ndarray  # [N, act], float32
+    rewards: np.ndarray  # [N], float32
+    terminated: np.ndarray  # [N], bool: true terminations
+    truncated: np.ndarray  # [N], bool: time limits and other cuts
+    next_observations: np.ndarray | None = None  # [N, obs], float32; None: those of the next row
+
+    def take(self, name: str) -> np.ndarray:
+        """Hand a column over and let go of it, so that no two copies of all columns are ever held."""
+        column = getattr(self, name)
+        setattr(self, name, None)
+        return column
+
+
+class Edges(NamedTuple):
+    """Where episodes end, and the episode of each row."""
+
+    ends: np.ndarray  # [N], bool: the last row of its episode
+    episodes: np.ndarray  # [N], int32
+
+    def place(self, row: int) -> str:
+        """A row, for people; rows, episodes and steps count from 0."""
+        episode = int(self.episodes[row])
+        return f"row {row} (episode {episode}, step {row - int(np.searchsorted(self.episodes, episode))})"
+
+
+def edges(columns: Columns) -> Edges:
+    """Episode edges; the last row of the data ends an episode whatever its flags."""
+    ends = columns.terminated | columns.truncated
+    ends[-1:] = True
+    return Edges(ends, np.cumsum(ends, dtype=np.int32) - ends)
+
+
+def join(episodes: Iterable[Sequence]) -> Columns:
+    """Join episodes (tuples in the order of `Episode`); an episode that ends with neither flag counts as truncated.
+
+    Raises DataError on columns of unequal length or size, and where there are no data.
+    """
+    kept = []
+    for number, columns in enumerate(episodes):
+        episode = Episode(*(np.asarray(column) for column in columns))
+        if len(episode.actions):
+            _check_shapes(number, episode)
+            cut = np.array(episode.truncated, bool)
+            cut[-1] |= not episode.terminated[-1]
+            kept.append(episode._replace(truncated=cut))
+    if not kept:
+        raise DataError("the dataset holds no transitions; collect it again, or choose another")
+    for name in ("observations", "actions"):
+        widths = sorted({getattr(episode, name).shape[1] for episode in kept})
+        if len(widths) > 1:
+            raise DataError(f"the episodes have {name} of different sizes {widths}, allowed one size")
+
+    def joined(name: str, kind: type, rows: slice = slice(None)) -> np.ndarray:
+        return np.concatenate([getattr(episode, name)[rows] for episode in kept], dtype=kind, casting="unsafe")
+
+    return Columns(
+        joined("observations", np.float32, slice(None, -1)),
+        joined("actions", np.float32),
+        joined("rewards", np.float32),
+        joined("terminated", bool),
+        joined("truncated", bool),
+        joined("observations", np.float32, slice(1, None)),
+    )
+
+
+def _check_shapes(number: int, episode: Episode) -> None:
+    length = len(episode.actions)
+    shapes = ((length + 1, "obs"), (length, "act"), (length,), (length,), (length,))
+    for name, column, shape in zip(Episode._fields, episode, shapes, strict=True):
+        wanted = tuple(column.shape[-1] if isinstance(size, str) and column.ndim == 2 else size for size in shape)
+        if column.shape != wanted:
+            raise DataError(
+                f"episode {number}: {name} of shape {list(column.shape)} for {length} actions, allowed "
+                f"[{', '.join(map(str, shape))}]"
+            )
+
+
+def faults(columns: Columns, low: Sequence[float], high: Sequence[float]) -> Iterator[str]:
+    """What cannot be trained on, each kind with how often and where first: NaN, infinity, actions out of bounds."""
+    found = edges(columns)
+
+    def places(rows: np.ndarray) -> str:
+        often = f"{len(rows):,} rows, first in " if len(rows) > 1 else ""
+        return f"in {often}{found.place(int(rows[0]))}"
+
+    for name in ("observations", "actions", "rewards", "next_observations"):
+        column = getattr(columns, name)
+        if column is None:
+            continue
+        finite = np.isfinite(column)
+        rows = np.flatnonzero(~(finite if column.ndim == 1 else finite.all(1)))
+        if len(rows):
+            where = "" if column.ndim == 1 else f", column {int(np.flatnonzero(~finite[rows[0]])[0])}"
+            yield f"{name} holds NaN or infinity {places(rows)}{where}; remove its episode"
+    width, bottom, top = columns.actions.shape[1], np.asarray(low, np.float64), np.asarray(high, np.float64)
+    if bottom.shape != (width,) or top.shape != (width,):
+        yield (
+            f"the action bounds have {bottom.size} and {top.size} numbers for {width} actions, allowed {width} each; name "
+            "the environment of the data, or state their true bounds"
+        )
+    elif not (np.isfinite(bottom).all() and np.isfinite(top).all() and (bottom < top).all()):
+        yield f"the action bounds {bottom.tolist()} to {top.tolist()} span no finite range; allowed low < high"
+    else:
+        slack = TOLERANCE * (top - bottom) / 2
+        outside = np.flatnonzero(((columns.actions < bottom - slack) | (columns.actions > top + slack)).any(1))
+        if len(outside):
+            first = [round(float(x), 6) for x in columns.actions[outside[0]]]
+            yield (
+                f"actions lie outside the bounds {bottom.tolist()} to {top.tolist()} {places(outside)}: {first}; clip "
+                "or rescale the actions, or give their true bounds"
+            )
+
+
+def continues(columns: Columns, ends: np.ndarray) -> np.ndarray:
+    """Whether the next row goes on where each row ends, [N]: same episode, and its observation is the next one."""
+    following = ~ends
+    if columns.next_observations is not None:
+        for begin in range(0, len(ends) - 1, CHUNK):
+            stop = min(begin + CHUNK, len(ends) - 1)
+            after, now = columns.observations[begin + 1 : stop + 1], columns.next_observations[begin:stop]
+            same = (after == now).all(1)
+            apart = np.flatnonzero(~same)
+            same[apart] = np.isclose(after[apart], now[apart], 1e-5, 1e-6).all(1)
+            following[begin:stop] &= same
+    return following
+
+
+def usable(columns: Columns, ends: np.ndarray, dropped: np.ndarray | None = None) -> np.ndarray:
+    """Rows with a next observation, or that need none because they terminate; without those that are `dropped`."""
+    known = ~ends | columns.terminated if columns.next_observations is None else np.ones(len(ends), bool)
+    return known if dropped is None else known & ~dropped
+
+
+def to_transitions(
+    columns: Columns, low: Sequence[float], high: Sequence[float], dropped: np.ndarray | None = None
+) -> Transitions:
+    """Transitions, actions scaled from [low, high] to [-1, 1]; uses the columns up. `dropped` [N] marks rows to leave.
+
+    A row before one that is left keeps its next observation and action, which are those of the raw next row. A
+    terminal row whose next observation is unknown carries its own. Raises DataError for the first of `faults`.
+    """
+    for fault in faults(columns, low, high):
+        raise DataError(fault)
+    ends, episodes = edges(columns)
+    rows = np.flatnonzero(usable(columns, ends, dropped))
+    if not len(rows):
+        raise DataError("the dataset holds no transitions; collect it again, or choose another")
+    after, valid = rows + ~ends[rows], continues(columns, ends)[rows]
+    terminated, truncated = columns.take("terminated")[rows], columns.take("truncated")[rows]
+    truncated |= ends[rows] & ~terminated
+    observations, known = columns.take("observations"), columns.take("next_observations")
+    next_observations = observations[after] if known is None else _keep(known, rows)
+    observations = _keep(observations, rows)
+    actions = _scale(columns.take("actions"), low, high)
+    next_actions = actions[after]
+    next_actions[~valid] = 0.0
+    episodes = episodes[rows]
+    return Transitions(
+        observations,
+        _keep(actions, rows),
+        _keep(columns.take("rewards"), rows),
+        next_observations,
+        terminated.astype(np.float32),
+        truncated.astype(np.float32),
+        next_actions,
+        valid.astype(np.float32),
+        np.cumsum(np.diff(episodes, prepend=episodes[:1]) != 0, dtype=np.int32),
+    )
+
+
+def _keep(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The given rows, in order, moved forward in place."""
+    if len(rows) == len(column):
+        return column
+    for begin in range(0, len(rows), CHUNK):
+        chunk = rows[begin : begin + CHUNK]
+        column[begin : begin + len(chunk)] = column[chunk]
+    return column[: len(rows)]
+
+
+def _scale(actions: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+    """Actions scaled from [low, high] to [-1, 1] and clipped, in place."""
+    bottom, top = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    for begin in range(0, len(actions), CHUNK):
+        chunk = actions[begin : begin + CHUNK]
+        chunk[:] = np.clip(2.0 * (chunk - bottom) / (top - bottom) - 1.0, -1.0, 1.0)
+    return actions

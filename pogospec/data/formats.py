@@ -1,0 +1,181 @@
+"""Opens files of columns: HDF5, NumPy, Parquet, safetensors; columns are read one by one, when they are asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pogospec.errors import DataError
+from pogospec.registry import nearest
+
+FORMATS = {
+    ".hdf5": "HDF5",
+    ".h5": "HDF5",
+    ".npz": "NumPy",
+    ".parquet": "Parquet",
+    ".safetensors": "safetensors",
+}
+DAMAGED = (zlib.error, zipfile.BadZipFile)
+NUMBERED = re.compile(r"(observation|action|next_observation)s?_(\d+)")
+"""Scalar columns that make up one column of vectors."""
+
+
+class Table(NamedTuple):
+    """An open file: names of its columns, how to read one as a given type, and what else the file says."""
+
+    names: list[str]
+    read: Callable[[str, Any], np.ndarray]
+    rows: Callable[[str], int]
+    attributes: dict[str, Any]
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[Table]:
+    """Open a file by its suffix; raises DataError where it is missing, of another kind, or damaged."""
+    kind = FORMATS.get(path.suffix.lower())
+    if not path.is_file():
+        beside = [other.name for other in path.parent.glob("*") if other.suffix.lower() in FORMATS]
+        close = nearest(path.name, beside)
+        raise DataError(f"{path}: no such file" + (f"; did you mean {path.parent / close}?" if close else ""))
+    if kind is None:
+        raise DataError(f"{path}: found a file of kind '{path.suffix}', allowed {', '.join(FORMATS)}")
+    opened = {"HDF5": _hdf5, "NumPy": _numpy, "Parquet": _parquet, "safetensors": _safetensors}[kind]
+    from safetensors import SafetensorError
+
+    try:
+        with opened(path) as table:
+            yield table
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, *DAMAGED, SafetensorError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as {kind} ({reason}); get it again") from None
+
+
+@contextmanager
+def _hdf5(path: Path) -> Iterator[Table]:
+    import h5py
+
+    with h5py.File(path) as file:
+        names = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
+        if not names and any(str(name).startswith("episode_") for name in file):
+            raise DataError(
+                f"{path}: found the episodes of a Minari dataset, allowed columns; give its id as the dataset, with "
+                "MINARI_DATASETS_PATH set to the folder that holds it"
+            )
+        attributes = dict(file.attrs) | (dict(file["actions"].attrs) if "actions" in names else {})
+
+        def read(name: str, kind: Any) -> np.ndarray:
+            column: Any = file[name]
+            return column[()] if kind is None else column.astype(kind)[()]
+
+        def rows(name: str) -> int:
+            column: Any = file[name]
+            return len(column)
+
+        yield Table(names, read, rows, attributes)
+
+
+@contextmanager
+def _numpy(path: Path) -> Iterator[Table]:
+    with np.load(path, allow_pickle=False) as file:
+        yield Table(list(file), lambda name, kind: np.asarray(file[name], kind), lambda name: len(file[name]), {})
+
+
+@contextmanager
+def _safetensors(path: Path) -> Iterator[Table]:
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+
+        def read(name: str, kind: Any) -> np.ndarray:
+            return np.asarray(file.get_tensor(name), kind)
+
+        names, metadata = list(file.keys()), dict(file.metadata() or {})
+        yield Table(names, read, lambda name: file.get_slice(name).get_shape()[0], metadata)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Table]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise DataError(f'{path}: Parquet needs pyarrow; pip install "pogospec[parquet]"') from None
+    with parquet.ParquetFile(path, memory_map=True) as file:
+        groups: dict[str, list[str]] = {}
+        for name in file.schema_arrow.names:
+            found = NUMBERED.fullmatch(name)
+            groups.setdefault(f"{found[1]}s" if found else name, []).append(name)
+        for name, members in groups.items():
+            if members != [name]:
+                groups[name] = _in_order(path, members)
+        metadata = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
+
+        def read(name: str, kind: Any) -> np.ndarray:
+            return _parquet_column(file, name, groups[name], kind)
+
+        yield Table(list(groups), read, lambda name: file.metadata.num_rows, metadata)
+
+
+def _in_order(path: Path, members: list[str]) -> list[str]:
+    """Scalar columns by their numbers, which run from 0 without gaps."""
+    numbers = {int(member.rpartition("_")[2]): member for member in members if NUMBERED.fullmatch(member)}
+    if len(numbers) != len(members) or sorted(numbers) != list(range(len(members))):
+        raise DataError(
+            f"{path}: found the columns {', '.join(members)}, allowed either one column of lists or scalar columns "
+            "numbered from 0 without gaps"
+        )
+    return [numbers[index] for index in range(len(members))]
+
+
+def _parquet_column(file: Any, name: str, members: list[str], kind: Any) -> np.ndarray:
+    """A column of scalars or lists as [N] or [N, d]; missing values become NaN."""
+    rows, begin, column = file.metadata.num_rows, 0, None
+    for batch in file.iter_batches(batch_size=1 << 16, columns=members):
+        part = _vectors(name, [batch.column(member) for member in members], members != [name])
+        if column is None:
+            column = np.empty((rows, *part.shape[1:]), part.dtype if kind is None else kind)
+        if part.shape[1:] != column.shape[1:]:
+            sizes = sorted({*column.shape[1:], *part.shape[1:]})
+            raise DataError(f"the lists of {name} have {sizes} numbers, allowed one size")
+        column[begin : begin + len(part)] = part
+        begin += len(part)
+    return np.empty(0, np.float32) if column is None else column
+
+
+def _vectors(name: str, arrays: list[Any], numbered: bool) -> np.ndarray:
+    import pyarrow
+
+    if numbered:
+        return np.stack([array.to_numpy(zero_copy_only=False) for array in arrays], 1)
+    (array,) = arrays
+    kinds = pyarrow.types
+    if kinds.is_list(array.type) or kinds.is_large_list(array.type) or kinds.is_fixed_size_list(array.type):
+        sizes = np.unique(array.value_lengths().to_numpy(zero_copy_only=False)).tolist()
+        if len(sizes) != 1 or array.null_count:
+            missing = f" and {array.null_count} are missing" if array.null_count else ""
+            raise DataError(f"the lists of {name} have {sizes} numbers{missing}, allowed one size and none missing")
+        return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), int(sizes[0]))
+    return array.to_numpy(zero_copy_only=False)
+
+
+def as_numbers(value: Any) -> list[float] | None:
+    """A list of numbers from an attribute: an array, or JSON text; None where it is neither."""
+    try:
+        value = json.loads(value) if isinstance(value, (str, bytes)) else value
+        return np.atleast_1d(np.asarray(value, np.float64)).ravel().tolist()
+    except (ValueError, TypeError):
+        return None
+
+
+def as_text(value: Any) -> str | None:
+    """A text from an attribute or a column of one entry; None where it is none."""
+    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,99 @@
+"""Rules of specs with a target, and of steps that end, or choose their size, by what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pogospec.energies.entropy import EntropyTerm
+from pogospec.registry import kind_of
+from pogospec.spec.schema import Spec, StepSpec
+from pogospec.steps.explicit import Explicit
+from pogospec.steps.schedule import Backtracking
+
+Problems = Iterator[tuple[str, str]]
+
+
+def target_rules(spec: Spec) -> Problems:
+    """What makes no sense where Q is known and there are no states."""
+    target: Any = spec.target
+    size = target.dimensions
+    for name in ("mean", "std"):
+        value = getattr(spec.start, name)
+        if isinstance(value, tuple) and len(value) != size:
+            yield f"start.{name}", f"found {len(value)} entries, allowed {size}, the dimensions of the target"
+    if spec.policy.hidden:
+        yield "policy.hidden", f"found {list(spec.policy.hidden)}, allowed []: a known energy has no states"
+    if spec.critic is not None:
+        yield "critic", "found a critic beside target, whose log density is Q; remove it"
+    if spec.train.batch_size != 1:
+        yield "train.batch_size", f"found {spec.train.batch_size}, allowed 1: a known energy has no states"
+    for index, step in enumerate(spec.schedule.steps):
+        where = f"schedule.steps[{index}]"
+        if step.learn != ("policy",):
+            yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
+        references = [term.reference for term in step.proximal or ()] + [step.from_]
+        if "data" in references:
+            yield f"{where}.from", "found 'data', but a known energy has none; allowed previous, behavior (the start)"
+        for name, term in (step.energy or {}).items():
+            if kind_of("energy", type(term)) == "log_likelihood":
+                yield f"{where}.energy.{name}", "needs logged actions, which a known energy has not; use q"
+
+
+def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What an explicit step needs: one reference with points, a retraction, and terms with a first variation."""
+    if not isinstance(step.scheme, Explicit):
+        return
+    if step.from_ is None:
+        yield f"{where}.scheme", "explicit moves one reference; allowed with from, geometry and tau"
+        return
+    if step.from_ == "data" or (step.from_ == "behavior" and type(spec.behavior) is not type(spec.policy)):
+        message = f"found '{step.from_}', where explicit needs a policy of the same family; allowed previous"
+        yield f"{where}.from", message
+    retraction = getattr(step.geometry, "retraction", None)
+    if retraction is None:
+        yield f"{where}.geometry", "explicit knows no retraction here; allowed fisher_rao, kl, hellinger, wasserstein2"
+    if retraction == "reweight" and not spec.policy.has_density:
+        yield f"{where}.geometry", "explicit weights a likelihood, which this policy has not; allowed wasserstein2"
+    for name, term in (step.energy or {}).items():
+        if not term.has_potential():
+            yield f"{where}.energy.{name}", "has no first variation for an explicit step; use scheme: implicit"
+    heat = sum(term.weight for term in (step.energy or {}).values() if isinstance(term, EntropyTerm))
+    if retraction == "reweight" and isinstance(step.tau, float) and step.tau * heat > 1:
+        yield f"{where}.tau", f"found {step.tau:g}, allowed at most 1/lambda = {1 / heat:g} in an explicit step"
+
+
+def ending_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What the rules of a step need: a learner, held-out states, a policy as the reference."""
+    held = spec.target is not None or spec.data.holdout > 0
+    need = "measures held-out states; set data.holdout, for example 0.1"
+    if step.until is not None:
+        if step.until.needs not in step.learn:
+            yield f"{where}.until", f"needs {step.until.needs}, which this step does not learn"
+        elif not held:
+            yield f"{where}.until", need
+    if step.repeat_until is not None:
+        if step.repeat == 1:
+            yield f"{where}.repeat_until", "ends repetitions, but repeat is 1; set repeat to the most there may be"
+        if "policy" not in step.learn or step.repeat_until.needs != "policy":
+            yield f"{where}.repeat_until", "allowed energy_settled, in a step that learns the policy"
+        elif not held:
+            yield f"{where}.repeat_until", need
+    yield from _backtracking_rules(spec, step, where, held, need)
+
+
+def _backtracking_rules(spec: Spec, step: StepSpec, where: str, held: bool, need: str) -> Problems:
+    terms = [(term.tau, term.reference, f"{where}.proximal[{i}].tau") for i, term in enumerate(step.proximal or ())]
+    terms += [(step.tau, step.from_, f"{where}.tau")]
+    chosen = [term for term in terms if isinstance(term[0], Backtracking)]
+    for _, reference, place in chosen:
+        if not held:
+            yield place, f"backtracking {need}"
+        if step.learn != ("policy",):
+            yield place, "backtracking needs a step that learns the policy alone, so that its energy is one function"
+        if step.optimizer_state == "keep":
+            yield place, "backtracking takes a step again with a fresh optimiser; allowed optimizer_state: reset"
+        if reference == "data" or (reference == "behavior" and type(spec.behavior) is not type(spec.policy)):
+            yield place, f"backtracking compares with the energy of the reference, which {reference} has not"
+        if len(terms) > 2:
+            yield place, "backtracking chooses the one step size of a step; allowed one proximal term"

@@ -1,0 +1,80 @@
+"""Specs with a target instead of data: what they need not say, since a known energy has no states and no critic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pogospec import registry
+from pogospec.errors import Origin
+from pogospec.spec.build import Builder, fields_of
+from pogospec.spec.merge import merge, open_node
+from pogospec.spec.yaml import Node, tree_of
+
+DEFAULT = Origin("default")
+POLICY = {"hidden": [], "mean": "linear", "log_std": [-20.0, 10.0]}
+"""Defaults of a policy that depends on no state and has no bounds."""
+PREFIX = "target/"
+"""What the data of such a spec are called, before the kind of the target."""
+
+
+def complete(tree: Node, builder: Builder) -> bool:
+    """Lay defaults under a spec that has a target; whether it has one."""
+    top = tree.value
+    if top.get("target") is None or top["target"].value is None:
+        return False
+    target = top["target"]
+    word = target.value.get("kind") if isinstance(target.value, dict) else target
+    kind = str(word.value) if word is not None else "?"
+    data = {"dataset": f"{PREFIX}{kind}", "normalize_observations": False}
+    if "data" in top and not _made(top["data"]):
+        message = "found both target and data, allowed one of them; keep one of both, remove one"
+        builder.fail(target, "target", message, at_key=True)
+    elif "data" not in top:
+        top["data"] = tree_of(data, DEFAULT)
+    if "policy" in top:
+        top["policy"] = _policy(top["policy"])
+    if "behavior" in top and "policy" in top and _differs(top["behavior"], top["policy"]):
+        message = "found behavior beside target, where nothing is fitted; the flow starts at `start`, remove behavior"
+        builder.fail(top["behavior"], "behavior", message, at_key=True)
+    if "policy" in top:
+        top["behavior"] = replace(top["policy"], key_origin=None)
+    batch = tree_of({"batch_size": 1}, DEFAULT)
+    top["train"] = merge(batch, top["train"]) if "train" in top else batch
+    return True
+
+
+def known_step(step: Node, defaults: Node) -> Node:
+    """A step on a known energy: it learns the policy, and is re-centred at the one before, unless it says otherwise."""
+    if not isinstance(step.value, dict):
+        return step
+    said = defaults.value.keys() | step.value.keys()
+    made: dict[str, Node] = {}
+    if "learn" not in said:
+        made["learn"] = Node([Node("policy", DEFAULT)], DEFAULT)
+    if "from" not in said and "proximal" not in said and "tau" in said:
+        made["from"] = Node("previous", DEFAULT)
+    return replace(step, value=made | step.value)
+
+
+def _made(data: Node) -> bool:
+    """Whether data are those that a target stands for, as a resolved spec says."""
+    dataset = data.value.get("dataset") if isinstance(data.value, dict) else None
+    return dataset is not None and str(dataset.value).startswith(PREFIX)
+
+
+def _policy(policy: Node) -> Node:
+    kind = policy.value if isinstance(policy.value, str) else None
+    if isinstance(policy.value, dict) and "kind" in policy.value:
+        kind = policy.value["kind"].value
+    if not isinstance(kind, str) or kind not in registry.table("policy"):
+        return policy
+    fields = fields_of(registry.load("policy", kind))
+    under = tree_of({"kind": kind} | {key: value for key, value in POLICY.items() if key in fields}, DEFAULT)
+    return merge(under, open_node(policy, Node({}, DEFAULT)))
+
+
+def _differs(behavior: Node, policy: Node) -> bool:
+    """Whether a behaviour says something else than the policy; a resolved spec repeats it."""
+    from pogospec.spec.yaml import plain_of
+
+    return plain_of(behavior) != plain_of(policy)

@@ -1,0 +1,75 @@
+"""What is measured along a flow: the energy at one scale, distances, entropy, and the proximal inequality.
+
+With a scale taken from each minibatch the energy of a step is not one function. Everything here uses one scale: the
+one fixed when the step began where the critic is frozen, else the mean |Q| of the states at hand, which is reported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pogospec.energies.base import Context
+from pogospec.steps.base import Problem
+from pogospec.types import Key, Values
+
+
+def energy_rows(problem: Problem, parameters: Any, context: Context, key: Key) -> Values:
+    """The energy of each state at a fixed scale; `context.fixed` maps the names of terms to their scales."""
+    total = jnp.zeros(context.observations.shape[0])
+    for index, (name, term) in enumerate(problem.energy.items()):
+        seen = context._replace(fixed=context.fixed.get(name))
+        total += term.weight * term.settled().value(parameters, seen, jax.random.fold_in(key, index))
+    return total
+
+
+def scales(problem: Problem, parameters: Any, context: Context, key: Key) -> dict[str, Any]:
+    """What each term's `begin` measures on these states."""
+    return {
+        name: term.begin(parameters, context, jax.random.fold_in(key, index))
+        for index, (name, term) in enumerate(problem.energy.items())
+    }
+
+
+def measure(
+    problem: Problem, parameters: Any, references: tuple[Any, ...], start: Any, context: Context, key: Key
+) -> dict[str, Any]:
+    """Means over the states: numbers of a policy beside its references and the policy that the flow started from.
+
+    `gap` is E[pi] + sum_i D_i/tau_i - E[reference], with its standard error over the states: the proximal inequality
+    says that it is not positive. `effective_tau` = 2 D / (E[reference] - E[pi]) is tau to first order where the step
+    was solved. Entries that have no meaning here are missing.
+    """
+    rows = energy_rows(problem, parameters, context, key)
+    found = {"energy": rows.mean(), "objective": rows.mean()}
+    if context.policy.has_density:
+        found["entropy"] = context.policy.entropy(parameters, key).mean()
+    scale = [value for value in context.fixed.values() if value is not None]
+    if len(scale) == 1:
+        found["scale"] = scale[0]
+    if not problem.proximal:
+        return found
+    distances = [t.geometry.divergence(parameters, r) for t, r in zip(problem.proximal, references, strict=True)]
+    proximal = sum((d / t.tau for t, d in zip(problem.proximal, distances, strict=True)), jnp.zeros(()))
+    found |= {"distance": sum(distances, jnp.zeros(())).mean(), "objective": (rows + proximal).mean()}
+    found["tau"] = problem.proximal[0].tau
+    pairs = zip(problem.proximal, references, strict=True)
+    known = [r for term, r in pairs if term.reference != "data" and isinstance(r, type(parameters))]
+    if known:
+        before = energy_rows(problem, known[0], context, key)
+        gap = rows + proximal - before
+        found |= {"reference_energy": before.mean(), "gap": gap.mean(), "gap_error": _standard_error(gap)}
+        drop = before.mean() - rows.mean()
+        found["effective_tau"] = jnp.where(drop > 0, 2 * found["distance"] / jnp.where(drop > 0, drop, 1.0), jnp.nan)
+    first = problem.proximal[0].geometry
+    if start is not None and first.supports(type(parameters), type(start)):
+        found["start_distance"] = first.divergence(parameters, start).mean()
+    return found
+
+
+def _standard_error(values: Values) -> Any:
+    """Standard error of the mean over independent states; 0 where there is one."""
+    count = values.shape[0]
+    return jnp.std(values, ddof=1) / jnp.sqrt(count) if count > 1 else jnp.zeros(())

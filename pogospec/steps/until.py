@@ -1,0 +1,71 @@
+"""Rules that end a step, or its repetitions, before their bound: pure functions of what was measured so far.
+
+A history maps names to arrays [checks, seeds], oldest first: `objective` and `energy` of the policy on held-out states,
+`critic_loss_std` over the updates since the check before, `q_drift`, the root mean square change of Q on held-out
+rows since the check before, in units of its standard deviation over the rows.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Annotated, ClassVar
+
+import equinox as eqx
+import numpy as np
+
+from pogospec.spec.fields import Within
+
+History = dict[str, np.ndarray]
+NOTHING = 1e-12
+"""A change this small, in units of the values themselves, is none."""
+
+
+class AbstractRule(eqx.Module):
+    """A rule that says when something has settled."""
+
+    needs: ClassVar[str]
+
+    every: eqx.AbstractVar[Annotated[int, Within(ge=1), "updates between checks"]]
+
+    @abc.abstractmethod
+    def settled(self, history: History) -> np.ndarray:
+        """Whether each seed has settled; [seeds]."""
+
+
+class CriticSettled(AbstractRule):
+    """The spread of the critic loss levels off and Q on held-out rows stops drifting (POGO, adaptive switching)."""
+
+    needs: ClassVar[str] = "critic"
+
+    every: Annotated[int, Within(ge=1), "updates between checks"] = 1000
+    window: Annotated[int, Within(ge=1), "checks that are compared with as many before them"] = 5
+    spread: Annotated[float, Within(gt=0.0), "largest relative change of the critic loss's std between windows"] = 0.1
+    drift: Annotated[float, Within(gt=0.0), "largest change of Q between checks, in its std over the rows"] = 0.1
+
+    def settled(self, history: History) -> np.ndarray:
+        """Both criteria, over two windows of checks."""
+        stds, drifts = history["critic_loss_std"], history["q_drift"]
+        if len(stds) < 2 * self.window:
+            return np.zeros(stds.shape[1:], bool)
+        now, before = stds[-self.window :].mean(0), stds[-2 * self.window : -self.window].mean(0)
+        level = np.abs(now - before) <= self.spread * before
+        return level & (drifts[-self.window :].mean(0) <= self.drift)
+
+
+class EnergySettled(AbstractRule):
+    """What the step minimises no longer falls: its last change is a small part of its whole change."""
+
+    needs: ClassVar[str] = "policy"
+
+    every: Annotated[int, Within(ge=1), "updates between checks; not used between repetitions"] = 1000
+    window: Annotated[int, Within(ge=1), "checks over which the change is taken"] = 3
+    tolerance: Annotated[float, Within(gt=0.0), "largest last change, as a part of the whole change"] = 0.01
+
+    def settled(self, history: History) -> np.ndarray:
+        """The change over the last checks against that since the first."""
+        values = history["objective"]
+        if len(values) <= self.window:
+            return np.zeros(values.shape[1:], bool)
+        last = np.abs(values[-1] - values[-1 - self.window])
+        whole = np.abs(values[-1] - values[0])
+        return last <= self.tolerance * whole + NOTHING * np.abs(values[-1])

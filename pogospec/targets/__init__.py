@@ -1,0 +1,1 @@
+"""Known energies: log densities over actions, for flows without data."""

@@ -1,0 +1,217 @@
+"""The posterior of a NumPyro model as a target: its log density over the latent sites in unconstrained space.
+
+The vector of actions holds the latent sites in the order in which the model samples them, each in row-major order of
+its unconstrained value. A spec names a model that a package registers,
+
+    [project.entry-points."pogospec.models"]
+    eight_schools = "pogospec.targets.models:eight_schools"
+
+or `module:function`, which is imported only if the user has allowed that module in this process: reading a spec runs
+no code that the user did not ask for. The function takes no arguments and returns a NumPyro model without arguments,
+or (model, args, kwargs).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from numpyro import handlers
+from numpyro.distributions import biject_to
+from numpyro.infer.util import constrain_fn, potential_energy
+
+from pogospec.registry import nearest
+from pogospec.targets.base import AbstractTarget
+from pogospec.types import Actions, Key, Values
+
+GROUP = "pogospec.models"
+_allowed: set[str] = set()
+
+
+class Site(NamedTuple):
+    """A latent site: its part of the vector, and its unconstrained shape."""
+
+    name: str
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+
+
+class Model(NamedTuple):
+    """A NumPyro model with its arguments, and where its latent sites lie in the vector."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    sites: tuple[Site, ...]
+
+
+def allow(module: str) -> None:
+    """Let specs of this process name functions of a module; the module alone, not those under it."""
+    _allowed.add(module)
+
+
+@contextmanager
+def allowing(*modules: str) -> Iterator[None]:
+    """Let specs name functions of these modules inside the context only."""
+    before = set(_allowed)
+    _allowed.update(modules)
+    try:
+        yield
+    finally:
+        _allowed.clear()
+        _allowed.update(before)
+
+
+def registered() -> dict[str, str]:
+    """Names of the registered models -> "module:function"."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+class NumpyroTarget(AbstractTarget):
+    """Log density of a NumPyro model over its latent sites in unconstrained space, |det J| included."""
+
+    model: Annotated[str, "a registered model, or module:function of a module allowed with --allow-module"]
+
+    def __check_init__(self):
+        self._model  # noqa: B018 - an unknown, refused or unusable model is an error where it is named
+
+    @property
+    def _model(self) -> Model:
+        return _load(_place(self.model))
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vector of all latent sites."""
+        return self.sites[-1].stop
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The latent sites in the order of the vector."""
+        return self._model.sites
+
+    def log_density(self, actions: Actions) -> Values:
+        """log p(data, sites) + log |det d(sites)/d(actions)| in nats of each row."""
+        function, args, kwargs, _ = self._model
+
+        def single(vector: Array) -> Array:
+            return jnp.asarray(-potential_energy(function, args, kwargs, self._split(vector)), vector.dtype)
+
+        return self._rows(single, actions)
+
+    def constrain(self, actions: Actions) -> dict[str, Array]:
+        """Sites in their own spaces, deterministic ones too: [..., d] -> name: [..., *shape of the site]."""
+        function, args, kwargs, _ = self._model
+
+        def single(vector: Array) -> dict[str, Array]:
+            return constrain_fn(function, args, kwargs, self._split(vector), return_deterministic=True)
+
+        return self._rows(single, actions)
+
+    def unconstrain(self, values: dict[str, Array]) -> Actions:
+        """One vector [d] from one value of every latent site."""
+        function, args, kwargs, sites = self._model
+        found = _unconstrained(handlers.substitute(function, values), args, kwargs, jax.random.key(0))
+        return jnp.concatenate([jnp.ravel(found[site.name]) for site in sites])
+
+    def formula(self) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of Q(a)."""
+        names = ", ".join(site.name for site in self.sites)
+        meaning = f"x(a): the sites {names} of the model {self.model}, from unconstrained space"
+        return "log p(data, x(a)) + log |det ∂x/∂a|", r"\log p(\mathrm{data}, x(a)) + \log|\det \partial x/\partial a|", meaning
+
+    def _split(self, vector: Array) -> dict[str, Array]:
+        return {site.name: vector[site.start : site.stop].reshape(site.shape) for site in self.sites}
+
+    def _rows(self, single: Callable[[Array], Any], actions: Actions) -> Any:
+        """Apply a function of one vector to every row."""
+        actions = jnp.asarray(actions)
+        batch = actions.shape[:-1]
+        found = jax.vmap(single)(actions.reshape(-1, self.dimensions))
+        return jax.tree.map(lambda leaf: leaf.reshape(batch + leaf.shape[1:]), found)
+
+
+def _place(name: str) -> str:
+    """The "module:function" that a name of a model means; ValueError where it is unknown or not allowed."""
+    module, colon, _ = name.partition(":")
+    if colon:
+        if module not in _allowed:
+            raise ValueError(
+                f"found the model {name}, whose module is not allowed; if you trust it, run with "
+                f"--allow-module {module}, or in Python call pogospec.targets.numpyro.allow('{module}')"
+            )
+        return name
+    known = registered()
+    if name not in known:
+        close = nearest(name, known)
+        hint = f", did you mean {close}?" if close else ""
+        raise ValueError(f"found unknown model '{name}', allowed {', '.join(known)}, or module:function{hint}")
+    return known[name]
+
+
+@lru_cache(maxsize=None)
+def _load(place: str) -> Model:
+    """Import a model and find its latent sites; ValueError where it cannot be used."""
+    module, _, name = place.partition(":")
+    try:
+        made = getattr(import_module(module), name)()
+    except Exception as error:
+        raise ValueError(f"the model {place} could not be made: {type(error).__name__}: {error}") from error
+    function, args, kwargs = made if isinstance(made, tuple) and len(made) == 3 else (made, (), {})
+    if not callable(function) or not isinstance(args, tuple) or not isinstance(kwargs, dict):
+        raise ValueError(f"{place} returned {made!r}, allowed a NumPyro model, or (model, args, kwargs)")
+    try:
+        return Model(function, args, kwargs, _latent_sites(function, args, kwargs))
+    except ValueError as error:
+        raise ValueError(f"the model {place} cannot be used: {error}") from error
+    except Exception as error:
+        raise ValueError(f"the model {place} fails: {type(error).__name__}: {error}") from error
+
+
+def _latent_sites(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Site, ...]:
+    """Names and unconstrained shapes, by running the model on shapes alone."""
+    names: list[str] = []
+
+    def run(key):
+        found = _unconstrained(function, args, kwargs, key)
+        names.extend(found)  # the order of the model; a trace of JAX hands dictionaries back sorted
+        return found
+
+    shapes = jax.eval_shape(run, jax.random.key(0))
+    if not names:
+        raise ValueError("it has no latent sites")
+    sites, start = [], 0
+    for name in names:
+        shape = shapes[name].shape
+        sites.append(Site(name, start, start + math.prod(shape), shape))
+        start = sites[-1].stop
+    return tuple(sites)
+
+
+def _unconstrained(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], key: Key) -> Any:
+    """Latent sites in unconstrained space, in the order of the model, from one run of it."""
+    trace = handlers.trace(handlers.seed(function, key)).get_trace(*args, **kwargs)
+    latent = {name: site for name, site in trace.items() if _is_latent(site)}
+    return {name: biject_to(site["fn"].support).inv(site["value"]) for name, site in latent.items()}
+
+
+def _is_latent(site: dict[str, Any]) -> bool:
+    """Whether a site is latent; ValueError where its density is not a function of continuous sites."""
+    name = site["name"]
+    if site["type"] == "plate" and site["args"][1] not in (None, site["args"][0]):
+        raise ValueError(f"the plate {name} is subsampled, which makes the density random; allowed whole plates")
+    if site["type"] == "param":
+        raise ValueError(f"the site {name} is a parameter; allowed sampled and observed sites")
+    if site["type"] != "sample" or site["is_observed"]:
+        return False
+    if site["fn"].support is None or site["fn"].support.is_discrete:
+        raise ValueError(f"the latent site {name} is discrete; allowed continuous sites, or sum it out")
+    return True

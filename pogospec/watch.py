@@ -1,0 +1,170 @@
+"""What is measured between chunks: the policy and the critic on held-out states, and the rules that read it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pogospec.program import Program, Stage, State
+from pogospec.runs import RunDirectory
+from pogospec.spec.schema import Spec
+from pogospec.steps.schedule import Backtracking
+from pogospec.steps.until import History
+from pogospec.targets.base import free_energy, w2_to_optimum
+from pogospec.types import Transitions
+
+HELD_ROWS = 4096
+"""Rows on which a policy is measured, at most."""
+Q_ROWS = 512
+"""Rows on which the drift of Q is measured."""
+HISTORY = ("objective", "energy", "critic_loss_std", "q_drift")
+
+
+@dataclass
+class Place:
+    """Where a run is; plain numbers, so that a checkpoint can hold it."""
+
+    number: int = 0  # stage
+    done: int = 0  # updates of the stage, since its last try began
+    total: int = 0  # updates of the run
+    tries: list[int] = field(default_factory=list)  # of each seed: step sizes that were rejected in this stage
+    accepted: list[bool] = field(default_factory=list)  # of each seed: its step is taken, or given up
+    flow_time: list[float] = field(default_factory=list)  # of each seed: sum of the step sizes taken
+    history: dict[str, list[list[float]]] = field(default_factory=dict)  # checks in this stage
+    q_rows: list[list[float]] = field(default_factory=list)  # Q of held-out rows at the last check
+    ends: dict[str, list[list[float]]] = field(default_factory=dict)  # the same at the ends of the repetitions
+    ended: bool = False  # the stage is over, and its policies are saved
+    stuck: list[bool] = field(default_factory=list)  # of each seed: no step size was accepted
+    losses: list[list[float]] = field(default_factory=list)  # count, sum and sum of squares since the last check
+
+    @classmethod
+    def fresh(cls, seeds: int) -> Place:
+        """The beginning of a run."""
+        return cls(tries=[0] * seeds, accepted=[False] * seeds, flow_time=[0.0] * seeds)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    def enter(self, number: int) -> None:
+        """Go to the beginning of a stage."""
+        seeds = len(self.tries)
+        self.number, self.done, self.history, self.losses, self.q_rows = number, 0, {}, [], []
+        self.tries, self.accepted, self.stuck, self.ended = [0] * seeds, [False] * seeds, [], False
+
+    def again(self) -> None:
+        """Go back to the beginning of the stage that the run is in."""
+        self.done, self.history, self.losses = 0, {}, []
+
+
+def backtracking_of(stage: Stage) -> Backtracking | None:
+    """The rule that chooses the step size by trial, where the stage has one."""
+    taus = [term.tau for term in stage.step.proximal or ()] or [stage.step.tau]
+    return next((tau for tau in taus if isinstance(tau, Backtracking)), None)
+
+
+class Watch:
+    """Measures on held-out rows, remembers what rules need, and writes `flow.csv`."""
+
+    def __init__(self, spec: Spec, program: Program, held: Transitions, run: RunDirectory):
+        self.spec, self.program, self.run = spec, program, run
+        self.held = jax.tree.map(lambda column: jnp.asarray(column[:HELD_ROWS]), held)
+        self.keys = jax.vmap(jax.random.key)(jnp.zeros(spec.seeds, int))
+        self._measures: dict[int, Callable] = {}
+        self._normalizers: dict[float, float | None] = {}
+        self._free_energy = jax.jit(functools.partial(_free_energy, spec.target))
+
+    def needed(self, stage: Stage) -> bool:
+        """Whether the beginning of a stage must be measured: where a rule compares with it, or Q is known."""
+        step = stage.step
+        return self.spec.target is not None or step.until is not None or backtracking_of(stage) is not None
+
+    def look(self, stage: Stage, numbers: Any, axis: int | None, state: State) -> dict[str, np.ndarray]:
+        """Numbers of every seed, [seeds] each; `q_rows` [seeds, rows]."""
+        if stage.source not in self._measures:
+            source = self.program.stages[stage.source]
+            self._measures[stage.source] = jax.jit(jax.vmap(source.measure, in_axes=(axis, 0, None, 0)))
+        found = self._measures[stage.source](numbers, state, self.held, self.keys)
+        return {name: np.asarray(values, np.float64) for name, values in found.items()}
+
+    def losses(self, place: Place, sums: dict, squares: Any, count: int) -> None:
+        """Remember the critic loss of a chunk for the next check."""
+        if "critic_loss" in sums:
+            new = [np.full(self.spec.seeds, float(count)), np.asarray(sums["critic_loss"]), np.asarray(squares)]
+            old = place.losses or [[0.0] * self.spec.seeds] * 3
+            place.losses = [(np.asarray(a) + np.asarray(b, np.float64)).tolist() for a, b in zip(old, new, strict=True)]
+
+    def check(self, place: Place, found: dict[str, np.ndarray]) -> History:
+        """Add what was measured to the history of the stage; the history as arrays [checks, seeds]."""
+        seen = dict(found)
+        if "q_rows" in seen:
+            rows = seen.pop("q_rows")[:, :Q_ROWS]
+            before = np.asarray(place.q_rows or np.full((self.spec.seeds, 1), np.nan))
+            seen["q_drift"] = np.sqrt(np.mean((rows - before) ** 2, 1)) / np.maximum(rows.std(1), 1e-12)
+            place.q_rows = rows.tolist()
+        if place.losses:
+            count, total, squares = (np.asarray(column) for column in place.losses)
+            seen["critic_loss_std"] = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
+            place.losses = []
+        for name in HISTORY:
+            if name in seen and (name != "q_drift" or np.isfinite(seen[name]).all()):
+                place.history.setdefault(name, []).append(seen[name].tolist())
+        return self.arrays(place.history)
+
+    @staticmethod
+    def arrays(history: dict[str, list[list[float]]]) -> History:
+        """A history as arrays [checks, seeds]."""
+        return {name: np.asarray(rows) for name, rows in history.items()}
+
+    def write(
+        self,
+        stage: Stage,
+        place: Place,
+        found: dict[str, np.ndarray],
+        state: State,
+        accepted: np.ndarray | None = None,
+        only: np.ndarray | None = None,
+    ) -> None:
+        """Add a row a seed to `flow.csv`; `only`: for these seeds."""
+        if "policy" not in stage.learn:
+            return
+        found = {name: values for name, values in found.items() if values.ndim == 1}
+        if self.spec.target is not None:
+            parameters = jax.vmap(self.spec.policy.parameters, in_axes=(0, None))(state.policy, self.held.observations)
+            found |= self._optimum(jax.tree.map(lambda leaf: leaf[:, 0], parameters), temperature(stage))
+        for seed in range(self.spec.seeds) if only is None else np.flatnonzero(only).tolist():
+            row = {name: float(values[seed]) for name, values in found.items()}
+            taken = "" if accepted is None else int(accepted[seed])
+            time = place.flow_time[seed]
+            self.run.append_flow(seed, stage.label, place.done, place.total, time, taken, row)
+
+    def _optimum(self, parameters: Any, heat: float) -> dict[str, np.ndarray]:
+        """Distances [seeds] of the policies to the optimum of a known energy, those that are known."""
+        target: Any = self.spec.target
+        found = {}
+        if heat > 0 and self.spec.policy.has_density:
+            if heat not in self._normalizers:
+                self._normalizers[heat] = target.log_normalizer(heat)
+            log_normalizer = self._normalizers[heat]
+            if log_normalizer is not None:
+                found["kl_optimum"] = np.asarray(self._free_energy(parameters, heat)) + log_normalizer
+        distance = w2_to_optimum(target, heat, parameters)
+        return found if distance is None else found | {"w2_optimum": np.asarray(distance)}
+
+
+def _free_energy(target: Any, parameters: Any, heat: Any) -> Any:
+    return free_energy(target, heat, parameters, jax.random.key(0))
+
+
+def temperature(stage: Stage) -> float:
+    """Lambda: the weight of the entropy over that of Q, what the optimum exp(Q/lambda)/Z is taken at."""
+    terms = (stage.step.energy or {}).values()
+    entropy = sum(term.weight for term in terms if not term.needs_critic and term.needs_density)
+    values = sum(term.weight for term in terms if term.needs_critic)
+    return entropy / values if values else 0.0
