@@ -285,7 +285,7 @@ def _measure(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: Key) ->
     """Numbers on a set of states; `q_rows` are the values of the logged actions by the first critic."""
     found, context = {}, _context(nodes, state, batch)
     if state.critic is not None:
-        found["q_rows"] = context.q(batch.actions, 1)[0]
+        found["q_rows"] = nodes.critic.values(state.critic, batch.observations, batch.actions, 1)[0]
     if "policy" not in plan.step.learn:
         return found
     parameters = nodes.policy.parameters(state.policy, batch.observations)

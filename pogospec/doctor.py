@@ -18,6 +18,7 @@ PACKAGE = "pogospec"
 ENVIRONMENT = "Hopper-v4"
 SECONDS = 120
 FOLDERS = {
+    "POGOSPEC_DATA_DIR": ("~/.cache/pogospec/datasets", "imported datasets, and D4RL files"),
     "MINARI_DATASETS_PATH": ("~/.minari/datasets", "local Minari datasets"),
     "D4RL_DATASET_DIR": ("~/.d4rl/datasets", "D4RL files, *.hdf5"),
     "JAX_COMPILATION_CACHE_DIR": (None, "compiled programs, so that a second run starts at once"),

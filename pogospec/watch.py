@@ -19,8 +19,6 @@ from pogospec.steps.until import History
 from pogospec.targets.base import free_energy, w2_to_optimum
 from pogospec.types import Transitions
 
-HELD_ROWS = 4096
-"""Rows on which a policy is measured, at most."""
 Q_ROWS = 512
 """Rows on which the drift of Q is measured."""
 HISTORY = ("objective", "energy", "critic_loss_std", "q_drift")
@@ -74,7 +72,7 @@ class Watch:
 
     def __init__(self, spec: Spec, program: Program, held: Transitions, run: RunDirectory):
         self.spec, self.program, self.run = spec, program, run
-        self.held = jax.tree.map(lambda column: jnp.asarray(column[:HELD_ROWS]), held)
+        self.held = held
         self.keys = jax.vmap(jax.random.key)(jnp.zeros(spec.seeds, int))
         self._measures: dict[int, Callable] = {}
         self._normalizers: dict[float, float | None] = {}

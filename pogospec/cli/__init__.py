@@ -1,11 +1,12 @@
 """The command line: parse, call, print, exit code; a file for each group of commands."""
 
-from pogospec.cli import data, language, machine, results, training
+from pogospec.cli import data, explaining, language, machine, results, training
 from pogospec.cli.app import app, main
 
 for command in (
     language.new,
     language.check,
+    explaining.explain,
     training.run,
     training.resume,
     results.compare,

@@ -143,7 +143,8 @@ def _show(console: Console, facts: dict[str, Any]) -> None:
     _table(console, ("observation", "min", "mean", "max", "std"), rows)
     for kind, texts in (("note", facts["notes"]), ("wrong", facts["faults"])):
         for text in texts:
-            console.print(f"{kind}: {text}", style="red" if kind == "wrong" else "", highlight=False, markup=False)
+            style = "red" if kind == "wrong" else ""
+            console.print(f"{kind}: {text}", style=style, highlight=False, markup=False, soft_wrap=True)
     if facts["ok"]:
         console.print("nothing is wrong with these data", highlight=False)
 

@@ -47,6 +47,10 @@ def identity_normalizer(obs_dim: int) -> Normalizer:
     return Normalizer(np.zeros(obs_dim, np.float32), np.ones(obs_dim, np.float32))
 
 
+HELD_ROWS = 4096
+"""Rows that policies are measured on, at most."""
+
+
 def split(transitions: Transitions, share: float) -> tuple[Transitions, Transitions]:
     """Rows to train on, and rows to measure on in random order: of a share of the episodes, or of all where it is 0.
 
@@ -58,7 +62,7 @@ def split(transitions: Transitions, share: float) -> tuple[Transitions, Transiti
     apart = np.isin(transitions.episodes, draw.permutation(episodes)[:count])
     if share and not count:
         raise DataError("data.holdout: the dataset has one episode, allowed 0")
-    held = draw.permutation(np.flatnonzero(apart) if count else len(apart))
+    held = draw.permutation(np.flatnonzero(apart) if count else len(apart))[:HELD_ROWS]
     kept = transitions if not count else Transitions(*(column[~apart] for column in transitions))
     return kept, Transitions(*(column[held] for column in transitions))
 

@@ -129,8 +129,8 @@ def faults(columns: Columns, low: Sequence[float], high: Sequence[float]) -> Ite
     width, bottom, top = columns.actions.shape[1], np.asarray(low, np.float64), np.asarray(high, np.float64)
     if bottom.shape != (width,) or top.shape != (width,):
         yield (
-            f"the action bounds have {bottom.size} and {top.size} numbers for {width} actions, allowed {width} each; name "
-            "the environment of the data, or state their true bounds"
+            f"the action bounds have {bottom.size} and {top.size} numbers for {width} actions, allowed {width} each; "
+            "name the environment of the data, or state their true bounds"
         )
     elif not (np.isfinite(bottom).all() and np.isfinite(top).all() and (bottom < top).all()):
         yield f"the action bounds {bottom.tolist()} to {top.tolist()} span no finite range; allowed low < high"
@@ -141,7 +141,7 @@ def faults(columns: Columns, low: Sequence[float], high: Sequence[float]) -> Ite
             first = [round(float(x), 6) for x in columns.actions[outside[0]]]
             yield (
                 f"actions lie outside the bounds {bottom.tolist()} to {top.tolist()} {places(outside)}: {first}; clip "
-                "or rescale the actions, or give their true bounds"
+                "or rescale the actions, or state their true bounds: low and high in the file, or data.environment"
             )
 
 

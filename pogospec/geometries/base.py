@@ -9,15 +9,24 @@ A pair enters the table from the geometry's file, or from the file of a new fami
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
+import jax
 
 from pogospec.spec.fields import Within
 from pogospec.types import Key, Space, Values
 
 _DIVERGENCES: dict[tuple[str, type, type], Callable[..., Any]] = {}
 _METRICS: dict[tuple[str, type], Callable[..., Any]] = {}
+_FRAMES: dict[type, Callable[[Any], Frame]] = {}
+
+
+class Frame(NamedTuple):
+    """Coordinates of the tangent space at some parameters, in which the metrics of all geometries are diagonal."""
+
+    inward: Callable[[Any], Any]  # a gradient with respect to the parameters -> the gradient in the frame
+    outward: Callable[[Any], Any]  # a tangent in the frame -> the tangent of the parameters; the adjoint of `inward`
 
 
 def divergence(kind: str, policy: type, reference: type):
@@ -31,13 +40,29 @@ def divergence(kind: str, policy: type, reference: type):
 
 
 def inverse_metric(kind: str, policy: type):
-    """Register the diagonal inverse metric: (geometry, parameters, clip) -> factors like the parameters."""
+    """Register the inverse metric: (geometry, parameters, clip) -> factors of the gradient in the type's frame."""
 
     def register(function):
         _METRICS[kind, policy] = function
         return function
 
     return register
+
+
+def frame(policy: type):
+    """Register the frame of a parameter type: parameters -> Frame; without one it is the parameters themselves."""
+
+    def register(function):
+        _FRAMES[policy] = function
+        return function
+
+    return register
+
+
+def frame_at(policy: Any) -> Frame:
+    """The frame at the policy, in which inverse metrics are factors."""
+    at = _FRAMES.get(type(policy))
+    return Frame(lambda gradient: gradient, lambda tangent: tangent) if at is None else at(policy)
 
 
 class AbstractGeometry(eqx.Module):
@@ -67,6 +92,6 @@ class AbstractGeometry(eqx.Module):
         return self.weight * _DIVERGENCES[self.kind, type(policy), type(reference)](self, policy, reference)
 
     def inverse_metric(self, policy: Any, clip: tuple[float, float] | None) -> Any:
-        """Diagonal of the inverse metric at the policy, like its parameters; `clip` bounds the part that varies."""
+        """Factors of the inverse metric at the policy, in its frame; `clip` bounds the part that varies."""
         factors = _METRICS[self.kind, type(policy)](self, policy, clip or self.natural_clip)
-        return type(policy)(*(factor / self.weight for factor in factors))
+        return jax.tree.map(lambda factor: factor / self.weight, factors)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.geometries.base import AbstractGeometry
+from pogospec.geometries.full_gaussians import bhattacharyya_full, register_full
 from pogospec.geometries.gaussians import FISHER_CLIP, bhattacharyya, register
 from pogospec.spec.fields import Within
 from pogospec.types import Values
@@ -57,3 +58,4 @@ def _half_squared_angle_jvp(primals, tangents):
 
 
 register("fisher_rao", lambda geometry, p, q: half_squared_angle(bhattacharyya(p, q)))
+register_full("fisher_rao", lambda geometry, p, q: half_squared_angle(bhattacharyya_full(p, q)))

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.geometries.base import AbstractGeometry
+from pogospec.geometries.full_gaussians import register_full
+from pogospec.geometries.full_rao import half_squared_rao_full
 from pogospec.geometries.gaussians import FISHER_CLIP, register
 from pogospec.spec.fields import Within
 from pogospec.types import Values
@@ -58,3 +60,4 @@ def _normals(geometry: GaussianFisherRao, p, q):
 
 
 register("gaussian_fisher_rao", _normals)
+register_full("gaussian_fisher_rao", lambda geometry, p, q: half_squared_rao_full(p, q))

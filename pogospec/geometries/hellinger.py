@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.geometries.base import AbstractGeometry
+from pogospec.geometries.full_gaussians import bhattacharyya_full, register_full
 from pogospec.geometries.gaussians import FISHER_CLIP, bhattacharyya, register
 from pogospec.spec.fields import Within
 from pogospec.types import Values
@@ -46,3 +47,4 @@ def _half_squared_chord_jvp(primals, tangents):
 
 
 register("hellinger", lambda geometry, p, q: half_squared_chord(bhattacharyya(p, q)))
+register_full("hellinger", lambda geometry, p, q: half_squared_chord(bhattacharyya_full(p, q)))

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.geometries.base import AbstractGeometry
+from pogospec.geometries.full_gaussians import register_full, whitened
 from pogospec.geometries.gaussians import FISHER_CLIP, register
+from pogospec.policies.base import FullNormal, below
 from pogospec.spec.fields import Within
 from pogospec.types import Values
 
@@ -59,8 +61,19 @@ def kl_normals(p, q) -> Values:
     return ((stds + means) / 2).sum(-1)
 
 
-def _directed(geometry: KL, p, q):
-    return kl_normals(p, q) if geometry.direction == "policy_to_reference" else kl_normals(q, p)
+def kl_full(p: FullNormal, q: FullNormal) -> Values:
+    """KL(p || q) of full Gaussians: with W = L_q^-1 L_p, half of |W|^2 - d - 2 log det W and the whitened gap."""
+    means, shape = whitened(p, q)
+    stds = exp_remainder(2 * (p.log_diagonal - q.log_diagonal))
+    return ((stds + jnp.square(means)).sum(-1) + jnp.square(below(shape)).sum(-1)) / 2
 
 
-register("kl", _directed)
+def _directed(between):
+    def directed(geometry: KL, p, q):
+        return between(p, q) if geometry.direction == "policy_to_reference" else between(q, p)
+
+    return directed
+
+
+register("kl", _directed(kl_normals))
+register_full("kl", _directed(kl_full))

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pogospec.geometries.base import AbstractGeometry, divergence, inverse_metric
-from pogospec.policies.base import DiagonalNormal, Point, TanhNormal
+from pogospec.geometries.bures import bures_squared
+from pogospec.geometries.full_gaussians import Spectrum, eigenvalues, full
+from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal
 from pogospec.spec.fields import Within
 
 HERMITE_POINTS = 64
@@ -77,6 +79,25 @@ def _normals(geometry: Wasserstein2, p: DiagonalNormal, q: DiagonalNormal):
     return geometry.reduce(jnp.square(p.mean - q.mean) + _std_gap_squared(p, q))
 
 
+@divergence("wasserstein2", FullNormal, Point)
+def _full_to_point(geometry: Wasserstein2, p: FullNormal, q: Point):
+    return geometry.reduce(jnp.square(p.mean - q.mean) + jnp.square(p.factor()).sum(-1))
+
+
+@divergence("wasserstein2", Point, FullNormal)
+def _point_to_full(geometry: Wasserstein2, p: Point, q: FullNormal):
+    return _full_to_point(geometry, q, p)
+
+
+def _fulls(geometry: Wasserstein2, p, q):
+    shared = bures_squared(full(p), full(q)) / p.mean.shape[-1]
+    return geometry.reduce(jnp.square(p.mean - q.mean) + shared[..., None])
+
+
+for _pair in ((FullNormal, FullNormal), (FullNormal, DiagonalNormal), (DiagonalNormal, FullNormal)):
+    divergence("wasserstein2", *_pair)(_fulls)
+
+
 def _by_quantiles(geometry: Wasserstein2, p, q):
     nodes, weights = np.polynomial.hermite_e.hermegauss(HERMITE_POINTS)
     z = jnp.asarray(nodes, p.mean.dtype).reshape(-1, *(1,) * p.mean.ndim)
@@ -103,3 +124,11 @@ def _point_metric(geometry: Wasserstein2, p: Point, clip):
 def _normal_metric(geometry: Wasserstein2, p: DiagonalNormal, clip):
     factor = _dimension_factor(geometry, p)
     return DiagonalNormal(factor * jnp.ones_like(p.mean), factor * jnp.clip(jnp.exp(-2 * p.log_std), *clip))
+
+
+@inverse_metric("wasserstein2", FullNormal)
+def _full_metric(geometry: Wasserstein2, p: FullNormal, clip):
+    """1 on the mean; 1/w_i + 1/w_j on the whitened shape, each within the clip."""
+    factor = _dimension_factor(geometry, p)
+    inverse = factor * jnp.clip(1 / eigenvalues(p), *clip)
+    return Spectrum(factor * jnp.ones_like(p.mean), inverse[..., :, None] + inverse[..., None, :])

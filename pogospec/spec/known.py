@@ -29,7 +29,9 @@ def complete(tree: Node, builder: Builder) -> bool:
     if "data" in top and not _made(top["data"]):
         message = "found both target and data, allowed one of them; keep one of both, remove one"
         builder.fail(target, "target", message, at_key=True)
-    elif "data" not in top:
+        del top["target"]
+        return False
+    if "data" not in top:
         top["data"] = tree_of(data, DEFAULT)
     if "policy" in top:
         top["policy"] = _policy(top["policy"])

@@ -27,7 +27,9 @@ class RewardSpec:
 class DataSpec:
     """Where the transitions come from."""
 
-    dataset: Annotated[str, "embedded `pocket/…`, the id of a local Minari dataset, `d4rl/…`, or `file:PATH`"]
+    dataset: Annotated[
+        str, "embedded `pocket/…`, `d4rl/…`, `file:PATH`, or the id of an imported or a local Minari dataset"
+    ]
     environment: Annotated[str | None, "Gymnasium id for evaluation, where the dataset names none"] = None
     normalize_observations: Annotated[bool, "standardise observations: (o - mean) / (std + 1e-3)"] = True
     reward: Annotated[RewardSpec, "change of the logged rewards"] = field(default_factory=RewardSpec)

@@ -92,7 +92,8 @@ class Explicit(AbstractScheme):
         actions = reference.at(z)
         total = lambda a: potential(problem, reference, a, context).sum()  # noqa: E731
         velocity = -jax.grad(total)(actions)
-        speed = term.tau / term.geometry.weight * term.geometry.speed(actions.shape[-1])
+        geometry: Any = term.geometry
+        speed = term.tau / geometry.weight * geometry.speed(actions.shape[-1])
         moved = jax.lax.stop_gradient(actions + speed * velocity)
         gaps = jnp.square(heads.at(z) - moved).sum(-1) / 2
         return jnp.tensordot(shares, gaps, 1).mean()

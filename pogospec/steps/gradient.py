@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 import equinox as eqx
 import jax
 
+from pogospec.geometries.base import frame_at
 from pogospec.spec.fields import Increasing, Within
 from pogospec.steps.base import Proximal
 
@@ -40,11 +41,12 @@ class Natural(eqx.Module):
         sum of divergences has the weighted sum of their metrics.
         """
         inverses = [term.geometry.inverse_metric(parameters, self.clip) for term in proximal]
+        inward, outward = frame_at(parameters)
         if len(inverses) == 1:
-            return jax.tree.map(lambda factor, g: factor * g, inverses[0], gradient)
+            return outward(jax.tree.map(lambda factor, g: factor * g, inverses[0], inward(gradient)))
         shares = [proximal[0].tau / term.tau for term in proximal]
 
         def combine(g, *factors):
             return g / sum(share / factor for share, factor in zip(shares, factors, strict=True))
 
-        return jax.tree.map(combine, gradient, *inverses)
+        return outward(jax.tree.map(combine, inward(gradient), *inverses))

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from pogospec import data
+from pogospec.check import load
 from pogospec.data.arrays import from_episodes, standardize, transform_rewards
 from pogospec.data.columns import Episode
 from pogospec.data.pocket import collect, loader
 from pogospec.errors import DataError
+from pogospec.runs import RunDirectory
 from pogospec.spec.schema import RewardSpec
+from pogospec.train import _Trainer
 
 MINARI = pytest.mark.skipif("MINARI_DATASETS_PATH" not in os.environ, reason="MINARI_DATASETS_PATH is not set")
 
@@ -99,6 +102,15 @@ def test_a_return_range_of_zero_is_refused():
     rows = from_episodes([episode(0, 2, True), episode(10, 2, False)], [-1.0], [1.0])
     with pytest.raises(DataError, match="data.reward.return_range: all 2 episodes have the return 2"):
         transform_rewards(rows, RewardSpec(return_range=1000.0))
+
+
+def test_training_sees_the_transformed_rewards(tmp_path):
+    dataset = data.load("pocket/reacher-mixed", "Reacher-v4")
+    spec = load("bc", [("data.reward", "{scale: 2, shift: -1, return_range: 1000}")])
+    trainer = _Trainer(spec, dataset, RunDirectory.create(tmp_path / "run", "", {"seeds": 1}), lambda event: None)
+    returns = np.bincount(dataset.transitions.episodes, dataset.transitions.rewards)
+    wanted = dataset.transitions.rewards * 2 * 1000 / (returns.max() - returns.min()) - 1
+    np.testing.assert_allclose(trainer.data.rewards, wanted, rtol=1e-4)
 
 
 def test_standardised_observations():
