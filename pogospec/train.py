@@ -189,10 +189,9 @@ class _Trainer:
         settled = False
         if check or (due and "policy" in stage.learn):
             found = self._look(stage, state)
-            if due:
-                self.watch.write(stage, place, found, state)
             if check and rule is not None:
                 settled = bool(rule.settled(self.watch.check(place, found)).all())
+            self.watch.write(stage, place, found, state)
         if settled:
             self.on_event(Noted(f"{stage.label} has settled after {stop:,} updates"))
         elif due and "policy" in stage.learn:

@@ -99,13 +99,17 @@ class Watch:
             place.losses = [(np.asarray(a) + np.asarray(b, np.float64)).tolist() for a, b in zip(old, new, strict=True)]
 
     def check(self, place: Place, found: dict[str, np.ndarray]) -> History:
-        """Add what was measured to the history of the stage; the history as arrays [checks, seeds]."""
+        """Add what was measured to the history of the stage; the history as arrays [checks, seeds].
+
+        `found` gets the drift of Q since the last check.
+        """
         seen = dict(found)
         if "q_rows" in seen:
             rows = seen.pop("q_rows")[:, :Q_ROWS]
             before = np.asarray(place.q_rows or np.full((self.spec.seeds, 1), np.nan))
             seen["q_drift"] = np.sqrt(np.mean((rows - before) ** 2, 1)) / np.maximum(rows.std(1), 1e-12)
             place.q_rows = rows.tolist()
+            found["q_drift"] = seen["q_drift"]
         if place.losses:
             count, total, squares = (np.asarray(column) for column in place.losses)
             seen["critic_loss_std"] = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
@@ -130,9 +134,9 @@ class Watch:
         only: np.ndarray | None = None,
     ) -> None:
         """Add a row a seed to `flow.csv`; `only`: for these seeds."""
-        if "policy" not in stage.learn:
-            return
         found = {name: values for name, values in found.items() if values.ndim == 1}
+        if not found:
+            return
         if self.spec.target is not None:
             parameters = jax.vmap(self.spec.policy.parameters, in_axes=(0, None))(state.policy, self.held.observations)
             found |= self._optimum(jax.tree.map(lambda leaf: leaf[:, 0], parameters), temperature(stage))

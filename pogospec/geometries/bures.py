@@ -42,7 +42,8 @@ def turn(p: FullNormal, q: FullNormal) -> Matrix:
     lq = q.factor()
     q_p, q_q = _t(lq) @ factor_gap(p, q), _t(lq) @ lq
     u, s, v = jnp.linalg.svd(_t(lq) @ p.factor())
-    e = u @ v - jnp.eye(s.shape[-1], dtype=s.dtype)
+    identity = jnp.eye(s.shape[-1], dtype=s.dtype)
+    e = u @ v - identity
     twist = q_p + _t(e) @ q_q + _t(e) @ q_p
     twist = twist - _t(twist)
     stretch = -(e + _t(e) + _t(e) @ e) / 2

@@ -157,7 +157,7 @@ def _horizontal(mean: Actions, v, u, lift: _Lift) -> _Lift:
 def _newton_direction(lift: _Lift) -> Float[Array, "d d"]:
     """The skew Z whose change of the residual is the residual, by conjugate gradients: the derivative is a Hessian.
 
-    Along Z, dG = E G + G E^T with Z in the block (3, 1) of E; log changes by the divided differences of its eigenvalues.
+    Along Z, dG = E G + G E^T with Z in the block (3, 1) of E; log changes by its divided differences on eigenvalues.
     """
     gaps = lift.logs[:, None] - lift.logs
     same = jnp.abs(gaps) < jnp.sqrt(jnp.finfo(gaps.dtype).eps)
