@@ -171,7 +171,7 @@ def loop(spec, folder):
         def chunk(numbers, data, state, roots, start, stop):
             stops.append((number, start, stop))
             nothing = {"q": jnp.zeros(spec.seeds)}
-            return state, nothing, {"q": jnp.full(spec.seeds, -1)}, jnp.ones(spec.seeds, bool)
+            return state, nothing, jnp.zeros(spec.seeds), {"q": jnp.full(spec.seeds, -1)}, jnp.ones(spec.seeds, bool)
 
         return chunk
 
@@ -179,7 +179,7 @@ def loop(spec, folder):
     with jax.disable_jit():
         trainer.go(False)
     saved = sorted(path.name for path in folder.rglob("*.safetensors"))
-    stream = digest(train.stream(trainer.roots[0], 0, 1, 2)), spec.train.batch_size
+    stream = digest(train.stream(train.fold(trainer.roots[0], 0), 1, 2)), spec.train.batch_size
     returns = (folder / "returns.csv").read_text(), len(run.read("metrics.csv"))
     return [digest(trainer.data), stops, saved, stream, returns, [recorder.seen for recorder in RECORDERS]]
 

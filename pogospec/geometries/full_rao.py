@@ -49,16 +49,14 @@ def half_squared_rao_full(p: FullNormal, q: FullNormal) -> Values:
 @functools.partial(half_squared_rao_full.defjvp, symbolic_zeros=True)
 def _half_squared_rao_jvp(primals, tangents):
     p, q = primals
-    value, change = None, 0.0
-    for start, end, moved in ((p, q, tangents[0]), (q, p, tangents[1])):
-        if all(isinstance(leaf, jax.custom_derivatives.SymbolicZero) for leaf in moved):
-            continue
-        velocity = _velocity(start, end)
-        value = velocity.half_square if value is None else value
-        for slope, tangent in zip(_slope(start, velocity), moved, strict=True):
-            if not isinstance(tangent, jax.custom_derivatives.SymbolicZero):
-                change += (slope * tangent).sum(-1)
-    return value, change
+    velocity = _velocity(p, q)
+    change = jnp.zeros_like(velocity.half_square)
+    for index, moved in enumerate(tangents):
+        known = [not isinstance(leaf, jax.custom_derivatives.SymbolicZero) for leaf in moved]
+        if any(known):  # a frozen reference costs no second log map
+            slope = _slope(p, velocity) if index == 0 else _slope(q, _velocity(q, p))
+            change += sum((a * b).sum(-1) for a, b, moves in zip(slope, moved, known, strict=True) if moves)
+    return velocity.half_square, change
 
 
 def _slope(p: FullNormal, velocity: Velocity) -> FullNormal:

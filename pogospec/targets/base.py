@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable
-from functools import singledispatch
+from functools import lru_cache, singledispatch
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from pogospec.policies.base import AbstractPolicy, DiagonalNormal, Point, TanhNormal, log_slope
-from pogospec.targets.quadrature import Box, find_box, integrate, on_host
+from pogospec.policies.base import AbstractPolicy, DiagonalNormal, FullNormal, Point, TanhNormal, log_slope
+from pogospec.targets.quadrature import Box, Moments, find_box, integrate, on_host
 from pogospec.types import Actions, Key, Values
 
 NODES = {1: 2049, 2: 193}
@@ -35,7 +35,7 @@ Optimum = tuple[np.ndarray, np.ndarray]
 class AbstractTarget(eqx.Module):
     """A log density over actions; unnormalised, of any number of dimensions.
 
-    `log_normalizer`, `optimum` and `box` need concrete numbers and a temperature > 0, and are computed anew when asked.
+    `log_normalizer`, `optimum` and `box` need concrete numbers and a temperature > 0.
     """
 
     gaussian: ClassVar[bool] = False  # whether exp(Q/temperature)/Z is Gaussian where it exists
@@ -55,11 +55,13 @@ class AbstractTarget(eqx.Module):
 
     def box(self, temperature: float) -> Box | None:
         """Where exp(Q/temperature) has its mass, in one or two dimensions; None where it is not found."""
-        return find_box(on_host(self.log_density, temperature), self.dimensions) if temperature > 0 else None
+        if temperature <= 0:
+            return None
+        return find_box(on_host(concrete(self).log_density, temperature), self.dimensions)
 
     def log_normalizer(self, temperature: float) -> float | None:
-        """log Z, Z = integral of exp(Q/temperature); by quadrature unless a variant knows it, None where unknown."""
-        found = integrate(on_host(self.log_density, temperature), self.box(temperature))
+        """Log Z, Z = integral of exp(Q/temperature); by quadrature unless a variant knows it, None where unknown."""
+        found = _moments(concrete(self), float(temperature))
         return None if found is None else found.log_normalizer
 
     def optimum(self, temperature: float) -> Optimum | None:
@@ -67,8 +69,18 @@ class AbstractTarget(eqx.Module):
 
         A variant that knows them may give their limit at temperature 0 too.
         """
-        found = integrate(on_host(self.log_density, temperature), self.box(temperature))
+        found = _moments(concrete(self), float(temperature))
         return None if found is None else (found.mean, found.covariance)
+
+
+def concrete(target: AbstractTarget) -> Any:
+    """A target whose numbers may be arrays, with floats in their place."""
+    return jax.tree.map(lambda leaf: float(leaf) if hasattr(leaf, "dtype") else leaf, target)
+
+
+@lru_cache(maxsize=64)
+def _moments(target: AbstractTarget, temperature: float) -> Moments | None:
+    return integrate(on_host(target.log_density, temperature), target.box(temperature))
 
 
 def shown(values: Iterable[Any]) -> str:
@@ -102,20 +114,21 @@ def kl_to_optimum(
 def w2_to_optimum(target: AbstractTarget, temperature: float, parameters: Any) -> Values | None:
     """W2(pi, exp(Q/temperature)/Z) of each row; None where it is not known.
 
-    Known: a point and any optimum with moments; a diagonal Gaussian and a Gaussian optimum; a family whose quantiles
-    are `at(z)`, dimension by dimension, and an optimum in one dimension or a diagonal Gaussian one.
+    Known: a point and any optimum with moments; a Gaussian and a Gaussian optimum; a tanh-Gaussian and a diagonal
+    Gaussian optimum; in one dimension, any of these and any optimum.
     """
     if isinstance(parameters, Point) or target.gaussian:
         optimum = target.optimum(temperature)
         return None if optimum is None else _w2_by_moments(optimum, parameters)
-    if target.dimensions == 1 and isinstance(parameters, DiagonalNormal | TanhNormal):
-        return _w2_by_quantiles(target, temperature, parameters)
+    if target.dimensions == 1 and isinstance(parameters, DiagonalNormal | FullNormal | TanhNormal):
+        table = _quantiles(concrete(target), float(temperature))
+        return None if table is None else _w2_by_quantiles(*table, parameters)
     return None
 
 
 @singledispatch
-def log_volume(parameters: Any, z: Float[Array, "n d"]) -> Float[Array, "n *batch"]:
-    """Log |det d at(z)/dz| at every node and row."""
+def log_volume(parameters: Any, z: Array) -> Array:
+    """Log |det d at(z)/dz| at nodes z [n, d] for parameters [..., d]; [n, ...]."""
     function = lambda p, x: jnp.linalg.slogdet(jax.jacfwd(p.at)(x))[1]  # noqa: E731
     for _ in range(parameters.mean.ndim - 1):
         function = jax.vmap(function, (0, None))
@@ -125,6 +138,12 @@ def log_volume(parameters: Any, z: Float[Array, "n d"]) -> Float[Array, "n *batc
 @log_volume.register
 def _(parameters: DiagonalNormal, z):
     volume = parameters.log_std.sum(-1)
+    return jnp.broadcast_to(volume, (len(z), *volume.shape))
+
+
+@log_volume.register
+def _(parameters: FullNormal, z):
+    volume = parameters.log_diagonal.sum(-1)
     return jnp.broadcast_to(volume, (len(z), *volume.shape))
 
 
@@ -160,8 +179,10 @@ def _w2_by_moments(optimum: Optimum, p: Any) -> Values | None:
         return jnp.sqrt(means + jnp.trace(covariance))
     values, vectors = np.linalg.eigh(optimum[1])
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    if isinstance(p, DiagonalNormal):
-        return jnp.sqrt(means + _bures_squared(jnp.exp(p.log_std), jnp.asarray(root, p.mean.dtype)))
+    if isinstance(p, DiagonalNormal | FullNormal):
+        full = isinstance(p, FullNormal)
+        factor = p.factor() if full else jnp.exp(p.log_std)[..., None] * jnp.eye(len(root), dtype=p.mean.dtype)
+        return jnp.sqrt(means + _bures_squared(factor, jnp.asarray(root, p.mean.dtype)))
     if isinstance(p, TanhNormal) and np.count_nonzero(optimum[1] - np.diag(np.diag(optimum[1]))) == 0:
         z, weights = _nodes(1, jax.random.key(0), p.mean.dtype)
         z = z.reshape(-1, *(1,) * p.mean.ndim)
@@ -170,18 +191,18 @@ def _w2_by_moments(optimum: Optimum, p: Any) -> Values | None:
     return None
 
 
-def _bures_squared(stds: Actions, root: Any) -> Values:
-    """W2^2 of centred Gaussians N(0, diag stds^2) and N(0, root^2) as a square, so that small distances keep digits.
+def _bures_squared(factor: Any, root: Any) -> Values:
+    """W2^2 of N(0, factor factor^T) and N(0, root root^T) as a square, so that small distances keep their digits.
 
-    min over orthogonal U of |diag(stds) - root U|^2, reached at the polar factor of root diag(stds).
+    min over orthogonal U of |factor - root U|^2, reached at the polar factor of root^T factor.
     """
-    u, _, v = jnp.linalg.svd(root * stds[..., None, :])
-    gap = stds[..., None, :] * jnp.eye(stds.shape[-1], dtype=stds.dtype) - root @ (u @ v)
-    return jnp.square(gap).sum((-2, -1))
+    u, _, v = jnp.linalg.svd(root.T @ factor)
+    return jnp.square(factor - root @ (u @ v)).sum((-2, -1))
 
 
-def _w2_by_quantiles(target: AbstractTarget, temperature: float, p: Any) -> Values | None:
-    """W2^2 = E_x (F_pi^-1(F(x)) - x)^2 over the optimum, on a grid of x; F from the nearer tail, to keep its digits."""
+@lru_cache(maxsize=16)
+def _quantiles(target: AbstractTarget, temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Points x of the optimum in one dimension, standard normal quantiles z at its F(x), and masses; each [n]."""
     box = target.box(temperature)
     if box is None:
         return None
@@ -193,8 +214,12 @@ def _w2_by_quantiles(target: AbstractTarget, temperature: float, p: Any) -> Valu
     above = np.cumsum(mass[::-1])[::-1] - mass / 2
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         lower, upper = (np.asarray(jax.scipy.special.ndtri(np.minimum(tail, 0.5))) for tail in (below, above))
-    z = np.where(below < above, lower, -upper)
-    z = np.clip(z, -30.0, 30.0)  # the mass beyond is nothing, but its quantiles would not be numbers
-    shape = (-1, *(1,) * p.mean.ndim)
-    gaps = p.at(jnp.asarray(z, p.mean.dtype).reshape(shape)) - jnp.asarray(x, p.mean.dtype).reshape(shape)
-    return jnp.sqrt(jnp.tensordot(jnp.asarray(mass, p.mean.dtype), jnp.square(gaps[..., 0]), 1))
+    z = np.where(below < above, lower, -upper)  # from the nearer tail, which keeps its digits
+    return x, np.clip(z, -30.0, 30.0), mass  # there is no mass beyond, but infinity is not a number to calculate with
+
+
+def _w2_by_quantiles(x: np.ndarray, z: np.ndarray, mass: np.ndarray, p: Any) -> Values:
+    """W2^2 = E_x (F_pi^-1(F(x)) - x)^2 over the optimum."""
+    shape, dtype = (-1, *(1,) * p.mean.ndim), p.mean.dtype
+    gaps = p.at(jnp.asarray(z, dtype).reshape(shape)) - jnp.asarray(x, dtype).reshape(shape)
+    return jnp.sqrt(jnp.tensordot(jnp.asarray(mass, dtype), jnp.square(gaps[..., 0]), 1))

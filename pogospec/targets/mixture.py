@@ -63,7 +63,7 @@ class MixtureTarget(AbstractTarget):
         """Moments: exact at temperature 1; by quadrature at others, in one or two dimensions."""
         if temperature != 1:
             return super().optimum(temperature)
-        weights, means, stds = self._concrete()
+        weights, means, stds = self._host()
         mean = weights @ means
         gaps = means - mean
         return mean, np.diag(weights @ stds**2) + (weights[:, None] * gaps).T @ gaps
@@ -72,7 +72,7 @@ class MixtureTarget(AbstractTarget):
         """Ten standard deviations around each component."""
         if temperature <= 0 or self.dimensions > 2:
             return None
-        _, means, stds = self._concrete()
+        _, means, stds = self._host()
         reach = 10 * np.sqrt(temperature) * stds
         return Box((means - reach).min(0), (means + reach).max(0), float(reach.min()) / 20)
 
@@ -89,7 +89,7 @@ class MixtureTarget(AbstractTarget):
         rows = [jnp.broadcast_to(jnp.asarray(std, dtype), (d,)) for std in self.stds]
         return weights / weights.sum(), jnp.asarray(self.means, dtype).reshape(count, d), jnp.stack(rows)
 
-    def _concrete(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _host(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same in float64 on the host."""
         with jax.ensure_compile_time_eval(), jax.enable_x64(True):
             weights, means, stds = self._components(jnp.float64)

@@ -20,7 +20,7 @@ ERRORS = (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)
 
 
 def conjugate_normal() -> Bound:
-    """mu ~ N(0, 2^2) and five readings ~ N(mu, 1): the posterior is N(sum y / (n + 1/4), 1 / (n + 1/4))."""
+    """Mean mu ~ N(0, 2^2) and five readings ~ N(mu, 1): the posterior is N(sum y / (n + 1/4), 1 / (n + 1/4))."""
 
     def model(readings):
         mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))

@@ -126,7 +126,11 @@ class NumpyroTarget(AbstractTarget):
         """Text, LaTeX and meaning of Q(a)."""
         names = ", ".join(site.name for site in self.sites)
         meaning = f"x(a): the sites {names} of the model {self.model}, from unconstrained space"
-        return "log p(data, x(a)) + log |det ∂x/∂a|", r"\log p(\mathrm{data}, x(a)) + \log|\det \partial x/\partial a|", meaning
+        return (
+            "log p(data, x(a)) + log |det ∂x/∂a|",
+            r"\log p(\mathrm{data}, x(a)) + \log|\det \partial x/\partial a|",
+            meaning,
+        )
 
     def _split(self, vector: Array) -> dict[str, Array]:
         return {site.name: vector[site.start : site.stop].reshape(site.shape) for site in self.sites}
