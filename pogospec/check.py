@@ -13,6 +13,7 @@ from pogospec.rules import ending_rules, explicit_rules, target_rules
 from pogospec.spec.resolve import Document, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.spec.shipped import spec_path
+from pogospec.spec.yaml import show
 
 
 def load(path: str | Path, overrides: Sequence[tuple[str, str]] = ()) -> Spec:
@@ -59,7 +60,7 @@ def rules(spec: Spec) -> Iterator[tuple[str, str]]:
         if step.name is not None:
             if step.name in labels or not step.name.replace(" ", "").replace("-", "").isalnum():
                 taken = ", ".join(sorted(labels))
-                yield f"{where}.name", f"found '{step.name}', allowed letters, digits and spaces, but not {taken}"
+                yield f"{where}.name", f"found {show(step.name)}, allowed letters, digits and spaces, but not {taken}"
             labels.add(step.name)
         if "critic" in step.learn:
             yield from _critic_rules(spec, known, where)

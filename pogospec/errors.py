@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
+def printable(text: str, most: int | None = None) -> str:
+    """Text on one line: what does not print as an escape, and, where it is longer than `most`, without its middle."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if most is None or len(text) <= most else f"{text[: most * 2 // 3]}…{text[len(text) - most // 4 :]}"
+
+
 class Origin(NamedTuple):
     """Where a value was written: the layer that set it, and its file, line and column (1-based)."""
 
@@ -17,7 +23,7 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         if self.file is None:
             return self.layer
-        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        return printable(":".join(str(part) for part in (self.file, self.line, self.column) if part is not None))
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (str(self.origin), self.path, self.message) if part)
+        path = printable(self.path, 120)
+        return ": ".join(part for part in (str(self.origin), path, printable(self.message)) if part)
 
 
 class PogospecError(Exception):

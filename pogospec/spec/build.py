@@ -22,6 +22,9 @@ from pogospec.spec.fields import Increasing, Length, Slot, Within
 from pogospec.spec.yaml import Node, join, scalar, show, tree_of, write
 
 INVALID: Any = object()
+MOST = {int: 2**31 - 1, float: 3.4028234e38}
+TINY = 1.1754944e-38
+"""A float32, which programs compute with, holds numbers from TINY to MOST in size; nothing counts further than MOST."""
 PHRASES = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
 
 
@@ -80,7 +83,7 @@ class Builder:
         """Note an unknown key, at the key."""
         known = list(known)
         allowed = ", ".join(known) or "no keys"
-        self.fail(node, path, f"found unknown key '{key}', allowed {allowed}{did_you_mean(key, known)}", True)
+        self.fail(node, path, f"found unknown key {show(key)}, allowed {allowed}{did_you_mean(key, known)}", True)
 
     def node(self, slot: str, tree: Node, path: str, default_kind: str | None = None) -> Any:
         """Build a node of a slot: a mapping with `kind`, or the bare kind."""
@@ -181,10 +184,10 @@ class Builder:
         for name, child in tree.value.items():
             by_name = child.value is None or (isinstance(child.value, dict) and "kind" not in child.value)
             if not re.fullmatch(r"[\w-]+", name):
-                message = f"found the name '{name}', allowed letters, digits, _ and -"
+                message = f"found the name {show(name)}, allowed letters, digits, _ and -"
                 built[name] = self.fail(child, join(path, name), message, True)
             elif by_name and name not in kinds:
-                message = f"found unknown name '{name}', allowed {', '.join(kinds)}, or any name with `kind`"
+                message = f"found unknown name {show(name)}, allowed {', '.join(kinds)}, or any name with `kind`"
                 built[name] = self.fail(child, join(path, name), message + did_you_mean(name, kinds), True)
             else:
                 built[name] = self.node(slot.name, child, join(path, name), name)
@@ -219,6 +222,9 @@ class Builder:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if kind in (float, int) and number and not math.isfinite(value):
             return self.fail(tree, path, f"found {show(value)}, allowed a finite number")
+        if kind in (float, int) and number and not holdable(value, kind):
+            sizes = f"{MOST[int]:,}" if kind is int else f"{MOST[float]:.3g}, and 0 or no smaller than {TINY:.3g}"
+            return self.fail(tree, path, f"found {show(value)}, allowed {allowed}, no larger in size than {sizes}")
         if kind is float or kind is int:
             good = number and (kind is float or value == int(value)) and all(b.holds(value) for b in bounds)
         else:
@@ -228,6 +234,11 @@ class Builder:
         meant = scalar(value) if isinstance(value, str) and kind is not str else None
         hint = f", did you mean {value} without quotes?" if isinstance(meant, (int, float)) else ""
         return self.fail(tree, path, f"found {show(value)}, allowed {allowed}{hint}")
+
+
+def holdable(value: float, kind: type) -> bool:
+    """Whether a program can hold a finite number: it neither overflows nor becomes 0."""
+    return abs(value) <= MOST[kind] and (kind is int or value == 0 or abs(value) >= TINY)
 
 
 def is_sum(tree: Node) -> bool:

@@ -39,7 +39,7 @@ def parse_set(text: str) -> tuple[str, str]:
     """Split `path=value`; raises SpecError."""
     path, equals, value = text.partition("=")
     if not equals or not _parts(path.strip()):
-        message = f"found '{text}', allowed path=value, for example --set schedule.steps[0].tau=1.5"
+        message = f"found {show(text)}, allowed path=value, for example --set schedule.steps[0].tau=1.5"
         raise SpecError([Problem(Origin("command line", "--set"), "", message)])
     return path.strip(), value
 
@@ -64,12 +64,12 @@ def _extend(tree: Node, path: Path, seen: tuple[Path, ...]) -> Node:
         raise SpecError([Problem(base.origin, "extends", message)])
     parent, seen = path.parent / base.value, (*seen, path.resolve())
     if parent.resolve() in seen:
-        message = f"found '{base.value}', which extends itself; allowed a spec outside this chain"
+        message = f"found {show(base.value)}, which extends itself; allowed a spec outside this chain"
         raise SpecError([Problem(base.origin, "extends", message)])
     try:
         text = read_file(parent, "base")
     except SpecError as error:
-        message = f"found '{base.value}', which {error.problems[0].message}"
+        message = f"found {show(base.value)}, which {error.problems[0].message}"
         raise SpecError([Problem(base.origin, "extends", message)]) from None
     return merge(_extend(parse_mapping(text, str(parent), "base"), parent, seen), tree)
 
@@ -86,7 +86,7 @@ def assign(tree: Node, path: str, value: Node) -> None:
     """Set the values that a path addresses; raises SpecError where it addresses nothing."""
     parts = _parts(path)
     if not parts:
-        message = f"found '{path}', allowed a path such as schedule.steps[0].tau"
+        message = f"found {show(path)}, allowed a path such as schedule.steps[0].tau"
         raise SpecError([Problem(value.origin, path, message)])
     _assign(tree, parts, value, path)
 
@@ -96,7 +96,7 @@ def _assign(tree: Node, parts: list[Any], value: Node, path: str) -> None:
     entries = tree.value
     if isinstance(head, str):
         if not isinstance(entries, dict):
-            message = f"found {show(entries)} where '{head}' is looked for, allowed a mapping"
+            message = f"found {show(entries)} where {show(head)} is looked for, allowed a mapping"
             raise SpecError([Problem(value.origin, path, message)])
         if not rest:
             entries[head] = value.copy()

@@ -7,15 +7,20 @@ are replaced or refused here.
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from yaml.composer import Composer
+from yaml.resolver import BaseResolver
 
-from pogospec.errors import Origin, Problem, SpecError
+from pogospec.errors import Origin, Problem, SpecError, printable
 
-MAX_BYTES, MAX_DEPTH, MAX_NODES = 1 << 20, 50, 20_000
+MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_SHOWN = 1 << 20, 50, 20_000, 60
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+"""Characters that YAML's escapes can make, but that neither UTF-8 nor the name of a file can hold."""
 DIGITS = r"[0-9]+(?:_[0-9]+)*"
 INTEGER = re.compile(rf"[-+]?{DIGITS}\Z")
 NUMBER = re.compile(rf"[-+]?(?:\.{DIGITS}|{DIGITS}(?:\.(?:{DIGITS})?)?)(?:[eE][-+]?[0-9]+)?\Z")
@@ -91,7 +96,7 @@ def show(value: Any) -> str:
         return "a mapping" if isinstance(value, dict) else "a list"
     if value is None or isinstance(value, bool):
         return "nothing" if value is None else str(value).lower()
-    return f"'{value}'" if isinstance(value, str) else repr(value)
+    return f"'{printable(value, MAX_SHOWN)}'" if isinstance(value, str) else printable(repr(value), MAX_SHOWN)
 
 
 def join(path: str, key: str) -> str:
@@ -138,6 +143,27 @@ def parse(text: str, file: str | None, layer: str = "file") -> Node:
     return _Reader(text, file, layer).read()
 
 
+class _Composer(Composer, BaseResolver):
+    """Makes nodes of events; their tags mean nothing here."""
+
+    def __init__(self, events: list[Any]):
+        super().__init__()
+        BaseResolver.__init__(self)
+        self.events = deque(events)
+
+    def check_event(self, *choices: type) -> bool:
+        """Whether the next event is one of these."""
+        return bool(self.events) and isinstance(self.events[0], choices)
+
+    def peek_event(self) -> Any:
+        """The next event."""
+        return self.events[0]
+
+    def get_event(self) -> Any:
+        """Take the next event."""
+        return self.events.popleft()
+
+
 class _Reader:
     def __init__(self, text: str, file: str | None, layer: str):
         self.text, self.file, self.layer = text, file, layer
@@ -147,8 +173,7 @@ class _Reader:
 
     def read(self) -> Node:
         try:
-            self._scan()
-            root = yaml.compose(self.text, Loader=yaml.SafeLoader)
+            root = _Composer(self._events()).get_single_node()
         except yaml.MarkedYAMLError as error:
             raise SpecError([self._syntax(error)]) from None
         except yaml.YAMLError as error:
@@ -164,10 +189,11 @@ class _Reader:
             raise SpecError(self.problems)
         return tree
 
-    def _scan(self) -> None:
+    def _events(self) -> list[Any]:
         # events come from a state machine; composing recurses and would exhaust the stack
-        depth = documents = 0
+        depth, documents, events = 0, 0, []
         for count, event in enumerate(yaml.parse(self.text, Loader=yaml.SafeLoader)):
+            events.append(event)
             documents += isinstance(event, yaml.DocumentStartEvent)
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
@@ -179,12 +205,13 @@ class _Reader:
                 self._stop(event.start_mark, f"found more than {MAX_NODES} values")
             if (tag := getattr(event, "tag", None)) is not None:
                 self.tags[event.start_mark.index] = (event.start_mark, tag)
+        return events
 
     def _refuse_tags(self, places: list[int], path: str) -> None:
         for place in places:
             if place in self.tags:
                 mark, tag = self.tags.pop(place)
-                self.problems.append(Problem(self._at(mark), path, f"found the tag '{tag}', allowed no YAML tags"))
+                self.problems.append(Problem(self._at(mark), path, f"found the tag {show(tag)}, allowed no YAML tags"))
 
     def _stop(self, mark: Any, message: str) -> NoReturn:
         raise SpecError([Problem(self._at(mark), "", message)])
@@ -215,8 +242,15 @@ class _Reader:
         elif isinstance(node, yaml.SequenceNode):
             value = [self._node(child, f"{path}[{i}]", None, depth + 1) for i, child in enumerate(node.value)]
         else:
-            value = scalar(node.value) if node.style is None else node.value
+            value = self._text(scalar(node.value) if node.style is None else node.value, node, path)
         return Node(value, self._at(node.start_mark), key_origin, path)
+
+    def _text(self, value: Any, node: Any, path: str) -> Any:
+        """The value of a scalar; text that cannot be written is a problem."""
+        if isinstance(value, str) and (found := UNWRITABLE.search(value)):
+            message = f"found the character {printable(found[0])}, allowed those that UTF-8 and file names can hold"
+            self.problems.append(Problem(self._at(node.start_mark), path, message))
+        return value
 
     def _mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Node]:
         entries: dict[str, Node] = {}
@@ -226,7 +260,7 @@ class _Reader:
 
         for key, value in node.value:
             where = self._at(key.start_mark)
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            name = self._text(key.value, key, path) if isinstance(key, yaml.ScalarNode) else None
             if name is None or (key.style is None and not isinstance(scalar(name), str)):
                 found = "a list or mapping" if name is None else name or "nothing"
                 refuse(where, path, f"found {found} as a key, allowed text")

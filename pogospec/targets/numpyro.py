@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Annotated, Any, NamedTuple
@@ -25,14 +25,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 from numpyro import handlers
-from numpyro.distributions import biject_to
+from numpyro.distributions import Delta, biject_to
+from numpyro.infer import init_to_uniform
 from numpyro.infer.util import constrain_fn, potential_energy
 
 from pogospec.registry import nearest
 from pogospec.targets.base import AbstractTarget
-from pogospec.types import Actions, Key, Values
+from pogospec.types import Actions, Values
 
 GROUP = "pogospec.models"
+MADE = "a function without arguments that returns a NumPyro model, or (model, args, kwargs)"
 _allowed: set[str] = set()
 
 
@@ -71,6 +73,7 @@ def allowing(*modules: str) -> Iterator[None]:
         _allowed.update(before)
 
 
+@cache
 def registered() -> dict[str, str]:
     """Names of the registered models -> "module:function"."""
     return {point.name: point.value for point in entry_points(group=GROUP)}
@@ -99,7 +102,7 @@ class NumpyroTarget(AbstractTarget):
         return self._model.sites
 
     def log_density(self, actions: Actions) -> Values:
-        """log p(data, sites) + log |det d(sites)/d(actions)| in nats of each row."""
+        """Log joint density in nats of each row: log p(data, sites) + log |det d(sites)/d(actions)|."""
         function, args, kwargs, _ = self._model
 
         def single(vector: Array) -> Array:
@@ -119,18 +122,16 @@ class NumpyroTarget(AbstractTarget):
     def unconstrain(self, values: dict[str, Array]) -> Actions:
         """One vector [d] from one value of every latent site."""
         function, args, kwargs, sites = self._model
-        found = _unconstrained(handlers.substitute(function, values), args, kwargs, jax.random.key(0))
+        seeded = handlers.seed(function, jax.random.key(0))
+        found = _unconstrained(handlers.substitute(seeded, values), args, kwargs)
         return jnp.concatenate([jnp.ravel(found[site.name]) for site in sites])
 
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of Q(a)."""
         names = ", ".join(site.name for site in self.sites)
         meaning = f"x(a): the sites {names} of the model {self.model}, from unconstrained space"
-        return (
-            "log p(data, x(a)) + log |det ∂x/∂a|",
-            r"\log p(\mathrm{data}, x(a)) + \log|\det \partial x/\partial a|",
-            meaning,
-        )
+        latex = r"\log p(\mathrm{data}, x(a)) + \log|\det \partial x/\partial a|"
+        return "log p(data, x(a)) + log |det ∂x/∂a|", latex, meaning
 
     def _split(self, vector: Array) -> dict[str, Array]:
         return {site.name: vector[site.start : site.stop].reshape(site.shape) for site in self.sites}
@@ -161,23 +162,28 @@ def _place(name: str) -> str:
     return known[name]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(place: str) -> Model:
     """Import a model and find its latent sites; ValueError where it cannot be used."""
     module, _, name = place.partition(":")
     try:
         made = getattr(import_module(module), name)()
     except Exception as error:
-        raise ValueError(f"the model {place} could not be made: {type(error).__name__}: {error}") from error
+        raise ValueError(f"the model {place} could not be made: {_said(error)}; allowed {MADE}") from error
     function, args, kwargs = made if isinstance(made, tuple) and len(made) == 3 else (made, (), {})
     if not callable(function) or not isinstance(args, tuple) or not isinstance(kwargs, dict):
-        raise ValueError(f"{place} returned {made!r}, allowed a NumPyro model, or (model, args, kwargs)")
+        raise ValueError(f"{place} returned {made!r}, allowed {MADE}")
     try:
         return Model(function, args, kwargs, _latent_sites(function, args, kwargs))
     except ValueError as error:
         raise ValueError(f"the model {place} cannot be used: {error}") from error
     except Exception as error:
-        raise ValueError(f"the model {place} fails: {type(error).__name__}: {error}") from error
+        raise ValueError(f"the model {place} fails: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _latent_sites(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Site, ...]:
@@ -185,7 +191,9 @@ def _latent_sites(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     names: list[str] = []
 
     def run(key):
-        found = _unconstrained(function, args, kwargs, key)
+        # values come from a strategy, as improper priors cannot be sampled
+        ready = handlers.substitute(handlers.seed(function, key), substitute_fn=init_to_uniform())
+        found = _unconstrained(ready, args, kwargs)
         names.extend(found)  # the order of the model; a trace of JAX hands dictionaries back sorted
         return found
 
@@ -200,9 +208,9 @@ def _latent_sites(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     return tuple(sites)
 
 
-def _unconstrained(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], key: Key) -> Any:
-    """Latent sites in unconstrained space, in the order of the model, from one run of it."""
-    trace = handlers.trace(handlers.seed(function, key)).get_trace(*args, **kwargs)
+def _unconstrained(ready: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Array]:
+    """Latent sites in unconstrained space, in the order of the model, from one run of a model that has its values."""
+    trace = handlers.trace(ready).get_trace(*args, **kwargs)
     latent = {name: site for name, site in trace.items() if _is_latent(site)}
     return {name: biject_to(site["fn"].support).inv(site["value"]) for name, site in latent.items()}
 
@@ -218,4 +226,6 @@ def _is_latent(site: dict[str, Any]) -> bool:
         return False
     if site["fn"].support is None or site["fn"].support.is_discrete:
         raise ValueError(f"the latent site {name} is discrete; allowed continuous sites, or sum it out")
+    if isinstance(site["fn"], Delta):
+        raise ValueError(f"the latent site {name} is a Delta, which has no density; use numpyro.deterministic")
     return True

@@ -27,20 +27,16 @@ class QuadraticTarget(AbstractTarget):
     ]
 
     def __check_init__(self):
-        size, rows = len(self.center), self.curvature
-        lists = sum(isinstance(row, tuple) for row in rows)
-        if len(rows) != size or (lists and (lists < size or any(len(row) != size for row in rows))):
-            raise ValueError(
-                f"found curvature {shown(rows)}, allowed {size} numbers or {size} rows of {size}, as center has {size}"
-            )
-        if lists:
-            pairs = ((i, j) for i in range(size) for j in range(i))
-            for i, j in pairs:
-                if not math.isclose(rows[i][j], rows[j][i], rel_tol=1e-9):
-                    raise ValueError(
-                        f"found curvature[{i}][{j}] = {rows[i][j]:g} and curvature[{j}][{i}] = {rows[j][i]:g}, "
-                        "allowed a symmetric matrix"
-                    )
+        size = len(self.center)
+        rows = [row for row in self.curvature if isinstance(row, tuple)]
+        if len(self.curvature) != size or (rows and [len(row) for row in rows] != [size] * size):
+            found = f"found curvature {shown(self.curvature)}"
+            raise ValueError(f"{found}, allowed {size} numbers or {size} rows of {size}, as center has {size}")
+        for i, row in enumerate(rows):
+            for j in range(i):
+                if not math.isclose(row[j], rows[j][i], rel_tol=1e-9):
+                    found = f"found curvature[{i}][{j}] = {row[j]:g} and curvature[{j}][{i}] = {rows[j][i]:g}"
+                    raise ValueError(f"{found}, allowed a symmetric matrix")
 
     @property
     def dimensions(self) -> int:
