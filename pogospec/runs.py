@@ -69,6 +69,7 @@ FLOW = {
     "gap": "objective - reference_energy, not positive where the proximal inequality holds",
     "gap_error": "standard error of gap over held-out states",
     "q_drift": "root mean square change of Q of held-out rows since the last check of a rule, over its std",
+    "critic_noise": "standard deviation of critic_loss over these updates, over the variance of Q over the rows",
     "kl_optimum": "KL(policy || exp(Q/lambda)/Z) in nats, for known energies",
     "w2_optimum": "2-Wasserstein distance to exp(Q/lambda)/Z, for known energies where it is exact",
 }

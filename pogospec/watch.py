@@ -21,7 +21,7 @@ from pogospec.types import Transitions
 
 Q_ROWS = 512
 """Rows on which the drift of Q is measured."""
-HISTORY = ("objective", "energy", "critic_loss_std", "q_drift")
+HISTORY = ("objective", "energy", "critic_noise", "q_drift")
 
 
 @dataclass
@@ -101,19 +101,20 @@ class Watch:
     def check(self, place: Place, found: dict[str, np.ndarray]) -> History:
         """Add what was measured to the history of the stage; the history as arrays [checks, seeds].
 
-        `found` gets the drift of Q since the last check.
+        `found` gets the drift of Q and the noise of the critic loss since the last check.
         """
         seen = dict(found)
         if "q_rows" in seen:
             rows = seen.pop("q_rows")[:, :Q_ROWS]
             before = np.asarray(place.q_rows or np.full((self.spec.seeds, 1), np.nan))
-            seen["q_drift"] = np.sqrt(np.mean((rows - before) ** 2, 1)) / np.maximum(rows.std(1), 1e-12)
+            width = np.maximum(rows.std(1), 1e-12)
+            seen["q_drift"] = np.sqrt(np.mean((rows - before) ** 2, 1)) / width
             place.q_rows = rows.tolist()
-            found["q_drift"] = seen["q_drift"]
-        if place.losses:
-            count, total, squares = (np.asarray(column) for column in place.losses)
-            seen["critic_loss_std"] = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
-            place.losses = []
+            if place.losses:
+                count, total, squares = (np.asarray(column) for column in place.losses)
+                seen["critic_noise"] = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0)) / width**2
+                place.losses = []
+            found |= {name: seen[name] for name in ("q_drift", "critic_noise") if name in seen}
         for name in HISTORY:
             if name in seen and (name != "q_drift" or np.isfinite(seen[name]).all()):
                 place.history.setdefault(name, []).append(seen[name].tolist())

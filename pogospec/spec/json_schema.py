@@ -7,7 +7,8 @@ what a file inherits through `extends`, paths in `tuned`, duplicate keys, bounds
 text (`20_000` under YAML 1.2, `1e-3` under 1.1), and whether such a number was quoted.
 
 Every mapping has two forms. The whole one stands alone: required keys and kinds are required. The part, under
-`extends` and inside steps, is laid over a mapping written elsewhere, so that nothing is required in it.
+`extends` and inside steps, is laid over a mapping written elsewhere, so that nothing is required in it, and null takes
+away what is written there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from pogospec.spec.fields import Length, Slot, Within
 from pogospec.spec.json_parts import Json, closed, nullable, number, words
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import DataSpec, OptimizerSpec, ProximalSpec, ScheduleSpec, Spec, StepSpec
-from pogospec.spec.steps import POLICY_KEYS
 
 FILE = "pogospec.schema.json"
 MODELINE = f"# yaml-language-server: $schema={FILE}"
@@ -88,6 +88,7 @@ class Writer:
         """A key with its doc for people and its default."""
         schema = self.value(key.annotation, whole)
         schema = {"allOf": [schema]} if "$ref" in schema else schema
+        schema = schema if whole else nullable(schema)
         text, extra = key.doc, {}
         if not key.required and key.default is not None and not isinstance(key.default, dict):
             extra["default"] = key.default
@@ -139,7 +140,7 @@ class Writer:
         def make() -> Json:
             # nothing is laid under the terms of `proximal`, a list
             properties = {key.name: self.key(key, StepSpec, key.name == "proximal") for key in keys_of(StepSpec)}
-            return closed(properties | {name: nullable(properties[name]) for name in POLICY_KEYS})
+            return closed({name: nullable(schema) for name, schema in properties.items()})
 
         return self.define(StepSpec.__name__, True, make)
 
@@ -297,4 +298,4 @@ class Writer:
             return {"type": "object", "properties": {"kind": self.kind_key(slot), **own}, "allOf": rules}
 
         word = self.node(slot, whole=False)[0]
-        return {"anyOf": [word, self.define(OptimizerSpec.__name__, True, make)]}
+        return {"anyOf": [word, self.define(OptimizerSpec.__name__, True, make), {"type": "null"}]}

@@ -6,15 +6,23 @@ from dataclasses import replace
 from typing import Any
 
 from pogospec import registry
+from pogospec.errors import Origin
 from pogospec.spec.build import fields_of, is_sum
 from pogospec.spec.schema import OptimizerSpec
 from pogospec.spec.yaml import Node
 
 LEARNERS = ("critic", "behavior", "policy")
+DEFAULT = Origin("default")
+ADAM = Node({name: Node("adam", DEFAULT) for name in LEARNERS}, DEFAULT)
 
 
 def merge(low: Node, high: Node, name: str = "") -> Node:
-    """Deep merge; lists and nodes of another kind are replaced whole; `name` is the key they stand under."""
+    """Deep merge; lists and nodes of another kind are replaced whole; `name` is the key they stand under.
+
+    A key with nothing after it keeps what it inherits; the word null takes it away.
+    """
+    if high.blank and isinstance(low.value, (dict, str)):
+        return low
     low = open_node(low, high)
     if name == "geometry" and high.value != {} and is_sum(low) != is_sum(high):
         return high
@@ -27,7 +35,10 @@ def merge(low: Node, high: Node, name: str = "") -> Node:
         return high
     joined = dict(low.value)
     for key, child in high.value.items():
-        joined[key] = merge(joined[key], child, key) if key in joined else child
+        if child.removes:
+            joined.pop(key, None)
+        else:
+            joined[key] = merge(joined[key], child, key) if key in joined else child
     return Node(joined, high.origin, high.key_origin or low.key_origin, high.path)
 
 
@@ -45,12 +56,10 @@ def open_node(low: Node, high: Node) -> Node:
     return replace(low, value={}) if low.value is None and isinstance(high.value, dict) else low
 
 
-def terms(energy: Node) -> Node:
-    """Make mappings of terms that are only named: they keep what an outer level says of them."""
-    if not isinstance(energy.value, dict):
-        return energy
-    empty = {key: replace(node, value={}) for key, node in energy.value.items() if node.value is None}
-    return replace(energy, value=energy.value | empty)
+def optimizers(low: Node, high: Node) -> Node:
+    """Lay an optimiser over those of the learners; what it takes away is Adam again."""
+    joined = merge(low, by_learner(high))
+    return merge(ADAM, joined) if isinstance(joined.value, dict) else joined
 
 
 def by_learner(node: Node) -> Node:

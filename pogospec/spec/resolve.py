@@ -1,14 +1,14 @@
 """From a file and the command line to one typed spec, in which every value keeps its origin.
 
-Precedence, low to high: `extends`, the file, `--set data.…`, `tuned` of the dataset that runs, other `--set`. Keys of
-`tuned` are dataset ids or patterns (`d4rl/hopper-*`); all that match apply, in the order of the file.
+Precedence, low to high: `extends`, the file, `--set data.dataset`, `tuned` of the dataset that runs, other `--set`.
+Keys of `tuned` are dataset ids or patterns (`d4rl/hopper-*`); all that match apply, in the order of the file.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +16,18 @@ from typing import Any, NamedTuple
 from pogospec.errors import Origin, Problem, SpecError
 from pogospec.spec.build import INVALID, Builder
 from pogospec.spec.known import complete, known_step
-from pogospec.spec.merge import by_learner, merge, open_node
+from pogospec.spec.merge import ADAM, merge, open_node, optimizers
 from pogospec.spec.schema import Spec
-from pogospec.spec.steps import LEARNERS, defaults_of, long_step
+from pogospec.spec.steps import defaults_of, long_step
 from pogospec.spec.yaml import Node, parse, parse_mapping, plain_of, read_file, show, tree_of
 
 PART = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d{1,9}|\*)\]")
 DEFAULT = Origin("default")
-ALSO = {"": ("extends", "tuned"), "schedule": ("defaults",)}
+FILE_KEYS = ("extends", "tuned")
+ALSO = {"": FILE_KEYS, "schedule": ("defaults",)}
+MAX_BASES = 32
+Override = tuple[str, str] | tuple[str, str, str]
+"""A path, a value as YAML text, and the flag that gave it where it is not --set."""
 
 
 class Document(NamedTuple):
@@ -44,12 +48,12 @@ def parse_set(text: str) -> tuple[str, str]:
     return path.strip(), value
 
 
-def read(path: str | Path, overrides: Sequence[tuple[str, str]] = ()) -> Document:
+def read(path: str | Path, overrides: Sequence[Override] = ()) -> Document:
     """Read a spec file with overrides from the command line; raises SpecError where it is not YAML."""
     return read_text(read_file(path), str(path), overrides)
 
 
-def read_text(text: str, file: str = "<text>", overrides: Sequence[tuple[str, str]] = ()) -> Document:
+def read_text(text: str, file: str = "<text>", overrides: Sequence[Override] = ()) -> Document:
     """Read a spec from text; `extends` is relative to `file`; raises SpecError where it is not YAML."""
     tree = _extend(parse_mapping(text, file), Path(file), ())
     return _resolve(tree, file, overrides)
@@ -66,6 +70,8 @@ def _extend(tree: Node, path: Path, seen: tuple[Path, ...]) -> Node:
     if parent.resolve() in seen:
         message = f"found {show(base.value)}, which extends itself; allowed a spec outside this chain"
         raise SpecError([Problem(base.origin, "extends", message)])
+    if len(seen) > MAX_BASES:
+        raise SpecError([Problem(base.origin, "extends", f"found a chain of more than {MAX_BASES} specs")])
     try:
         text = read_file(parent, "base")
     except SpecError as error:
@@ -119,31 +125,17 @@ def _assign(tree: Node, parts: list[Any], value: Node, path: str) -> None:
             entries[index] = value.copy()
 
 
-def _resolve(tree: Node, source: str, overrides: Sequence[tuple[str, str]]) -> Document:
+def _resolve(tree: Node, source: str, overrides: Sequence[Override]) -> Document:
     builder = Builder(ALSO)
-    given: list[tuple[str, Node]] = []
-
-    def apply(pairs: Iterable[tuple[str, Node]]) -> None:
-        for path, node in pairs:
-            try:
-                assign(tree, path, node)
-            except SpecError as error:
-                builder.problems.extend(error.problems)
-
-    for path, text in overrides:
-        flag = f"--set {path}"
-        try:
-            plain = plain_of(parse(text if text.strip() else "null", flag, "command line"))
-            given.append((path, tree_of(plain, Origin("command line", flag), path)))
-        except SpecError as error:
-            origin = Origin("command line", flag)
-            builder.problems += [Problem(origin, path, problem.message) for problem in error.problems]
-    data = [pair for pair in given if re.match(r"data(\.|$)", pair[0])]
     tuned = tree.value.pop("tuned", None)
-    apply(data)
+    if tuned is not None and not overrides:
+        _check_tuned(tree, tuned, builder)
+    given = _given(overrides, builder)
+    chosen = [pair for pair in given if pair[0] in ("data", "data.dataset")]
+    _apply(tree, chosen, builder)
     if tuned is not None:
-        apply(_tuned(tree, tuned, builder))
-    apply(pair for pair in given if pair not in data)
+        _apply(tree, _tuned(tree, tuned, builder), builder)
+    _apply(tree, (pair for pair in given if pair not in chosen), builder)
     follow: set[str] = set()
     if not {"policy", "behavior"} & tree.value.keys():
         follow.add("behavior")
@@ -155,32 +147,77 @@ def _resolve(tree: Node, source: str, overrides: Sequence[tuple[str, str]]) -> D
     return Document(None if spec is INVALID else spec, problems, builder.origins, source)
 
 
-def _tuned(tree: Node, tuned: Node, builder: Builder) -> Iterable[tuple[str, Node]]:
+def _given(overrides: Sequence[Override], builder: Builder) -> list[tuple[str, Node]]:
+    """Overrides of the command line as paths and nodes."""
+    given: list[tuple[str, Node]] = []
+    for path, text, *flags in overrides:
+        origin = Origin("command line", flags[0] if flags else f"--set {path}")
+        try:
+            plain = plain_of(parse(text if text.strip() else "null", origin.file, origin.layer))
+            given.append((path, tree_of(plain, origin, path)))
+        except SpecError as error:
+            builder.problems += [Problem(origin, path, problem.message) for problem in error.problems]
+    return given
+
+
+def _apply(tree: Node, pairs: Iterable[tuple[str, Node]], builder: Builder) -> None:
+    """Set values by their paths; a path that leads nowhere is a problem."""
+    for path, node in pairs:
+        try:
+            if path.partition(".")[0] in FILE_KEYS:
+                message = f"found the path {show(path)}, which is read at the top of a file alone; allowed other keys"
+                raise SpecError([Problem(node.origin, path, message)])
+            assign(tree, path, node)
+        except SpecError as error:
+            builder.problems += error.problems
+
+
+def _tuned(tree: Node, tuned: Node, builder: Builder) -> Iterator[tuple[str, Node]]:
+    """Settings of the dataset that runs, as paths and nodes."""
     wrong = "allowed a mapping from datasets to {path: value}"
     if not isinstance(tuned.value, dict):
         builder.fail(tuned, "tuned", f"found {show(tuned.value)}, {wrong}")
-        return []
-    for name, entry in tuned.value.items():
+        return
+    for pattern, entry in tuned.value.items():
         if not isinstance(entry.value, dict):
-            builder.fail(entry, f"tuned.{name}", f"found {show(entry.value)}, {wrong}")
+            builder.fail(entry, f"tuned.{pattern}", f"found {show(entry.value)}, {wrong}")
+        elif _runs(tree, pattern):
+            yield from _settings(entry, builder)
+
+
+def _runs(tree: Node, pattern: str) -> bool:
+    """Whether the dataset of a spec is one of a pattern's."""
     data = tree.value.get("data")
     dataset = data.value.get("dataset") if data is not None and isinstance(data.value, dict) else None
-    if dataset is None or not isinstance(dataset.value, str):
-        return []
-    runs = [
-        entry.value
-        for pattern, entry in tuned.value.items()
-        if isinstance(entry.value, dict) and fnmatch.fnmatchcase(dataset.value, pattern)
-    ]
-    return [(path, node.in_layer("tuned")) for entries in runs for path, node in entries.items()]
+    return dataset is not None and isinstance(dataset.value, str) and fnmatch.fnmatchcase(dataset.value, pattern)
+
+
+def _settings(entry: Node, builder: Builder) -> Iterator[tuple[str, Node]]:
+    """What is tuned for one dataset."""
+    for path, node in entry.value.items():
+        if path in ("data", "data.dataset"):
+            message = "found the dataset, which decides what is tuned; allowed other paths"
+            builder.fail(node.in_layer("tuned"), path, message, at_key=True)
+        else:
+            yield path, node.in_layer("tuned")
+
+
+def _check_tuned(tree: Node, tuned: Node, builder: Builder) -> None:
+    """Note mistakes in what this file tunes for datasets that do not run now."""
+    for pattern, entry in tuned.value.items() if isinstance(tuned.value, dict) else ():
+        if isinstance(entry.value, dict) and entry.origin.layer == "file" and not _runs(tree, pattern):
+            part, copy = Builder(ALSO), tree.copy()
+            _apply(copy, _settings(entry, part), part)
+            _normalize(copy, part)
+            part.record(Spec, copy, "")
+            builder.problems += [problem for problem in part.problems if problem.origin.layer == "tuned"]
 
 
 def _normalize(tree: Node, builder: Builder) -> None:
     """Give the tree its long form: optimisers by learner, a behaviour, steps with all they inherit."""
     top = tree.value
     known = complete(tree, builder)
-    adam = Node({name: Node("adam", DEFAULT) for name in LEARNERS}, DEFAULT)
-    top["optimizer"] = merge(adam, by_learner(top["optimizer"])) if "optimizer" in top else adam
+    top["optimizer"] = optimizers(ADAM, top["optimizer"]) if "optimizer" in top else ADAM
     policy, behavior = top.get("policy"), top.get("behavior", Node(None, DEFAULT))
     if policy is not None and "behavior" not in top:
         top["behavior"] = replace(policy, key_origin=None)

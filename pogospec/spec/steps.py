@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from pogospec.errors import Origin
 from pogospec.spec.build import Builder, fields_of
-from pogospec.spec.merge import LEARNERS, by_learner, merge, terms
+from pogospec.spec.merge import ADAM, DEFAULT, LEARNERS, merge, optimizers
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.spec.yaml import Node, join, show
 
-DEFAULT = Origin("default")
 POLICY_KEYS = ("from", "tau", "geometry", "proximal", "energy", "gradient", "scheme", "start", "actor_every")
 """Keys that mean nothing in a step that does not learn the policy."""
+INHERITED = (*POLICY_KEYS, "optimizer")
+"""Keys that, with nothing after them, keep what a step inherits."""
 
 
 def defaults_of(schedule: Node, builder: Builder) -> Node:
@@ -31,39 +32,54 @@ def defaults_of(schedule: Node, builder: Builder) -> Node:
 
 def long_step(step: Node, path: str, defaults: Node, tree: Node, builder: Builder) -> Node:
     """Merge what a step inherits under what it says; note what it lacks and what it says in vain."""
-    top, entries = tree.value, {"learn": Node([Node(name, DEFAULT) for name in LEARNERS], DEFAULT)}
-    entries |= {
-        key: top[key] for key in ("energy", "geometry", "optimizer") if key in top and top[key].value is not None
-    }
-    entries |= {"gradient": Node("euclidean", DEFAULT), "scheme": Node("implicit", DEFAULT)}
+    top, plain = tree.value, {"gradient": Node("euclidean", DEFAULT), "scheme": Node("implicit", DEFAULT)}
+    plain |= {"learn": Node([Node(name, DEFAULT) for name in LEARNERS], DEFAULT), "optimizer": ADAM}
+    inherited = {key: top[key] for key in ("energy", "geometry", "optimizer") if key in top}
+    entries = plain | {key: node for key, node in inherited.items() if node.value is not None}
+    removed: set[str] = set()
     for layer in (defaults, step):
         for key, node in layer.value.items():
-            if node.value is None and key in POLICY_KEYS:
+            removed -= {key}
+            if node.removes:
+                removed.add(key)
+                entries.pop(key, None)
+                entries |= {key: plain[key]} if key in plain else {}
+            elif node.blank and key in INHERITED:
                 continue
-            if key in ("optimizer", "energy"):
-                node = by_learner(node) if key == "optimizer" else terms(node)
-            entries[key] = merge(entries[key], node, key) if key in entries else node
+            elif key == "optimizer":
+                entries[key] = optimizers(entries[key], node)
+            else:
+                entries[key] = merge(entries[key], node, key) if key in entries else node
     learn = entries["learn"].value
     if isinstance(learn, list) and all(learner.value != "policy" for learner in learn):
-        _refuse_in_vain(step, path, builder)
+        why = "this step does not learn the policy; remove it, or add policy to `learn`"
+        _refuse(step, POLICY_KEYS, why, path, builder)
         entries = {key: node for key, node in entries.items() if key not in POLICY_KEYS}
     elif "proximal" in entries:
         entries = _long_proximal(entries, step, path, tree, builder)
     elif "from" in entries:
         _need(entries, step, path, tree, builder)
+    elif "from" in removed:
+        why = "`from: null` leaves no proximal term; remove one of both"
+        _refuse(step, ("tau", "geometry"), why, path, builder)
+        entries = {key: node for key, node in entries.items() if key not in ("tau", "geometry")}
     elif entries.keys() & {"tau", "geometry"}:
         builder.missing(step, path, "from", fields_of(ProximalSpec)["reference"][0])
     return Node(entries, step.origin, step.key_origin, step.path)
 
 
-def _refuse_in_vain(step: Node, path: str, builder: Builder) -> None:
-    """Refuse what a step says about the policy where it does not learn it."""
+def _refuse(step: Node, keys: Iterable[str], why: str, path: str, builder: Builder) -> None:
+    """Refuse what a step says in vain."""
     fields = fields_of(StepSpec)
-    for key in POLICY_KEYS:
+    for key in keys:
         node = step.value.get(key)
-        if node is not None and node.value is not None and node.value != fields[key][1].default:
-            message = f"found {key}, but this step does not learn the policy; remove it, or add policy to `learn`"
-            builder.fail(node, join(path, key), message, at_key=True)
+        if node is not None and _said(step, key) and node.value != fields[key][1].default:
+            builder.fail(node, join(path, key), f"found {key}, but {why}", at_key=True)
+
+
+def _said(term: Node, key: str) -> bool:
+    """Whether a mapping gives a key a value."""
+    return key in term.value and term.value[key].value is not None
 
 
 def _need(entries: dict[str, Node], step: Node, path: str, tree: Node, builder: Builder) -> None:
@@ -90,10 +106,7 @@ def _long_proximal(entries: dict[str, Node], step: Node, path: str, tree: Node, 
         inherited = {key: node for key, node in shared.items() if key not in own}
         whole.append(replace(term, value=inherited | own))
     for key in ("geometry", "tau"):
-        node = step.value.get(key)
-        in_vain = node is not None and node.value is not None and written
-        if node is not None and in_vain and all(isinstance(t.value, dict) and key in t.value for t in written):
-            message = f"found {key}, but every term of proximal has its own; remove it"
-            builder.fail(node, join(path, key), message, at_key=True)
+        if written and all(isinstance(t.value, dict) and _said(t, key) for t in written):
+            _refuse(step, (key,), "every term of proximal has its own; remove it", path, builder)
     rest = {key: node for key, node in entries.items() if key not in ("from", "geometry", "tau")}
     return rest | {"proximal": replace(proximal, value=whole) if written else proximal}

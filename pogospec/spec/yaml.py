@@ -34,12 +34,18 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Node:
-    """A value with its origin and its path as written; mappings and lists hold nodes."""
+    """A value with its origin and its path as written; mappings and lists hold nodes; `blank`: nothing was written."""
 
     value: Any
     origin: Origin
     key_origin: Origin | None = None
     path: str = ""
+    blank: bool = False
+
+    @property
+    def removes(self) -> bool:
+        """Whether the value is the word null, which takes away what would be inherited."""
+        return self.value is None and not self.blank
 
     def copy(self) -> Node:
         """Copy the mappings and lists, so that they may be changed without changing the original."""
@@ -58,7 +64,7 @@ class Node:
         elif isinstance(value, list):
             value = [child.in_layer(layer) for child in value]
         key_origin = None if key_origin is None else key_origin._replace(layer=layer)
-        return Node(value, self.origin._replace(layer=layer), key_origin, self.path)
+        return replace(self, value=value, origin=self.origin._replace(layer=layer), key_origin=key_origin)
 
 
 def tree_of(plain: Any, origin: Origin, path: str = "") -> Node:
@@ -243,7 +249,8 @@ class _Reader:
             value = [self._node(child, f"{path}[{i}]", None, depth + 1) for i, child in enumerate(node.value)]
         else:
             value = self._text(scalar(node.value) if node.style is None else node.value, node, path)
-        return Node(value, self._at(node.start_mark), key_origin, path)
+        blank = isinstance(node, yaml.ScalarNode) and node.style is None and not node.value
+        return Node(value, self._at(node.start_mark), key_origin, path, blank)
 
     def _text(self, value: Any, node: Any, path: str) -> Any:
         """The value of a scalar; text that cannot be written is a problem."""

@@ -1,8 +1,8 @@
 """Rules that end a step, or its repetitions, before their bound: pure functions of what was measured so far.
 
 A history maps names to arrays [checks, seeds], oldest first: `objective` and `energy` of the policy on held-out states,
-`critic_loss_std` over the updates since the check before, `q_drift`, the root mean square change of Q on held-out
-rows since the check before, in units of its standard deviation over the rows.
+`q_drift`, the root mean square change of Q on held-out rows since the check before over its standard deviation over the
+rows, and `critic_noise`, the standard deviation of the critic loss over those updates over the variance of Q over rows.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class AbstractRule(eqx.Module):
 
 
 class CriticSettled(AbstractRule):
-    """The spread of the critic loss levels off and Q on held-out rows stops drifting (POGO, adaptive switching)."""
+    """The variance of the critic loss levels off and Q on held-out rows stops drifting, both beside the range of Q."""
 
     needs: ClassVar[str] = "critic"
 
     every: Annotated[int, Within(ge=1), "updates between checks"] = 1000
     window: Annotated[int, Within(ge=1), "checks that are compared with as many before them"] = 5
-    spread: Annotated[float, Within(gt=0.0), "largest relative change of the critic loss's std between windows"] = 0.1
+    spread: Annotated[float, Within(gt=0.0), "largest relative change of the critic loss's std between windows"] = 0.2
     drift: Annotated[float, Within(gt=0.0), "largest change of Q between checks, in its std over the rows"] = 0.1
 
     def settled(self, history: History) -> np.ndarray:
         """Both criteria, over two windows of checks."""
-        stds, drifts = history["critic_loss_std"], history["q_drift"]
+        stds, drifts = history["critic_noise"], history["q_drift"]
         if len(stds) < 2 * self.window:
             return np.zeros(stds.shape[1:], bool)
         now, before = stds[-self.window :].mean(0), stds[-2 * self.window : -self.window].mean(0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Annotated, Any, NamedTuple
@@ -103,21 +103,11 @@ class NumpyroTarget(AbstractTarget):
 
     def log_density(self, actions: Actions) -> Values:
         """Log joint density in nats of each row: log p(data, sites) + log |det d(sites)/d(actions)|."""
-        function, args, kwargs, _ = self._model
-
-        def single(vector: Array) -> Array:
-            return jnp.asarray(-potential_energy(function, args, kwargs, self._split(vector)), vector.dtype)
-
-        return self._rows(single, actions)
+        return self._rows(_density, actions)
 
     def constrain(self, actions: Actions) -> dict[str, Array]:
         """Sites in their own spaces, deterministic ones too: [..., d] -> name: [..., *shape of the site]."""
-        function, args, kwargs, _ = self._model
-
-        def single(vector: Array) -> dict[str, Array]:
-            return constrain_fn(function, args, kwargs, self._split(vector), return_deterministic=True)
-
-        return self._rows(single, actions)
+        return self._rows(_constrained, actions)
 
     def unconstrain(self, values: dict[str, Array]) -> Actions:
         """One vector [d] from one value of every latent site."""
@@ -136,12 +126,24 @@ class NumpyroTarget(AbstractTarget):
     def _split(self, vector: Array) -> dict[str, Array]:
         return {site.name: vector[site.start : site.stop].reshape(site.shape) for site in self.sites}
 
-    def _rows(self, single: Callable[[Array], Any], actions: Actions) -> Any:
-        """Apply a function of one vector to every row."""
+    def _rows(self, function: Callable[[NumpyroTarget, Array], Any], actions: Actions) -> Any:
         actions = jnp.asarray(actions)
-        batch = actions.shape[:-1]
-        found = jax.vmap(single)(actions.reshape(-1, self.dimensions))
-        return jax.tree.map(lambda leaf: leaf.reshape(batch + leaf.shape[1:]), found)
+        found = function(self, actions.reshape(-1, self.dimensions))
+        return jax.tree.map(lambda leaf: leaf.reshape(actions.shape[:-1] + leaf.shape[1:]), found)
+
+
+# Compiled, since JAX's single operations mix up float types where a model holds NumPy arrays and precision changes.
+@partial(jax.jit, static_argnums=0)
+def _density(target: NumpyroTarget, rows: Array) -> Array:
+    function, args, kwargs, _ = target._model
+    return jax.vmap(lambda row: -potential_energy(function, args, kwargs, target._split(row)))(rows).astype(rows.dtype)
+
+
+@partial(jax.jit, static_argnums=0)
+def _constrained(target: NumpyroTarget, rows: Array) -> dict[str, Array]:
+    function, args, kwargs, _ = target._model
+    constrain = lambda row: constrain_fn(function, args, kwargs, target._split(row), return_deterministic=True)  # noqa: E731
+    return jax.vmap(constrain)(rows)
 
 
 def _place(name: str) -> str:

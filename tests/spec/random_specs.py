@@ -131,11 +131,18 @@ class Maker:
         """A step of the schedule, which learns what it needs more often than not."""
         keys = {key.name: key.annotation for key in keys_of(StepSpec)}
         first = ["critic", "behavior", "policy"]
-        learn = ["policy"] if on_target or (index and self.maybe()) else self.rng.choice((first, first, first[:1] + first[2:]))
+        learn = (
+            ["policy"]
+            if on_target or (index and self.maybe())
+            else self.rng.choice((first, first, first[:1] + first[2:]))
+        )
         step: dict[str, Any] = {"learn": learn, "updates": self.rng.randint(1, 10**6)}
         if self.maybe(0.8):
             before = ["previous"] if index or on_target else []
-            step |= {"from": self.rng.choice(["behavior", "behavior", "data", *before, *before]), "tau": self.tau(learn)}
+            step |= {
+                "from": self.rng.choice(["behavior", "behavior", "data", *before, *before]),
+                "tau": self.tau(learn),
+            }
         elif self.maybe():
             term = {"reference": self.rng.choice(["behavior", "data"]), "tau": self.tau(learn)}
             step["proximal"] = [term | ({"geometry": self.node("geometry")} if self.maybe() else {})]

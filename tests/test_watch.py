@@ -1,0 +1,105 @@
+"""Rules that end a step, on histories made by hand and in whole runs."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pogospec.steps.until import CriticSettled, EnergySettled
+
+COMMAND = [sys.executable, "-c", "from pogospec.cli import main; main()"]
+SMALL = ["--set", "policy.hidden=[8]", "--set", "critic.hidden=[8]", "--set", "evaluate.episodes=1"]
+
+
+def test_a_critic_settles_when_noise_is_level_and_q_rests():
+    rule = CriticSettled(window=2, spread=0.1, drift=0.05)
+    level, rest = np.full((4, 2), 3.0), np.full((4, 2), 0.01)
+    assert rule.settled({"critic_noise": level, "q_drift": rest}).all()
+    assert not rule.settled({"critic_noise": level[:3], "q_drift": rest[:3]}).any()
+    falling, moving = level.copy(), rest.copy()
+    falling[:, 1] = [6.0, 5.0, 3.0, 3.0]
+    moving[-1, 0] = 0.2
+    assert rule.settled({"critic_noise": falling, "q_drift": rest}).tolist() == [True, False]
+    assert rule.settled({"critic_noise": level, "q_drift": moving}).tolist() == [False, True]
+
+
+def test_energy_settles_when_its_last_fall_is_a_small_part_of_the_whole():
+    rule = EnergySettled(window=1, tolerance=0.01)
+    assert rule.settled({"objective": np.array([[10.0, 10.0], [2.0, 5.0], [1.99, 2.0]])}).tolist() == [True, False]
+    assert not rule.settled({"objective": np.array([[10.0, 10.0]])}).any()
+    assert rule.settled({"objective": np.array([[1.0], [1.0]])}).all()
+
+
+def run(tmp_path, *arguments, check=True):
+    done = subprocess.run([*COMMAND, "run", *map(str, arguments), "--quiet"], capture_output=True, text=True)
+    assert done.returncode == 0 or not check, done.stderr
+    return done
+
+
+def rows(path, name="flow.csv"):
+    with (path / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_step_ends_when_the_critic_has_settled_and_another_follows(tmp_path):
+    rule = "{kind: critic_settled, every: 20, window: 2, drift: 100, spread: 100}"
+    overrides = ["data.holdout=0.2", f"schedule.steps[0].until={rule}", "behavior.hidden=[8]"]
+    overrides += ["train.log_every=50", "evaluate.every=200"]
+    out = tmp_path / "run"
+    run(
+        tmp_path,
+        "pogo_w_two_step",
+        "--updates",
+        300,
+        "--out",
+        out,
+        *SMALL,
+        *(x for o in overrides for x in ("--set", o)),
+    )
+    ends = {row["stage"]: int(row["update"]) for row in rows(out, "metrics.csv")}
+    assert ends == {"step 1": 80, "step 2": 300}
+    checks = [row for row in rows(out) if row["critic_noise"]]
+    assert [int(row["update"]) for row in checks] == [20, 40, 60, 80]
+    assert all(float(row["critic_noise"]) > 0 and float(row["q_drift"]) > 0 for row in checks)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_backtracking_takes_back_what_the_held_out_states_refuse(tmp_path, seeds):
+    tau = "{kind: backtracking, start: 1000, factor: 0.01, tries: 3}"
+    overrides = ["data.holdout=0.2", f"schedule.steps[1].tau={tau}", "behavior.hidden=[8]", "evaluate.every=200"]
+    overrides += ["optimizer.policy.learning_rate=3.0", "schedule.steps[0].optimizer.policy.learning_rate=1e-3"]
+    out = tmp_path / "run"
+    given = (x for o in overrides for x in ("--set", o))
+    run(tmp_path, "pogo_w_two_step", "--updates", 40, "--seeds", seeds, "--out", out, *SMALL, *given)
+    tried = [row for row in rows(out) if row["accepted"]]
+    assert {row["stage"] for row in tried} == {"step 2"}
+    for seed in range(seeds):
+        own = [row for row in tried if row["seed"] == str(seed)]
+        taus = [float(row["tau"]) for row in own]
+        np.testing.assert_allclose(taus, [1000 * 0.01**k for k in range(len(own))], rtol=1e-5)
+        for row in own:
+            holds = float(row["gap"]) + 1.645 * float(row["gap_error"]) < 0
+            assert row["accepted"] == str(int(holds))
+        assert all(row["accepted"] == "0" for row in own[:-1])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("schedule.steps[0].until=critic_settled", "set data.holdout"),
+        ("schedule.steps[1].until=critic_settled", "needs critic, which this step does not learn"),
+        ("schedule.steps[1].tau={kind: backtracking, start: 1}", "set data.holdout"),
+        ("schedule.steps[0].tau={kind: backtracking, start: 1}", "learns the policy alone"),
+        ("schedule.steps[1].repeat_until=energy_settled", "repeat is 1"),
+        ("schedule.steps[1].scheme={kind: explicit, actions: {hermit: 3}}", "unknown key 'hermit'"),
+        ("schedule.steps[0].from=data", "explicit needs a policy of the same family"),
+    ],
+)
+def test_rules_that_cannot_be_are_refused(tmp_path, override, words):
+    more = ["--set", "schedule.steps[0].scheme=explicit"] if "from=data" in override else []
+    done = run(tmp_path, "pogo_w_two_step", "--set", override, *more, "--out", tmp_path / "run", check=False)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
