@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+import pogospec
+from pogospec.runs import RunDirectory
 from pogospec.steps.until import CriticSettled, EnergySettled
 
 COMMAND = [sys.executable, "-c", "from pogospec.cli import main; main()"]
@@ -103,3 +105,49 @@ def test_rules_that_cannot_be_are_refused(tmp_path, override, words):
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+TRIED = [
+    "data.holdout=0.2",
+    "schedule.steps[0].until={kind: critic_settled, every: 20, window: 2, drift: 100, spread: 100}",
+    "schedule.steps[1].tau={kind: backtracking, start: 1000, factor: 0.01, tries: 3}",
+    "schedule.steps[1].repeat=3",
+    "schedule.steps[1].repeat_until={kind: energy_settled, window: 1, tolerance: 1e-9}",
+    "behavior.hidden=[8]",
+    "optimizer.policy.learning_rate=0.1",
+    "train.checkpoint_every=30",
+    "evaluate.every=40",
+]
+TIMED = ("seconds", "updates_per_second")
+
+
+def untimed(path, name):
+    return [{key: value for key, value in row.items() if key not in TIMED} for row in rows(path, name)]
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_a_run_of_rules_and_trials_resumes_as_if_it_had_not_stopped(tmp_path, monkeypatch, stop_after):
+    overrides = [tuple(text.split("=", 1)) for text in (*TRIED, *SMALL[1::2])]
+    overrides += [("schedule.steps[*].updates", "90"), ("seeds", "2")]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    pogospec.run("pogo_w_two_step", whole, overrides)
+    save, calls = RunDirectory.save_checkpoint, []
+
+    def interrupted(self, *arguments):
+        save(self, *arguments)
+        calls.append(1)
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "save_checkpoint", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pogospec.run("pogo_w_two_step", broken, overrides)
+    subprocess.run([*COMMAND, "resume", str(broken), "--quiet"], check=True, capture_output=True)
+    for name in ("metrics.csv", "flow.csv", "returns.csv"):
+        assert untimed(broken, name) == untimed(whole, name)
+    first, second = RunDirectory.open(whole), RunDirectory.open(broken)
+    assert first.policies() == second.policies()
+    for label in first.policies():
+        for name, array in first.load_policy(label)[0].items():
+            np.testing.assert_array_equal(array, second.load_policy(label)[0][name])

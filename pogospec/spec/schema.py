@@ -138,7 +138,7 @@ class Spec:
     energy: Annotated[dict[str, Any], Slot("energy", named=True), "terms of the energy; all are minimised"]
     schedule: Annotated[ScheduleSpec, "the Euler steps"]
     optimizer: Annotated[OptimizerSpec, "one optimiser for all, or one for each learner"]
-    data: Annotated[DataSpec, "where the transitions come from; with a target it says nothing"]
+    data: Annotated[DataSpec, "where the transitions come from"]
     behavior: Annotated[Any, Slot("policy"), "behaviour policy fitted to the data; same family as policy"]
     target: Annotated[Any | None, Slot("target"), "a known energy, instead of data: Q is its log density"] = None
     start: Annotated[StartSpec, "where the flow on a target starts"] = field(default_factory=StartSpec)

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pogospec.policies.base import AbstractPolicy, DiagonalNormal, FullNormal, Point, TanhNormal, log_slope
-from pogospec.targets.quadrature import Box, Moments, find_box, integrate, on_host
+from pogospec.targets.quadrature import TOLERANCE, Box, Moments, find_box, integrate, on_host
 from pogospec.types import Actions, Key, Values
 
 NODES = {1: 2049, 2: 193}
@@ -30,6 +30,7 @@ QUANTILES = 2**16
 
 Optimum = tuple[np.ndarray, np.ndarray]
 """Mean [d] and covariance [d, d] of exp(Q/temperature)/Z, float64."""
+Table = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class AbstractTarget(eqx.Module):
@@ -39,6 +40,7 @@ class AbstractTarget(eqx.Module):
     """
 
     gaussian: ClassVar[bool] = False  # whether exp(Q/temperature)/Z is Gaussian where it exists
+    any_precision: ClassVar[bool] = True  # whether it may be integrated in float64 while all else is float32
 
     @property
     @abc.abstractmethod
@@ -57,11 +59,11 @@ class AbstractTarget(eqx.Module):
         """Where exp(Q/temperature) has its mass, in one or two dimensions; None where it is not found."""
         if temperature <= 0:
             return None
-        return find_box(on_host(concrete(self).log_density, temperature), self.dimensions)
+        return find_box(on_host(concrete(self).log_density, temperature, _double(self)), self.dimensions)
 
     def log_normalizer(self, temperature: float) -> float | None:
         """Log Z, Z = integral of exp(Q/temperature); by quadrature unless a variant knows it, None where unknown."""
-        found = _moments(concrete(self), float(temperature))
+        found = _moments(concrete(self), float(temperature), _double(self))
         return None if found is None else found.log_normalizer
 
     def optimum(self, temperature: float) -> Optimum | None:
@@ -69,7 +71,7 @@ class AbstractTarget(eqx.Module):
 
         A variant that knows them may give their limit at temperature 0 too.
         """
-        found = _moments(concrete(self), float(temperature))
+        found = _moments(concrete(self), float(temperature), _double(self))
         return None if found is None else (found.mean, found.covariance)
 
 
@@ -78,9 +80,13 @@ def concrete(target: AbstractTarget) -> Any:
     return jax.tree.map(lambda leaf: float(leaf) if hasattr(leaf, "dtype") else leaf, target)
 
 
+def _double(target: AbstractTarget) -> bool:
+    return target.any_precision or bool(jax.config.read("jax_enable_x64"))
+
+
 @lru_cache(maxsize=64)
-def _moments(target: AbstractTarget, temperature: float) -> Moments | None:
-    return integrate(on_host(target.log_density, temperature), target.box(temperature))
+def _moments(target: AbstractTarget, temperature: float, double: bool) -> Moments | None:
+    return integrate(on_host(target.log_density, temperature, double), target.box(temperature), TOLERANCE[double])
 
 
 def shown(values: Iterable[Any]) -> str:
@@ -121,7 +127,7 @@ def w2_to_optimum(target: AbstractTarget, temperature: float, parameters: Any) -
         optimum = target.optimum(temperature)
         return None if optimum is None else _w2_by_moments(optimum, parameters)
     if target.dimensions == 1 and isinstance(parameters, DiagonalNormal | FullNormal | TanhNormal):
-        table = _quantiles(concrete(target), float(temperature))
+        table = _quantiles(concrete(target), float(temperature), _double(target))
         return None if table is None else _w2_by_quantiles(*table, parameters)
     return None
 
@@ -201,13 +207,13 @@ def _bures_squared(factor: Any, root: Any) -> Values:
 
 
 @lru_cache(maxsize=16)
-def _quantiles(target: AbstractTarget, temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _quantiles(target: AbstractTarget, temperature: float, double: bool) -> Table | None:
     """Points x of the optimum in one dimension, standard normal quantiles z at its F(x), and masses; each [n]."""
     box = target.box(temperature)
     if box is None:
         return None
     x = np.linspace(box.low[0], box.high[0], QUANTILES)
-    values = on_host(target.log_density, temperature)(x[:, None])
+    values = on_host(target.log_density, temperature, double)(x[:, None])
     mass = np.exp(values - values.max())
     mass /= mass.sum()
     below = np.cumsum(mass) - mass / 2

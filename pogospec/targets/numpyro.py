@@ -16,10 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +82,8 @@ def registered() -> dict[str, str]:
 class NumpyroTarget(AbstractTarget):
     """Log density of a NumPyro model over its latent sites in unconstrained space, |det J| included."""
 
+    any_precision: ClassVar[bool] = False
+
     model: Annotated[str, "a registered model, or module:function of a module allowed with --allow-module"]
 
     def __check_init__(self):
@@ -89,7 +91,7 @@ class NumpyroTarget(AbstractTarget):
 
     @property
     def _model(self) -> Model:
-        return _load(_place(self.model))
+        return _load(_place(self.model), bool(jax.config.read("jax_enable_x64")))
 
     @property
     def dimensions(self) -> int:
@@ -103,11 +105,21 @@ class NumpyroTarget(AbstractTarget):
 
     def log_density(self, actions: Actions) -> Values:
         """Log joint density in nats of each row: log p(data, sites) + log |det d(sites)/d(actions)|."""
-        return self._rows(_density, actions)
+        function, args, kwargs, _ = self._model
+
+        def single(vector: Array) -> Array:
+            return jnp.asarray(-potential_energy(function, args, kwargs, self._split(vector)), vector.dtype)
+
+        return self._rows(single, actions)
 
     def constrain(self, actions: Actions) -> dict[str, Array]:
         """Sites in their own spaces, deterministic ones too: [..., d] -> name: [..., *shape of the site]."""
-        return self._rows(_constrained, actions)
+        function, args, kwargs, _ = self._model
+
+        def single(vector: Array) -> dict[str, Array]:
+            return constrain_fn(function, args, kwargs, self._split(vector), return_deterministic=True)
+
+        return self._rows(single, actions)
 
     def unconstrain(self, values: dict[str, Array]) -> Actions:
         """One vector [d] from one value of every latent site."""
@@ -126,24 +138,12 @@ class NumpyroTarget(AbstractTarget):
     def _split(self, vector: Array) -> dict[str, Array]:
         return {site.name: vector[site.start : site.stop].reshape(site.shape) for site in self.sites}
 
-    def _rows(self, function: Callable[[NumpyroTarget, Array], Any], actions: Actions) -> Any:
+    def _rows(self, single: Callable[[Array], Any], actions: Actions) -> Any:
+        """Apply a function of one vector to every row."""
         actions = jnp.asarray(actions)
-        found = function(self, actions.reshape(-1, self.dimensions))
-        return jax.tree.map(lambda leaf: leaf.reshape(actions.shape[:-1] + leaf.shape[1:]), found)
-
-
-# Compiled, since JAX's single operations mix up float types where a model holds NumPy arrays and precision changes.
-@partial(jax.jit, static_argnums=0)
-def _density(target: NumpyroTarget, rows: Array) -> Array:
-    function, args, kwargs, _ = target._model
-    return jax.vmap(lambda row: -potential_energy(function, args, kwargs, target._split(row)))(rows).astype(rows.dtype)
-
-
-@partial(jax.jit, static_argnums=0)
-def _constrained(target: NumpyroTarget, rows: Array) -> dict[str, Array]:
-    function, args, kwargs, _ = target._model
-    constrain = lambda row: constrain_fn(function, args, kwargs, target._split(row), return_deterministic=True)  # noqa: E731
-    return jax.vmap(constrain)(rows)
+        batch = actions.shape[:-1]
+        found = jax.vmap(single)(actions.reshape(-1, self.dimensions))
+        return jax.tree.map(lambda leaf: leaf.reshape(batch + leaf.shape[1:]), found)
 
 
 def _place(name: str) -> str:
@@ -165,8 +165,11 @@ def _place(name: str) -> str:
 
 
 @cache
-def _load(place: str) -> Model:
-    """Import a model and find its latent sites; ValueError where it cannot be used."""
+def _load(place: str, double: bool) -> Model:
+    """Import a model and find its latent sites; ValueError where it cannot be used.
+
+    Made anew for each float type, `double` or not: JAX remembers the type that it once gave to a NumPy array.
+    """
     module, _, name = place.partition(":")
     try:
         made = getattr(import_module(module), name)()

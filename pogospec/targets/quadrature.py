@@ -1,12 +1,14 @@
 """Integrals of exp(f) in one and two dimensions, by the trapezoidal rule on a box that is searched for.
 
 The rule converges faster than any power of the spacing where exp(f) is smooth and vanishes at the edges of the box;
-the grid is doubled until two results agree. All is float64 on the host, in or out of a trace.
+the grid is doubled until two results agree. All is on the host, in or out of a trace, and in float64 but for f where
+it must not be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import jax
@@ -21,7 +23,8 @@ START, MOST = {1: 512, 2: 64}, {1: 2**18, 2: 2**11}
 """Points along an axis, by the number of dimensions: of a search, and of the first and the last rule."""
 FAR = 18.0
 """The search starts within +-sinh(18) = 3e7 of the origin."""
-TOLERANCE = 1e-8
+TOLERANCE = {True: 1e-8, False: 1e-4}
+"""Of the agreement of two rules, where f is float64 and where it is float32."""
 
 Function = Callable[[np.ndarray], np.ndarray]
 """Points [n, d] -> values [n], float64."""
@@ -43,16 +46,16 @@ class Moments(NamedTuple):
     covariance: np.ndarray
 
 
-def on_host(log_density: Callable, temperature: float) -> Function:
-    """log_density / temperature in float64; minus infinity where it is not a number."""
+def on_host(log_density: Callable, temperature: float, double: bool) -> Function:
+    """log_density / temperature, minus infinity where it is not a number; of float64, or of JAX's own float type."""
     compiled = jax.jit(log_density)
 
     def values(points: np.ndarray) -> np.ndarray:
         missing = -len(points) % ROWS
         padded = np.concatenate([points, np.repeat(points[-1:], missing, 0)]) if missing else points
-        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True) if double else nullcontext():
             parts = [np.asarray(compiled(part)) for part in np.split(padded, len(padded) // ROWS)]
-        found = np.concatenate(parts)[: len(points)] / temperature
+        found = np.concatenate(parts)[: len(points)].astype(float) / temperature
         return np.where(np.isnan(found), -np.inf, found)
 
     return values
@@ -84,7 +87,7 @@ def find_box(function: Function, dimensions: int) -> Box | None:
     return None
 
 
-def integrate(function: Function, box: Box | None) -> Moments | None:
+def integrate(function: Function, box: Box | None, tolerance: float) -> Moments | None:
     """Moments of exp(f); None where no two successive rules agree."""
     if box is None or box.low.size not in START:
         return None
@@ -93,7 +96,7 @@ def integrate(function: Function, box: Box | None) -> Moments | None:
     count, before = max(START[d], 2 ** int(np.ceil(np.log2(wanted)))), None
     while count <= MOST[d]:
         found = _rule(function, box, count)
-        if found is not None and before is not None and _agree(found, before):
+        if found is not None and before is not None and _agree(found, before, tolerance):
             return found
         count, before = 2 * count, found
     return None
@@ -123,10 +126,10 @@ def _rule(function: Function, box: Box, count: int) -> Moments | None:
     return Moments(float(top + np.log(total * cell)), mean, covariance)
 
 
-def _agree(found: Moments, before: Moments) -> bool:
+def _agree(found: Moments, before: Moments, tolerance: float) -> bool:
     stds = np.sqrt(np.diag(found.covariance))
     return bool(
-        abs(found.log_normalizer - before.log_normalizer) < TOLERANCE
-        and (np.abs(found.mean - before.mean) <= TOLERANCE * stds).all()
-        and (np.abs(found.covariance - before.covariance) <= TOLERANCE * np.outer(stds, stds)).all()
+        abs(found.log_normalizer - before.log_normalizer) < tolerance
+        and (np.abs(found.mean - before.mean) <= tolerance * stds).all()
+        and (np.abs(found.covariance - before.covariance) <= tolerance * np.outer(stds, stds)).all()
     )
