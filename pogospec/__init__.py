@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pogospec.api import Policy, load_policy, run
     from pogospec.check import load
     from pogospec.compile import compile_spec as compile
+    from pogospec.flow import Flow, flow
 
 __version__ = "0.1.0"
 
@@ -17,8 +20,21 @@ _PUBLIC = {
     "run": "pogospec.api:run",
     "load_policy": "pogospec.api:load_policy",
     "Policy": "pogospec.api:Policy",
+    "flow": "pogospec.flow:flow",
+    "Flow": "pogospec.flow:Flow",
 }
-__all__ = ["Policy", "__version__", "compile", "load", "load_policy", "run"]
+__all__ = ["Flow", "Policy", "__version__", "compile", "flow", "load", "load_policy", "run"]
+
+
+class _Package(ModuleType):
+    """The package, whose public names stay what they are when a module of the same name is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

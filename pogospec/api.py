@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,25 +12,28 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from pogospec.check import load
+from pogospec.check import checked, located
 from pogospec.console import execute, new_run
 from pogospec.data import load_for
 from pogospec.errors import UsageError
 from pogospec.runs import RunDirectory
 from pogospec.saved import SavedPolicy
+from pogospec.spec.resolve import Override, read
 from pogospec.spec.schema import Spec
+from pogospec.spec.shipped import spec_path
 
 
 def default_directory(spec: Spec) -> Path:
     """The run directory of a spec where none is given: runs/NAME-DATASET-TIME."""
-    dataset = "".join(c if c.isalnum() or c in "-_." else "-" for c in spec.data.dataset)
-    return Path("runs") / f"{spec.name}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"{spec.name}-{spec.data.dataset}"[:100]
+    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    return Path("runs") / f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def run(
     spec: Spec | str | Path,
     out: str | Path | None = None,
-    overrides: Sequence[tuple[str, str]] = (),
+    overrides: Sequence[Override] = (),
     show: bool = False,
 ) -> RunDirectory:
     """Train and evaluate a spec into a run directory.
@@ -46,11 +50,16 @@ def run(
     """
     if isinstance(spec, Spec) and overrides:
         raise UsageError("found overrides for a spec that is loaded already, allowed with a file; give them to load")
-    loaded = spec if isinstance(spec, Spec) else load(spec, overrides)
-    data = load_for(loaded)
-    target = default_directory(loaded) if out is None else Path(out)
-    directory = new_run(loaded, data, target, str(jax.devices()[0]))
-    execute(Console(quiet=not show), loaded, data, directory)
+    if isinstance(spec, Spec):
+        loaded, place = spec, nullcontext()
+    else:
+        document = read(spec_path(spec), overrides)
+        loaded, place = checked(document), located(document)
+    with place:
+        data = load_for(loaded)
+        target = default_directory(loaded) if out is None else Path(out)
+        directory = new_run(loaded, data, target, str(jax.devices()[0]))
+        execute(Console(quiet=not show), loaded, data, directory)
     return directory
 
 
@@ -73,8 +82,10 @@ class Policy:
     def act(self, observation: Any, action: Literal["mean", "sample"] = "mean") -> np.ndarray:
         """Actions in the environment's bounds, [act] or [batch, act], of raw observations [obs] or [batch, obs].
 
-        Raises UsageError for observations of another size.
+        Raises UsageError for observations of another size, and for an action that is neither.
         """
+        if action not in self._act:
+            raise UsageError(f"found the action '{action}', allowed {', '.join(self._act)}")
         observations = self._rows(observation)
         self._draws += action == "sample"
         chosen = self._act[action](observations[None], self._draws)[0]
@@ -84,11 +95,15 @@ class Policy:
         """Parameters of the action distribution, in actions scaled to [-1, 1]; shapes as in `act`."""
         observations = self._rows(observation)
         normalizer = self._saved.normalizer
-        found = self.family.parameters(self.network, (observations - normalizer.mean) / normalizer.scale)
+        with jax.enable_x64(self._saved.double):
+            found = self.family.parameters(self.network, (observations - normalizer.mean) / normalizer.scale)
         return found if np.ndim(observation) == 2 else jax.tree.map(lambda leaf: leaf[0], found)
 
     def _rows(self, observation: Any) -> np.ndarray:
-        rows = np.asarray(observation, np.float32)
+        try:
+            rows = np.asarray(observation, np.float32)
+        except (TypeError, ValueError):
+            raise UsageError(f"found an observation of type {type(observation).__name__}, allowed numbers") from None
         if rows.ndim not in (1, 2) or rows.shape[-1] != self.space.obs_dim:
             size = self.space.obs_dim
             raise UsageError(f"found an observation of shape {rows.shape}, allowed ({size},) or (batch, {size})")

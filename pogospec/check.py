@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pogospec.errors import Origin, Problem, SpecError
+from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError
 from pogospec.policies.base import Point
 from pogospec.registry import kind_of
 from pogospec.rules import ending_rules, explicit_rules, target_rules
-from pogospec.spec.resolve import Document, read
+from pogospec.spec.catalog import keys_of, kinds_of
+from pogospec.spec.resolve import DEFAULT, Document, Override, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.spec.shipped import spec_path
 from pogospec.spec.yaml import show
+from pogospec.steps.schedule import Backtracking, Geometric
 
 
-def load(path: str | Path, overrides: Sequence[tuple[str, str]] = ()) -> Spec:
+def load(path: str | Path, overrides: Sequence[Override] = ()) -> Spec:
     """Read and check a spec: a file, or the name of a shipped one; raises SpecError with every problem at once."""
     return checked(read(spec_path(path), overrides))
 
@@ -26,13 +31,27 @@ def checked(document: Document) -> Spec:
     problems = list(document.problems)
     if document.spec is not None:
         named = {problem.path for problem in problems}
-        found = [Problem(_origin(document, where), where, text) for where, text in rules(document.spec)]
+        found = [Problem(_origin(document, where), where, text) for where, text in rules(document.spec, named)]
         # what steps inherit is written once, and said once
         once = {(problem.origin, problem.message): problem for problem in reversed(found)}
         problems += [problem for problem in reversed(once.values()) if problem.path not in named]
     if problems or document.spec is None:
         raise SpecError(problems)
     return document.spec
+
+
+@contextmanager
+def located(document: Document) -> Iterator[None]:
+    """Say of data and environments that cannot be used where the spec, or the command line, names them."""
+    try:
+        yield
+    except DataError as error:
+        path, _, message = str(error).partition(": ")
+        if path not in document.origins:
+            path, message = error.path, str(error)
+        if path == TaskError.path and document.origins.get(path, DEFAULT) == DEFAULT:
+            path = DataError.path
+        raise type(error)(str(Problem(_origin(document, path), path, message))) from None
 
 
 def _origin(document: Document, path: str) -> Origin:
@@ -45,30 +64,55 @@ def _origin(document: Document, path: str) -> Origin:
     return Origin("file", document.source, 1, 1)
 
 
-def rules(spec: Spec) -> Iterator[tuple[str, str]]:
-    """Every combination that makes no sense, as (path, message)."""
+def rules(spec: Spec, told: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """Every combination that makes no sense, as (path, message); `told`: paths whose values are wrong in themselves."""
+    if _any(told, "target"):
+        return
     if spec.evaluate.action == "sample" and not spec.policy.has_density:
         yield "evaluate.action", f"found 'sample', allowed mean, since a {_kind(spec.policy)} policy has one action"
-    known: set[str] = set()
-    if spec.target is not None:
+    if spec.data.environment is not None and ":" in spec.data.environment:
+        yield "data.environment", f"found {show(spec.data.environment)}, allowed the id alone: a spec imports no module"
+    if spec.target is not None and spec.target.dimensions < 1:
+        yield "target", "found no dimensions, allowed 1 or more"
+    elif spec.target is not None:
         yield from target_rules(spec)
-        known = {"critic", "behavior", "policy"}
-    labels: set[str] = {"behavior"}
+    known: set[str] = {"critic", "behavior", "policy"} if spec.target is not None else set()
+    yield from _name_rules(spec)
     for index, step in enumerate(spec.schedule.steps):
         earlier, known = known, known | set(step.learn)
         where = f"schedule.steps[{index}]"
-        if step.name is not None:
-            if step.name in labels or not step.name.replace(" ", "").replace("-", "").isalnum():
-                taken = ", ".join(sorted(labels))
-                yield f"{where}.name", f"found {show(step.name)}, allowed letters, digits and spaces, but not {taken}"
-            labels.add(step.name)
-        if "critic" in step.learn:
+        if "critic" in step.learn and not _any(told, "critic"):
             yield from _critic_rules(spec, known, where)
         if "policy" in step.learn:
             yield from _policy_rules(spec, step, earlier, known, where)
+            if not _any(told, *(f"{where}.{key}" for key in ("from", "proximal", "energy"))):
+                yield from _empty_rules(step, where)
         yield from _optimizer_rules(spec, index, earlier, where)
         yield from ending_rules(spec, step, where)
         yield from explicit_rules(spec, step, where)
+
+
+def _any(told: Collection[str], *paths: str) -> bool:
+    """Whether something was told of one of these values, or of a part of it."""
+    return any(one == path or one.startswith((f"{path}.", f"{path}[")) for one in told for path in paths)
+
+
+def _name_rules(spec: Spec) -> Iterator[tuple[str, str]]:
+    """Names of steps are names of files, one for each repetition."""
+    steps, taken = spec.schedule.steps, {"behavior", "warm-up"}
+    unnamed = sum(step.repeat for step in steps if step.name is None and "policy" in step.learn)
+    taken |= {f"step {number + 1}" for number in range(unnamed)}
+    for index, step in enumerate(steps):
+        if step.name is None:
+            continue
+        labels = {f"{step.name} {k + 1}" for k in range(step.repeat)} if step.repeat > 1 else {step.name}
+        if not re.fullmatch(r"[^\W_](?:[ -]?[^\W_]){0,39}", step.name):
+            message = f"found {show(step.name)}, allowed up to 40 letters and digits, with a space or - between them"
+            yield f"schedule.steps[{index}].name", message
+        elif labels & taken:
+            message = f"found {show(step.name)}, which gives the label '{min(labels & taken)}' twice; choose another"
+            yield f"schedule.steps[{index}].name", message
+        taken |= labels
 
 
 def _critic_rules(spec: Spec, known: set[str], where: str) -> Iterator[tuple[str, str]]:
@@ -110,17 +154,35 @@ def _policy_rules(spec: Spec, step: StepSpec, earlier: set[str], known: set[str]
         terms = [(ProximalSpec(step.from_, step.geometry, step.tau), where, "from")]
     for term, place, key in terms:
         yield from _proximal_rules(spec, step, term, earlier, known, (place, key))
-    if not terms and step.gradient is not None and step.gradient.needs_metric:
+        yield from _tau_rules(term.tau, step.repeat, f"{place}.tau")
+
+
+def _empty_rules(step: StepSpec, where: str) -> Iterator[tuple[str, str]]:
+    """What a step needs a proximal term for."""
+    if step.from_ is not None or step.proximal:
+        return
+    if step.gradient is not None and step.gradient.needs_metric:
         yield f"{where}.gradient", "needs the metric of a geometry, but the step has no proximal term; use euclidean"
-    if not terms and not step.energy:
+    if not step.energy:
         yield where, "has neither energy nor proximal term, so that nothing is minimised"
+
+
+def _tau_rules(tau: Any, repeat: int, place: str) -> Iterator[tuple[str, str]]:
+    """A rule of step sizes has to stay within the numbers that a program can hold."""
+    if not isinstance(tau, (Geometric, Backtracking)):
+        return
+    taken = repeat if isinstance(tau, Geometric) else tau.tries
+    decades = math.log10(tau.start) + (taken - 1) * math.log10(tau.factor)
+    if abs(decades) > 37:
+        yield place, f"reaches 10^{decades:.0f} in the end, allowed 1e-37 to 1e37; take fewer, or a factor nearer to 1"
 
 
 def _energy_rules(spec: Spec, step: StepSpec, term: Any, known: set[str], place: str) -> Iterator[tuple[str, str]]:
     if term.needs_critic and "critic" not in known:
         yield place, "uses a critic that nothing has learned; add critic to `learn` of this or an earlier step"
     if term.needs_density and not spec.policy.has_density:
-        yield place, f"needs a policy with a density, found {_kind(spec.policy)}, allowed gaussian, tanh_gaussian"
+        families = [kind for kind, family in kinds_of("policy").items() if family.has_density]
+        yield place, f"needs a policy with a density, found {_kind(spec.policy)}, allowed {', '.join(families)}"
     if getattr(term, "scale", None) == "step" and "critic" in step.learn:
         yield f"{place}.scale", "found 'step', but the step learns the critic, so that its scale moves; use batch"
     if getattr(term, "actions", "mean") != "mean" and not spec.policy.has_density:
@@ -164,9 +226,13 @@ def _proximal_rules(
 
 
 def _no_distance(spec: Spec, geometry: Any, reference: type) -> str:
+    """Say that a geometry joins no policy of this family to such a reference, and which ones do."""
+    policy, geometries = spec.policy.parameter_type, kinds_of("geometry").items()
+    plain = {kind: cls() for kind, cls in geometries if not any(key.required for key in keys_of(cls))}
+    allowed = [kind for kind, other in plain.items() if other.supports(policy, reference)]
     return (
-        f"{geometry.kind} knows no distance from {_kind(spec.policy)} to a reference of type "
-        f"{reference.__name__}; allowed here: wasserstein2, or a policy and a reference of one gaussian family"
+        f"{geometry.kind} knows no distance from {_kind(spec.policy)} to a reference of type {reference.__name__}; "
+        f"allowed here: {', '.join(allowed) or 'none'}"
     )
 
 

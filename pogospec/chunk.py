@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pogospec.program import Stage, State
+from pogospec.spec.schema import Spec
 from pogospec.types import Transitions
 
 INIT, BATCH, UPDATE = range(3)
+
+
+def double(spec: Spec) -> bool:
+    """Whether a program computes in double precision: where the spec, or the caller, asks for it."""
+    return spec.train.precision == "float64" or bool(jax.config.read("jax_enable_x64"))
+
+
+def precision(spec: Spec) -> contextlib.AbstractContextManager:
+    """The precision of a spec; a context of the thread that it is entered in."""
+    return jax.enable_x64(double(spec))
+
+
+def as_floats(column):
+    """A column on the device, in the floating-point type of the run."""
+    column = np.asarray(column)
+    return jnp.asarray(column, float if np.issubdtype(column.dtype, np.floating) else None)
 
 
 def fold(root, stage: int):

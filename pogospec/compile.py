@@ -51,6 +51,8 @@ def compile_spec(spec: Spec, space: Space) -> Program:
     """Compile a checked spec for a task; no arrays are made but the numbers of the spec."""
     steps = [(step, k) for step in spec.schedule.steps for k in range(step.repeat)]
     plain = [step for step, _ in steps]
+    horizons, learned = _horizons(plain), set()
+    last = max((index for index, step in enumerate(plain) if "critic" in step.learn), default=-1)
     numbers, stages = [], []
     euler = 0
     for index, (step, k) in enumerate(steps):
@@ -59,12 +61,12 @@ def compile_spec(spec: Spec, space: Space) -> Program:
         euler += "policy" in step.learn and step.name is None
         label = step.name or (f"step {euler}" if "policy" in step.learn else "warm-up")
         label = f"{step.name} {k + 1}" if step.name and step.repeat > 1 else label
-        learned = {name for other in plain[: index + 1] for name in other.learn}
+        learned |= set(step.learn)
         plan = _Plan(
             label=label,
             step=step,
-            horizons=_horizons(plain)[index],
-            targets=any("critic" in other.learn for other in plain[index:]),
+            horizons=horizons[index],
+            targets=index <= last,
             bootstrap="policy" if "policy" in learned or "behavior" not in learned else "behavior",
             source=index - k,
         )

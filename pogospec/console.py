@@ -21,6 +21,7 @@ from rich.table import Table
 from pogospec import __version__
 from pogospec.errors import PogospecError
 from pogospec.report.compare import differences, final, header, paired, spread, table, warnings
+from pogospec.report.flow import is_target
 from pogospec.report.plot import learning_curve
 from pogospec.runs import RunDirectory
 
@@ -228,6 +229,10 @@ def report(console: Console, run: RunDirectory) -> None:
             console.print("paired differences over seeds ± standard error:", highlight=False)
         for gap in gaps:
             console.print(f"  {gap}", highlight=False)
+    elif is_target(run):
+        from pogospec.report.screen import show_flow
+
+        show_flow(console, run)
     elif about["environment"] is None:
         console.print("nothing was evaluated: the data name no environment; set data.environment")
     picture = learning_curve(run)

@@ -60,9 +60,16 @@ class CompileError(SpecError):
 
 
 class DataError(PogospecError):
-    """A dataset or environment that is missing, damaged or unusable."""
+    """A dataset or environment that is missing, damaged or unusable; `path`: the key of a spec that names it."""
 
     exit_code = 2
+    path = "data.dataset"
+
+
+class TaskError(DataError):
+    """An environment that cannot be made, or that is not that of the data."""
+
+    path = "data.environment"
 
 
 class UsageError(PogospecError):

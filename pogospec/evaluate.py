@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pogospec.data.gym import quiet
-from pogospec.errors import DataError
+from pogospec.errors import TaskError
 from pogospec.types import Space
 
 Act = Callable[[np.ndarray, int], Any]
@@ -29,7 +29,7 @@ class Evaluator:
         self._made: dict[int, Any] = {}
 
     def check(self) -> None:
-        """Make one environment, so that a missing or wrong one is found before any training; raises DataError."""
+        """Make one environment, so that a missing or wrong one is found before any training; raises TaskError."""
         with quiet():
             self._environments(1)
 
@@ -70,7 +70,7 @@ class Evaluator:
     def _checked(self, actions: np.ndarray, policies: int, space: Any) -> np.ndarray:
         wanted = (policies, self.episodes, int(np.prod(space.shape)))
         if actions.shape != wanted:
-            raise DataError(
+            raise TaskError(
                 f"the environment '{self.environment}' needs actions of shape {wanted} (policies, episodes, actions), "
                 f"found {actions.shape}; set data.environment to the environment of the data"
             )
@@ -91,13 +91,13 @@ class Evaluator:
                 vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
             )
         except (gymnasium.error.Error, ImportError) as error:
-            raise DataError(
+            raise TaskError(
                 f"the environment '{self.environment}' cannot be made ({error}); install the package that provides it "
                 '(MuJoCo tasks: pip install "gymnasium[mujoco]"), or name another one in data.environment'
             ) from None
         try:
             self._check_sizes(made)
-        except DataError:
+        except TaskError:
             made.close()
             raise
         self._made[count] = made
@@ -109,12 +109,12 @@ class Evaluator:
         spaces = {"observations": made.single_observation_space, "actions": made.single_action_space}
         for name, space in spaces.items():
             if not isinstance(space, Box):
-                raise DataError(
+                raise TaskError(
                     f"the environment '{self.environment}' has {name} of type {type(space).__name__}, allowed Box"
                 )
         found = tuple(int(np.prod(space.shape)) for space in spaces.values())
         if self.space is not None and found != tuple(self.space[:2]):
-            raise DataError(
+            raise TaskError(
                 f"the environment '{self.environment}' has {found[0]} observations and {found[1]} actions, the data "
                 f"have {self.space.obs_dim} and {self.space.act_dim}; set data.environment"
             )

@@ -42,6 +42,8 @@ def linear(key: Key, fan_in: int, fan_out: int, init: Init, end: float | None = 
         bias = jax.random.uniform(bias_key, (fan_out,), minval=-bound, maxval=bound)
         bias = jnp.full(fan_out, 0.1) if init == "rebrac" and end is None else bias
         return Linear(jax.random.uniform(weight_key, shape, minval=-bound, maxval=bound), bias)
+    if fan_in == 0:  # nothing to draw, and JAX's initialisers divide by the size
+        return Linear(jnp.zeros(shape), bias)
     draw = {
         "lecun": jax.nn.initializers.lecun_normal(),
         "orthogonal": jax.nn.initializers.orthogonal(math.sqrt(2)),

@@ -21,10 +21,15 @@ class SavedPolicy(NamedTuple):
     normalizer: Normalizer
     space: Space
 
+    @property
+    def double(self) -> bool:
+        """Whether the networks were trained in double precision, in which they act too."""
+        return any(leaf.dtype == np.float64 for leaf in jax.tree.leaves(self.network))
+
     def batched(self, action: str = "mean", seed: int = 0) -> Callable:
         """A function (observations [seeds, batch, obs], t) -> environment actions [seeds, batch, act]."""
-        low, high = jnp.asarray(self.space.low), jnp.asarray(self.space.high)
-        root, bounded = jax.random.key(seed), bool(np.isfinite([self.space.low, self.space.high]).all())
+        bounds = np.array([self.space.low, self.space.high])
+        root, bounded, double = jax.random.key(seed), bool(np.isfinite(bounds).all()), self.double
 
         @jax.jit
         def act(network, observations, t):
@@ -36,9 +41,14 @@ class SavedPolicy(NamedTuple):
                 chosen = self.family.sample(parameters, jax.random.fold_in(root, t))
             if not bounded:
                 return chosen
+            low, high = jnp.asarray(bounds, chosen.dtype)
             return low + (jnp.clip(chosen, -1.0, 1.0) + 1) / 2 * (high - low)
 
-        return lambda observations, t: np.asarray(act(self.network, observations, t))
+        def in_precision(observations, t):
+            with jax.enable_x64(double):
+                return np.asarray(act(self.network, observations, t))
+
+        return in_precision
 
     def dump(self) -> tuple[dict[str, np.ndarray], dict]:
         """Arrays and JSON metadata."""
@@ -59,6 +69,7 @@ class SavedPolicy(NamedTuple):
         family = build_node("policy", meta["policy"])
         template = jax.eval_shape(lambda: family.init(jax.random.key(0), space))
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
-        network = [jnp.asarray(arrays["network" + jax.tree_util.keystr(path)]) for path, _ in leaves]
+        with jax.enable_x64(True):  # so that networks keep their type
+            network = [jnp.asarray(arrays["network" + jax.tree_util.keystr(path)]) for path, _ in leaves]
         normalizer = Normalizer(arrays["normalizer.mean"], arrays["normalizer.scale"])
         return cls(family, jax.tree_util.tree_unflatten(structure, network), normalizer, space)

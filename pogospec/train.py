@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.chunk import INIT, chunk_function, fold, stream
+from pogospec.chunk import INIT, as_floats, chunk_function, fold, precision, stream
 from pogospec.compile import compile_spec
 from pogospec.data.arrays import identity_normalizer, normalized, split, standardize, transform_rewards
 from pogospec.errors import RunDirectoryError, RunError
@@ -31,12 +30,6 @@ FIRST = 100
 """Updates of a stage's first chunk: short, so that numbers and an estimate of the time come soon."""
 
 
-def _as_floats(column):
-    """A column on the device, in the floating-point type of the run."""
-    column = np.asarray(column)
-    return jnp.asarray(column, float if np.issubdtype(column.dtype, np.floating) else None)
-
-
 def _where(mask, old, new):
     return jnp.where(mask.reshape(-1, *(1,) * (old.ndim - 1)), old, new)
 
@@ -49,13 +42,8 @@ def train(
     resume: bool = False,
 ) -> None:
     """Run a spec on a dataset into a run directory; `resume` goes on from its newest checkpoint."""
-    with _precision(spec):
+    with precision(spec):
         _Trainer(spec, dataset, run, on_event).go(resume)
-
-
-def _precision(spec: Spec) -> contextlib.AbstractContextManager:
-    """Double precision where the spec, or the caller, asks for it; a context of the thread that it is entered in."""
-    return jax.enable_x64(spec.train.precision == "float64" or jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
 class _Trainer:
@@ -67,7 +55,7 @@ class _Trainer:
         if spec.data.normalize_observations:
             used, self.normalizer = standardize(used)
             held = normalized(held, self.normalizer)
-        self.data, held = (jax.tree.map(_as_floats, part) for part in (used, held))
+        self.data, held = (jax.tree.map(as_floats, part) for part in (used, held))
         self.watch = Watch(spec, self.program, held, run)
         self.roots = jax.vmap(jax.random.key)(jnp.arange(spec.seeds))
         self.evaluator = None

@@ -1,5 +1,8 @@
 """Rollouts: the same episodes for every policy, repeatable returns, finished episodes left alone, clear refusals."""
 
+import subprocess
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -98,3 +101,13 @@ def test_nothing_is_printed_and_settings_are_restored(capsys, recwarn):
     assert gymnasium.logger.min_level == level
     assert not recwarn.list
     assert capsys.readouterr() == ("", "")
+
+
+def test_mujoco_neither_writes_on_the_screen_nor_into_a_file(tmp_path):
+    code = (
+        "from pogospec.evaluate import Evaluator; from pogospec.types import Space; "
+        "Evaluator('HalfCheetah-v4', 1, 0, Space(17, 6, (-1.0,) * 6, (1.0,) * 6)).check()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ def untimed(path, name):
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 def test_a_run_of_rules_and_trials_resumes_as_if_it_had_not_stopped(tmp_path, monkeypatch, stop_after):
-    overrides = [tuple(text.split("=", 1)) for text in (*TRIED, *SMALL[1::2])]
+    overrides: list[Any] = [tuple(text.split("=", 1)) for text in (*TRIED, *SMALL[1::2])]
     overrides += [("schedule.steps[*].updates", "90"), ("seeds", "2")]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     pogospec.run("pogo_w_two_step", whole, overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from pogospec.errors import PogospecError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pogospec.spec.resolve import Override
+
 app = typer.Typer(
     help="Policy gradient flows for offline reinforcement learning, declared in YAML.",
     no_args_is_help=True,
@@ -29,6 +32,14 @@ Set = Annotated[
 Device = Annotated[Literal["cpu", "gpu", "tpu"] | None, typer.Option(help="Where to compute; default: what JAX finds.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the run directory and errors only.")]
 Run = Annotated[Path, typer.Argument(help="A run directory.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-module",
+        metavar="MODULE",
+        help="Let a target of kind numpyro name functions of this module, of the working directory too.",
+    ),
+]
 
 
 def main() -> None:
@@ -45,13 +56,36 @@ def main() -> None:
 
 def overrides(
     dataset: str | None, seeds: int | None, updates: int | None, assignments: list[str] | None
-) -> list[tuple[str, str]]:
-    """Overrides of the command line, shorthands first, as (path, text); raises SpecError."""
+) -> list[Override]:
+    """Overrides of the command line, shorthands first; raises SpecError."""
     from pogospec.spec.resolve import parse_set
 
-    shorthands = {"data.dataset": dataset, "seeds": seeds, "schedule.steps[*].updates": updates}
-    given = [(path, str(value)) for path, value in shorthands.items() if value is not None]
+    quoted = None if dataset is None else json.dumps(dataset)
+    shorthands = [
+        ("data.dataset", quoted, "--dataset"),
+        ("seeds", seeds, "--seeds"),
+        ("schedule.steps[*].updates", updates, "--updates"),
+    ]
+    given: list[Override] = [(path, str(value), flag) for path, value, flag in shorthands if value is not None]
     return given + [parse_set(text) for text in assignments or []]
+
+
+def allow_modules(modules: list[str] | None) -> None:
+    """Let specs of this process name functions of these modules; raises UsageError for what is no module."""
+    if not modules:
+        return
+    for module in modules:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise UsageError(
+                f"--allow-module: found '{module}', allowed the dotted name of a module, for example my_models"
+            )
+    from pogospec.targets.numpyro import allow
+
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # at the end, so that nothing here stands in for an installed package
+    for module in modules:
+        allow(module)
 
 
 def find_device(name: str | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pogospec.cli.app import Set, make_console, overrides
+from pogospec.cli.app import Allow, Set, allow_modules, make_console, overrides
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pogospec.explain.origins import Value
-    from pogospec.explain.report import Explanation
+    from pogospec.explain.report import Cost, Explanation
     from pogospec.spec.schema import Spec
 
 WIDTH = 100
@@ -31,8 +31,10 @@ def explain(
         bool, typer.Option("--measure/--no-measure", help="Time real updates (about 15 s), or only estimate.")
     ] = True,
     origins: Annotated[bool, typer.Option("--origins", help="Every value and where it was written.")] = False,
+    allow: Allow = None,
 ) -> None:
     """Explain a spec: its objectives as mathematics, hidden choices, shapes, cost, and warnings."""
+    allow_modules(allow)
     from pogospec.check import checked
     from pogospec.spec.resolve import read
     from pogospec.spec.shipped import spec_path
@@ -112,14 +114,10 @@ def _pairs(console: Console, title: str, rows: Iterable[tuple[str, str]]) -> Non
 def _mathematics(console: Console, found: Explanation) -> None:
     spec = found.spec
     console.print(f"{spec.name}: {spec.about}" if spec.about else spec.name, highlight=False, markup=False)
-    for stage, block in zip(found.plan, found.blocks, strict=True):
+    for block in found.blocks:
         console.print(f"\n{block.label}", style="bold", end="  ", highlight=False)
         console.print(block.heading, highlight=False)
-        if stage.repetition > 1:
-            taus = ", ".join(f"{term.tau:.6g}" for term in stage.proximal)
-            console.print(f"  as {found.plan[stage.index - 1].label}, re-centred at its end, tau {taus}")
-        else:
-            _grid(console, block.rows)
+        _grid(console, block.rows)
     if found.meanings:
         console.print("\nwhere", highlight=False)
         _grid(console, found.meanings)
@@ -133,7 +131,7 @@ def _origins(console: Console, found: Explanation, every: bool) -> None:
         rows = [(v.path, v.shown, str(v.origin) + _layer(v)) for v in found.values]
         _grid(console, rows, fixed=0)
         return
-    values = grouped(found.values)
+    values = grouped(found.values, found.spec.target is not None)
     for layer, title in LAYERS.items():
         rows = [(v.path, v.shown, str(v.origin)) for v in values if v.origin.layer == layer]
         if rows:
@@ -153,61 +151,107 @@ def _layer(value: Value) -> str:
 
 
 def _sizes(console: Console, found: Explanation, note: str) -> None:
+    known = found.known is not None
+    _title(console, "Energy and parameters" if known else "Data and networks")
+    lines = _energy(found) if known else _rows(found, note)
+    for network in found.cost.networks if found.cost else ():
+        members = f"{network.members} × " if network.members > 1 else ""
+        shape = "" if known else f"{members}({network.shape}): "
+        lines.append((network.name, f"{shape}{network.parameters:,} parameters"))
+    _grid(console, lines)
+
+
+def _rows(found: Explanation, note: str) -> list[tuple[str, str]]:
     from pogospec.explain.report import episodes, rows
 
-    _title(console, "Data and networks")
     lines = [("data", found.spec.data.dataset + (f": {note}" if note else ""))]
     if found.dataset is not None:
         count = f"{rows(found.dataset):,} transitions in {episodes(found.dataset):,} episodes"
         lines[0] = ("data", f"{found.spec.data.dataset}: {count}")
     if found.space is not None:
         lines.append(("task", f"{found.space.obs_dim} observations, {found.space.act_dim} actions"))
-    for network in found.cost.networks if found.cost else ():
-        members = f"{network.members} × " if network.members > 1 else ""
-        lines.append((network.name, f"{members}({network.shape}): {network.parameters:,} parameters"))
-    _grid(console, lines)
+    return lines
+
+
+def _energy(found: Explanation) -> list[tuple[str, str]]:
+    """Size, optimum and start of a known energy."""
+    from pogospec.explain.formula import short
+
+    known = found.known
+    assert known is not None
+    lines = [("target", f"{known.kind}, {known.dimensions} dimension{'s'[: known.dimensions > 1]}")]
+    if known.optimum_mean is None or known.optimum_std is None:
+        text = "mean and std unknown"
+    else:
+        mean, std = (", ".join(map(short, column)) for column in (known.optimum_mean, known.optimum_std))
+        text = f"mean ({mean}), std ({std})"
+    what = f"exp(Q/λ)/Z, λ = {short(known.temperature)}" if known.temperature else "where Q is largest"
+    lines.append(("optimum", f"{what}: {text}"))
+    if known.temperature:
+        z = (
+            "unknown, so that no KL to the optimum is told"
+            if known.log_normalizer is None
+            else short(known.log_normalizer)
+        )
+        lines.append(("log Z", z))
+    kl = "" if known.start_kl is None else f"; KL to the optimum {short(known.start_kl)} nats"
+    return [*lines, ("start", known.start + kl)]
 
 
 def _cost(console: Console, found: Explanation) -> None:
     from pogospec.console import span
+    from pogospec.explain.stages import groups
 
     cost = found.cost
     if cost is None:
         return
     _title(console, "Time and memory, on this machine")
     rows = []
-    for stage, count, rate in zip(found.plan, cost.operations, cost.rates, strict=True):
+    for group in groups(found.plan):
+        first = group.first
+        count, rate = cost.operations[first.index], cost.rates[first.index]
         how = f"{rate.updates:,} timed" if rate.updates else "estimated from operations"
         took = f", compiled in {rate.compiling:.1f} s" if rate.compiling else ""
-        seconds = stage.step.updates / rate.per_second
+        seconds = span(len(group.stages) * first.step.updates / rate.per_second)
         speed = f"{rate.per_second:,.0f} updates/s"
-        rows.append((stage.label, f"{count / 1e6:,.1f} Mflop/update", speed, span(seconds), how + took))
+        work = (
+            f"{count / 1e6:,.1f} Mflop/update"
+            if count >= 5e4
+            else f"{count:,.0f} flop/update"
+            if count
+            else "no matrix products"
+        )
+        rows.append((group.label, work, speed, seconds, how + took))
     _grid(console, rows, fixed=4)
     seeds = f"{found.spec.seeds} seeds in one program" if found.spec.seeds > 1 else "1 seed"
     updates = sum(stage.step.updates for stage in found.plan)
-    total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}, without rollouts"
+    rollouts = "" if found.known else ", without rollouts"
+    total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}{rollouts}"
+    _grid(console, [("total", total), ("memory", _memory(found, cost))])
+
+
+def _memory(found: Explanation, cost: Cost) -> str:
     memory = cost.memory
     data = "data not counted" if memory.data is None else f"data {_bytes(memory.data)}"
     temporary = "temporaries of the compiled chunk" if any(r.reserved for r in cost.rates) else "matrix products"
-    parts = (
-        f"networks, slow copies and reference {_bytes(memory.weights)}, optimisers {_bytes(memory.optimizers)} (both "
-        f"held twice), {data}, {temporary} {_bytes(memory.activations)}"
+    return (
+        f"about {_bytes(memory.total)}: networks, slow copies and reference {_bytes(memory.weights)}, optimisers "
+        f"{_bytes(memory.optimizers)} (both held twice), {data}, {temporary} {_bytes(memory.activations)}"
     )
-    _grid(console, [("total", total), ("memory", f"about {_bytes(memory.total)}: {parts}")])
 
 
 def _bytes(count: int) -> str:
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e3:.0f} kB" if count >= 1e4 else f"{count:,} bytes"
 
 
 def _warnings(console: Console, found: Explanation) -> None:
     if not found.cautions:
         return
     _title(console, "Where mathematics and practice part")
-    several = len([stage for stage in found.plan if stage.learns_policy]) > 1
+    several = len(found.blocks) > 1
     for caution in found.cautions:
         where = f" ({', '.join(caution.stages)})" if several and caution.stages else ""
         _grid(console, [("!", f"{caution.name}{where}: {caution.text}")])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pogospec.cli.app import Set, overrides
+from pogospec.cli.app import Allow, Set, allow_modules, overrides
 from pogospec.cli.listing import Json, list_
 from pogospec.errors import SpecError, UsageError
 from pogospec.spec.shipped import spec_path
@@ -23,8 +23,10 @@ def check(
     specs: Annotated[list[str], typer.Argument(help="Spec files, or names of shipped specs.")],
     set_: Set = None,
     as_json: Json = False,
+    allow: Allow = None,
 ) -> None:
     """Check specs without running them; all mistakes of all files at once."""
+    allow_modules(allow)
     from pogospec.check import load
 
     problems, told = [], []
@@ -71,7 +73,9 @@ def size(spec: Spec) -> str:
     """Steps, updates and data of a spec in a few words."""
     about = plan(spec)
     count = sum(step["repeat"] for step in about["steps"])
-    return f"{count} step{'s'[: count > 1]}, {about['updates']:,} updates on {about['dataset']}"
+    rules = any(step.until is not None or step.repeat_until is not None for step in spec.schedule.steps)
+    most = "at most " if rules else ""
+    return f"{most}{count} step{'s'[: count > 1]}, {about['updates']:,} updates on {about['dataset']}"
 
 
 def _problem(problem: Any) -> dict[str, Any]:

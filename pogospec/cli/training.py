@@ -7,58 +7,91 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pogospec.cli.app import Device, Quiet, Run, Set, find_device, make_console, overrides
-from pogospec.errors import UsageError
+from pogospec.cli.app import Allow, Device, Quiet, Run, Set, allow_modules, find_device, make_console, overrides
+from pogospec.errors import SpecError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pogospec.spec.resolve import Document
+    from pogospec.spec.schema import Spec
+
 
 def run(
-    spec: Annotated[str, typer.Argument(help="A spec file, or the name of a shipped spec.")],
+    specs: Annotated[list[str], typer.Argument(help="Spec files, or names of shipped specs; run one after another.")],
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
     seeds: Annotated[int | None, typer.Option(help="Short for --set seeds=…")] = None,
     updates: Annotated[int | None, typer.Option(help="Short for --set 'schedule.steps[*].updates=…'")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/NAME-DATASET-TIME.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run directory, of several specs the folder of theirs; default: runs/NAME-DATASET-TIME."),
+    ] = None,
     device: Device = None,
     set_: Set = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train and evaluate a spec."""
-    from pogospec.check import load
+    """Train and evaluate specs; all are checked before the first starts."""
+    from pogospec.check import located
     from pogospec.data import load_for
+    from pogospec.spec.resolve import read
+    from pogospec.spec.shipped import spec_path
 
-    loaded = load(spec, overrides(dataset, seeds, updates, set_))
-    found = find_device(device)
+    given = overrides(dataset, seeds, updates, set_)
+    documents = [read(spec_path(name), given) for name in specs]
+    loaded = checked_all(documents)
+    found, console = find_device(device), make_console(quiet)
     from pogospec.api import default_directory
     from pogospec.console import execute, new_run, show_plan
 
-    target, console = out or default_directory(loaded), make_console(quiet)
-    show_plan(console, loaded, target, found)
-    data = load_for(loaded)
-    execute(console, loaded, data, new_run(loaded, data, target, found))
-    _finish(console, target)
+    for name, document, spec in zip(specs, documents, loaded, strict=True):
+        target = out or default_directory(spec)
+        if out is not None and len(specs) > 1:
+            target = out / Path(name).stem
+        show_plan(console, spec, target, found)
+        with located(document):
+            data = load_for(spec)
+            execute(console, spec, data, new_run(spec, data, target, found))
+        _finish(console, target)
 
 
-def resume(run: Run, device: Device = None, quiet: Quiet = False) -> None:
+def checked_all(documents: list[Document]) -> list[Spec]:
+    """The specs of all documents; raises SpecError with the problems of all of them."""
+    from pogospec.check import checked
+
+    loaded, problems = [], []
+    for document in documents:
+        try:
+            loaded.append(checked(document))
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    return loaded
+
+
+def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow = None) -> None:
     """Go on with a run from its newest checkpoint."""
-    from pogospec.check import load
+    allow_modules(allow)
+    from pogospec.check import checked, located
     from pogospec.data import load_for
     from pogospec.runs import RunDirectory
+    from pogospec.spec.resolve import read
 
     directory, console = RunDirectory.open(run), make_console(quiet)
     if directory.status()["state"] != "done":
-        loaded = load(run / "spec.yaml")
+        document = read(run / "spec.yaml")
+        loaded = checked(document)
         found = find_device(device)
         from pogospec.console import execute, moved, show_plan
 
         show_plan(console, loaded, run, found)
         for change in moved(directory):
             console.print(f"note: {change}; numbers may move", highlight=False)
-        data = load_for(loaded)
-        if data.sha256 != directory.manifest["data_sha256"]:
-            raise UsageError(f"{loaded.data.dataset}: the data changed since the run began; run the spec again")
-        execute(console, loaded, data, directory, resume=True)
+        with located(document):
+            data = load_for(loaded)
+            if data.sha256 != directory.manifest["data_sha256"]:
+                raise UsageError(f"{loaded.data.dataset}: the data changed since the run began; run the spec again")
+            execute(console, loaded, data, directory, resume=True)
     _finish(console, run)
 
 

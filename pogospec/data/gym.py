@@ -9,14 +9,17 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Gymnasium's logger and all warnings inside the block only."""
+    """Silence Gymnasium's logger, MuJoCo's warnings and its log file, and all warnings, inside the block only."""
     import gymnasium
+    import mujoco
 
-    level = gymnasium.logger.min_level
+    level, handler = gymnasium.logger.min_level, mujoco.get_mju_user_warning()
     gymnasium.logger.min_level = gymnasium.logger.ERROR
+    mujoco.set_mju_user_warning(lambda text: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
             gymnasium.logger.min_level = level
+            mujoco.set_mju_user_warning(handler)

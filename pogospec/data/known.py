@@ -12,10 +12,14 @@ from pogospec.types import Dataset, Space, Transitions
 
 
 def known(target: Any, name: str) -> Dataset:
-    """One row without observations; actions without bounds, as many as the target has dimensions."""
-    size = target.dimensions
+    """The data of a target."""
+    rows, space = lone_state(target.dimensions)
+    return Dataset(name, rows, space, None, digest(target), None)
+
+
+def lone_state(size: int) -> tuple[Transitions, Space]:
+    """One row without observations; actions without bounds, of so many dimensions."""
     empty, zeros, one = np.zeros((1, 0), np.float32), np.zeros(1, np.float32), np.ones(1, np.float32)
     actions = np.zeros((1, size), np.float32)
     rows = Transitions(empty, actions, zeros, empty, one, zeros, actions, zeros, np.zeros(1, np.int32))
-    space = Space(0, size, (-math.inf,) * size, (math.inf,) * size)
-    return Dataset(name, rows, space, None, digest(target), None)
+    return rows, Space(0, size, (-math.inf,) * size, (math.inf,) * size)

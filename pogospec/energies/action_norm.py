@@ -41,3 +41,7 @@ class ActionNormTerm(AbstractTerm):
         count = self.actions.sample
         text, latex = f"(1/{count}) Σ_k |a_k|²", rf"\tfrac{{1}}{{{count}}}\sum_{{k}}|a_k|^2"
         return text, latex, f"a_k: {count} sample{'s' * (count > 1)} of π(·|s), reparameterised"
+
+    def variation(self, reference: tuple[str, str]) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of `potential` without its weight."""
+        return "|a|²", r"|a|^2", ""

@@ -41,7 +41,8 @@ class AbstractTerm(eqx.Module):
     def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
         """First variation of the unweighted term at a reference, as a function of actions [..., batch, act].
 
-        Explicit steps need it; a term that is no functional of the density alone has none.
+        Explicit steps need it; a term that is no functional of the density alone has none. A method `variation` may
+        write it, as `formula` writes the value.
         """
         raise NotImplementedError
 

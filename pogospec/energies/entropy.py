@@ -28,3 +28,7 @@ class EntropyTerm(AbstractTerm):
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""
         return "−H[π(·|s)]", r"-\mathcal{H}[\pi(\cdot\mid s)]", "H: entropy in nats of the policy before any clipping"
+
+    def variation(self, reference: tuple[str, str]) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of `potential` without its weight; `reference`: text and LaTeX of the reference."""
+        return f"log {reference[0]}(a|s)", rf"\log {reference[1]}(a\mid s)", ""

@@ -60,11 +60,7 @@ class QTerm(AbstractTerm):
 
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""
-        text, latex, meaning = {
-            "min": ("min_i Q_i", r"\min_i Q_i", "min_i Q_i: the smallest of the critics"),
-            "first": ("Q₁", "Q_1", "Q₁: the first critic"),
-            "mean": ("mean_i Q_i", r"\overline{Q}", "mean_i Q_i: the mean of the critics"),
-        }[self.critics]
+        text, latex, meaning = self._symbol
         size, latex_size = f"|{text}|", f"|{latex}|"
         if self.actions == "mean":
             text, latex, meaning = f"{text}(s, μ(s))", rf"{latex}(s, \mu(s))", f"{meaning}; μ(s): the mean action"
@@ -87,6 +83,27 @@ class QTerm(AbstractTerm):
             latex = rf"{latex} \,/\, \mathrm{{mean}}{'' if self.scale == 'batch' else '_0'}{latex_size}"
             meaning += f"; mean{mark}{size}: mean {when}, held fixed in the gradient"
         return f"−{text}", f"-{latex}", meaning
+
+    def variation(self, reference: tuple[str, str]) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of `potential` without its weight."""
+        text, latex, meaning = self._symbol
+        scale = scale_latex = ""
+        if self.scale != "none":
+            mark, when = {
+                "batch": ("", "of all points of the minibatch"),
+                "step": ("₀", "of the data when the step began"),
+            }[self.scale]
+            scale, scale_latex = f" / mean{mark}|{text}|", rf" \,/\, \mathrm{{mean}}{'_0' if mark else ''}|{latex}|"
+            meaning += f"; mean{mark}|{text}|: mean {when}, held fixed in the gradient"
+        return f"−{text}(s, a){scale}", f"-{latex}(s, a){scale_latex}", meaning
+
+    @property
+    def _symbol(self) -> tuple[str, str, str]:
+        return {
+            "min": ("min_i Q_i", r"\min_i Q_i", "min_i Q_i: the smallest of the critics"),
+            "first": ("Q₁", "Q_1", "Q₁: the first critic"),
+            "mean": ("mean_i Q_i", r"\overline{Q}", "mean_i Q_i: the mean of the critics"),
+        }[self.critics]
 
     def _q(self, parameters: Any, context: Context, key: Key) -> Values:
         actions = context.policy.actions(self.actions, parameters, key)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from pogospec.explain.choices import every, optimizers, reference, start, targets
-from pogospec.explain.formula import Term, behavior_loss, critic_loss, objective, short
+from pogospec.explain.endings import endings, length
+from pogospec.explain.explicit import ExplicitStep, explicit_step
+from pogospec.explain.formula import behavior_loss, critic_loss, known_q, objective, short
 from pogospec.explain.metric import Factor, factors
-from pogospec.explain.stages import Stage, kind_of
+from pogospec.explain.stages import Stage, groups, kind_of
+from pogospec.policies.base import FullNormal
 from pogospec.spec.schema import Spec
 
 NAMES = {"critic": "critic", "behavior": "behaviour"}
@@ -22,16 +26,23 @@ class Block:
     rows: list[tuple[str, str]]
 
 
+def blocks(spec: Spec, plan: list[Stage], act_dim: int) -> list[Block]:
+    """A block for each step of the spec; that of a repeated step is about its first repetition."""
+    return [replace(block(spec, group.first, act_dim), label=group.label) for group in groups(plan)]
+
+
 def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
     """The text of a stage."""
     step, optimizer = stage.step, optimizers(stage)
     rows: list[tuple[str, str]] = []
     if stage.learns_policy:
-        rows.append(("policy", objective_text(stage)))
+        explicit = explicit_step(stage, act_dim)
+        rows.append(("policy", objective_text(stage) if explicit is None else explicit_text(stage, explicit)))
         rows.append(("", f"by {gradient(spec, stage, act_dim)}; {optimizer['policy']}, {every(step.actor_every)}"))
-        rows.append(("starts from", start(stage)))
-        for name in dict.fromkeys(term.reference for term in stage.proximal):
-            rows.append(("centred at", f"{stage.reference(name)[0]}: {reference(stage, name)}"))
+        names = list(dict.fromkeys(term.reference for term in stage.proximal))
+        if not any(stage.begins_flow(name) for name in names):
+            rows.append(("starts from", start(spec, stage)))
+        rows += [("centred at", f"{stage.reference(name)[0]}: {reference(spec, stage, name)}") for name in names]
     rows += _critic(spec, stage, optimizer)
     loss = behavior_loss(spec, stage)
     if loss is not None:
@@ -39,17 +50,28 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
     slow = targets(spec, stage)
     if slow is not None:
         rows.append(("slow copies", slow))
+    rows += endings(stage)
     learns = ", ".join(NAMES.get(name, name) for name in step.learn)
-    return Block(stage.label, f"{step.updates:,} updates; learns {learns}", rows)
+    return Block(stage.label, length(step) + ("" if spec.target else f"; learns {learns}"), rows)
 
 
 def objective_text(stage: Stage) -> str:
     """The objective of an Euler step, a term a line."""
     scheme = kind_of("scheme", stage.step.scheme)
-    opening = "minimise over π  E_s[ " if scheme == "implicit" else f"{scheme} step on  E_s[ "
+    opening = "minimise over π  " if scheme == "implicit" else f"{scheme} step on  "
+    ending = ""
+    if stage.target is None:
+        opening, ending = f"{opening}E_s[ ", " ]"
     terms = objective(stage)
     lines = [(opening if index == 0 else " " * len(opening)) + str(term) for index, term in enumerate(terms)]
-    return "\n".join(lines) + " ]"
+    return "\n".join(lines) + ending
+
+
+def explicit_text(stage: Stage, step: ExplicitStep) -> str:
+    """An explicit step, a definition a line."""
+    (loss, _), *rest = step.lines
+    loss = loss if stage.target is not None else f"E_s[ {loss} ]"
+    return "\n".join([f"minimise over π  {loss}, an explicit step", *(text for text, _ in rest)])
 
 
 def gradient(spec: Spec, stage: Stage, act_dim: int) -> str:
@@ -58,11 +80,12 @@ def gradient(spec: Spec, stage: Stage, act_dim: int) -> str:
     if not found:
         return f"{kind_of('gradient', stage.step.gradient)} gradient"
     kind = kind_of("gradient", stage.step.gradient)
-    return f"{kind} gradient ({', '.join(_factor(factor) for factor in found)})"
+    width = "; σ²: eigenvalues of the covariance" if spec.policy.parameter_type is FullNormal else ""
+    return f"{kind} gradient ({', '.join(_factor(factor) for factor in found)}{width})"
 
 
 def _factor(factor: Factor) -> str:
-    text = f"{factor.text} on {'the ' if factor.parameter.startswith('mean') else ''}{factor.parameter}"
+    text = f"{factor.text} on {'' if factor.parameter.startswith('log') else 'the '}{factor.parameter}"
     if factor.clipped is not None:
         low, high = (short(bound) for bound in factor.clipped)
         text += f", held by the clip where log σ is outside [{low}, {high}]"
@@ -79,14 +102,24 @@ def _critic(spec: Spec, stage: Stage, optimizer: dict[str, str]) -> list[tuple[s
     return []
 
 
-def meanings(plan: list[Stage]) -> list[tuple[str, str]]:
+SYMBOL = re.compile(r"(.+?)(?:: | = | (?=∝ ))(.*)")
+
+
+def meanings(plan: list[Stage], act_dim: int) -> list[tuple[str, str]]:
     """The symbols of all objectives and what they mean, each once."""
     found: dict[str, str] = {}
-    terms: list[Term] = [term for stage in plan for term in objective(stage)]
-    for term in terms:
-        for part in term.meaning.split("; "):
-            symbol, _, text = part.partition(": ")
-            found.setdefault(symbol, text)
-    if terms:
-        found = {"E_s": "mean over the states of a minibatch", **found}
+    firsts = [group.first for group in groups(plan)]
+    if any(stage.learns_policy for stage in firsts) and firsts[0].target is None:
+        found["E_s"] = "mean over the states of a minibatch"
+    text, _, meaning = known_q(firsts[0])
+    if text:
+        found["Q(a)"] = text
+    told = [meaning]
+    for stage in firsts:
+        explicit = explicit_step(stage, act_dim)
+        told += [term.meaning for term in objective(stage)] if explicit is None else explicit.meanings
+    for part in "; ".join(filter(None, told)).split("; "):
+        match = SYMBOL.fullmatch(part)
+        if match is not None:
+            found.setdefault(match[1], match[2])
     return list(found.items())

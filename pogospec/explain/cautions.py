@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pogospec.explain import spread
+from pogospec.explain import known_cautions, spread
 from pogospec.explain.formula import short
 from pogospec.explain.metric import factors, log_std_bounds
-from pogospec.explain.stages import Stage, kind_of, terms_of
+from pogospec.explain.stages import Stage, groups, kind_of, terms_of
 from pogospec.policies.base import DiagonalNormal
 from pogospec.spec.schema import Spec
+from pogospec.steps.explicit import Explicit
 
 FEW_CRITIC_UPDATES = 100_000
 """Updates below which a critic on such data has seldom settled; the published runs take 500,000."""
@@ -32,11 +33,17 @@ Rule = Callable[[Spec, list[Stage], Stage, int], Iterator[tuple[str, str]]]
 def cautions(spec: Spec, plan: list[Stage], act_dim: int) -> list[Caution]:
     """Every warning that applies; the same words about several stages are one warning."""
     found: dict[tuple[str, str], list[str]] = {}
-    for stage in plan:
-        for rule in RULES if stage.learns_policy else ():
-            for name, text in rule(spec, plan, stage, act_dim):
-                found.setdefault((name, text), []).append(stage.label)
-    if spec.seeds == 1:
+    for group in groups(plan):
+        told: set[str] = set()
+        for stage in group.ends if group.first.learns_policy else ():
+            rules = RULES if spec.target is None else KNOWN_RULES
+            new = [pair for rule in rules for pair in rule(spec, plan, stage, act_dim) if pair[0] not in told]
+            told |= {name for name, _ in new}
+            for pair in new:
+                found.setdefault(pair, []).append(group.label)
+        for name, text in _checks(group.first):
+            found.setdefault((name, text), []).append(group.label)
+    if spec.seeds == 1 and spec.target is None:
         text = "one seed gives no spread, and runs of one spec differ by more than most changes do: --seeds 5"
         found["seeds", text] = []
     return [Caution(tuple(labels), name, text) for (name, text), labels in found.items()]
@@ -54,7 +61,7 @@ def temperature(stage: Stage) -> float:
 
 def _std(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     """What decides the std where Q does not see it."""
-    if not spec.policy.has_density or not q_terms(stage) or spread.seen_by_energy(stage):
+    if not spec.policy.has_density or not q_terms(stage) or spread.seen_by_energy(stage) or _explicit(stage):
         return
     end = spread.fixed_point(spec, stage, act_dim)
     if end is None:
@@ -78,7 +85,30 @@ def _std(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[
         )
 
 
+def _explicit(stage: Stage) -> bool:
+    return isinstance(stage.step.scheme, Explicit)
+
+
+def _checks(stage: Stage) -> Iterator[tuple[str, str]]:
+    """Rules that can never end what they are there to end."""
+    step = stage.step
+    if step.until is not None and step.until.least * step.until.every >= step.updates:
+        yield (
+            "until",
+            f"it needs {step.until.least} checks, one every {step.until.every:,} updates, and the step ends after "
+            f"{step.updates:,}: it ends nothing; lower until.every, or raise updates",
+        )
+    if step.repeat_until is not None and step.repeat_until.least + 1 >= step.repeat:
+        yield (
+            "repeat_until",
+            f"it needs {step.repeat_until.least + 1} repetitions, and there are {step.repeat}: it ends nothing; lower "
+            "repeat_until.window, or raise repeat",
+        )
+
+
 def _saturation(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
+    if _explicit(stage):
+        return
     scaled = any(term.scale != "none" for term in q_terms(stage))
     for term in stage.proximal:
         kind = kind_of("geometry", term.geometry)
@@ -119,8 +149,11 @@ def _scale(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterato
     parts = [f"λ = {short(heat)} is λ · mean|Q|"] if heat else []
     parts += [f"tau = {taus} is tau / mean|Q|"] if taus else []
     if parts:
-        text = f"in units of the reward, {' and '.join(parts)}; mean|Q| is unknown before training: read q of the run"
-        yield "units", text
+        unit = "the reward" if spec.target is None else "Q"
+        yield (
+            "units",
+            f"in units of {unit}, {' and '.join(parts)}; mean|Q| is unknown before training: read scale of flow.csv",
+        )
 
 
 def _clip(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
@@ -194,3 +227,4 @@ def _penalty(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Itera
 
 
 RULES: tuple[Rule, ...] = (_std, _saturation, _scale, _clip, _reach, _clipping, _reference, _critic, _penalty)
+KNOWN_RULES: tuple[Rule, ...] = (_std, _saturation, _scale, _clip, _reach, *known_cautions.RULES)

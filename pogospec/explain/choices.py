@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pogospec.data.arrays import HELD_ROWS
+from pogospec.explain import known
 from pogospec.explain.formula import number, short
 from pogospec.explain.metric import log_std_bounds
-from pogospec.explain.stages import Stage, kind_of, terms_of
-from pogospec.policies.base import DiagonalNormal, TanhNormal
+from pogospec.explain.stages import Stage, groups, kind_of, terms_of
+from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
 from pogospec.spec.schema import Spec
 
 
-def start(stage: Stage) -> str:
+def start(spec: Spec, stage: Stage) -> str:
     """Where the policy's weights come from when a step begins."""
+    if spec.target is not None and "policy" not in stage.earlier:
+        return f"π₀ = {known.beginning(spec)[0]}"
     if stage.step.start == "behavior":
         return "a copy of the fitted behaviour's weights"
     if "policy" in stage.earlier:
@@ -21,8 +25,10 @@ def start(stage: Stage) -> str:
     return "fresh weights, not those of the behaviour"
 
 
-def reference(stage: Stage, name: str) -> str:
+def reference(spec: Spec, stage: Stage, name: str) -> str:
     """What the reference of a proximal term is."""
+    if stage.begins_flow(name):
+        return f"the start, {known.beginning(spec)[0]}"
     if name == "data":
         return "the Dirac at the logged action of each state"
     if name == "previous":
@@ -74,7 +80,14 @@ def optimizers(stage: Stage) -> dict[str, str]:
 
 def choices(spec: Spec, plan: list[Stage]) -> list[tuple[str, str]]:
     """Pairs of a topic and what is done."""
-    return [*_data(spec), *_policy(spec, plan), *_critic(spec, plan), *_training(spec, plan), *_evaluation(spec)]
+    plan = [group.first for group in groups(plan)]
+    shared = [*_policy(spec, plan), *_critic(spec, plan), *_training(spec, plan)]
+    if spec.target is not None:
+        return [*known.choices(spec, plan), *shared, FINAL]
+    return [*_data(spec), *shared, *_evaluation(spec), FINAL]
+
+
+FINAL = ("final policy", "the last weights of each step; no averaging, no choice of the best")
 
 
 def _data(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -88,19 +101,28 @@ def _data(spec: Spec) -> Iterator[tuple[str, str]]:
     yield "batches", f"{spec.train.batch_size} rows drawn uniformly with replacement, anew at every update"
     yield "episode ends", "only true terminations cut the bootstrap; time limits do not"
     yield "actions", "all mathematics in actions scaled to [-1, 1]; logged actions are clipped to it"
+    if spec.data.holdout:
+        share = f"{number(spec.data.holdout)} of the episodes, the same in every run, are kept from training"
+        yield "holdout", f"{share}; rules and measurements look at up to {HELD_ROWS:,} of their rows"
+    else:
+        yield "measurements", f"on up to {HELD_ROWS:,} rows of the training data, the same in every run"
 
 
 def _policy(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     family = spec.policy.parameter_type
     if spec.critic is not None:
         yield "clipping", "actions are clipped to [-1, 1] where they enter Q (no gradient outside) and the environment"
-    if family in (DiagonalNormal, TanhNormal):
+    if family in (DiagonalNormal, FullNormal, TanhNormal):
         low, high = log_std_bounds(spec.policy)
         way = "clamped, no gradient outside" if spec.policy.log_std_map == "clamp" else "squashed by tanh"
-        yield "log-std", f"log σ in [{short(low)}, {short(high)}], {way}"
+        what = "log of the diagonal of the Cholesky factor" if family is FullNormal else "log σ"
+        yield "log-std", f"{what} in [{short(low)}, {short(high)}], {way}"
     if family is TanhNormal:
         yield "mean action", "tanh of the Gaussian's mean, the median of each dimension"
-        yield "density", f"logged actions are moved {number(spec.policy.margin)} inside the bounds"
+        yield (
+            "density",
+            f"actions are moved {number(spec.policy.margin)} inside the bounds where their density is taken",
+        )
         if any(True for stage in plan for _ in terms_of(stage, "entropy")):
             count = spec.policy.entropy_samples
             yield "entropy", f"the Gaussian's exactly, the tanh's part by {count} sample{'s' * (count > 1)}"
@@ -113,6 +135,8 @@ def _critic(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
         if "critic" in stage.step.learn and stage.bootstrap == "behavior":
             text = "next actions are those of the fitted behaviour as it is now, while no policy is learned"
             yield f"bootstrap, {stage.label}", text
+    if spec.target is not None:
+        return
     used = any(getattr(term, "needs_critic", False) for stage in plan for term in (stage.step.energy or {}).values())
     if used:
         yield "Q in a step", "the critics themselves, not their slow copies; no gradient into their weights"
@@ -125,11 +149,14 @@ def _training(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
         yield "order", f"within an update: {', '.join(learners)}, each seeing the new weights of the one before"
     if any(stage.step.actor_every > 1 for stage in plan if stage.learns_policy):
         yield "policy updates", "on the last of each `actor_every` updates, on that update's batch"
-    if any(stage.step.optimizer_state == "reset" for stage in plan[1:]):
+    later = [stage for stage in plan if stage.index or stage.step.repeat > 1]
+    if any(stage.step.optimizer_state == "reset" for stage in later):
         yield "optimiser state", "fresh at the start of each step with optimizer_state: reset"
     seeds = f"0 to {spec.seeds - 1}, all" if spec.seeds > 1 else "0,"
-    yield "seeds", f"{seeds} in one program; a seed sets initial weights and batches, the data are the same"
-    yield "numbers", "float32; keys are functions of seed, stage and update, so a resumed run is the same run"
+    what = "initial weights and batches, the data are the same" if spec.target is None else "what samples are drawn"
+    yield "seeds", f"{seeds} in one program; a seed sets {what}"
+    keys = "keys are functions of seed, stage and update, so a resumed run is the same run"
+    yield "numbers", f"{spec.train.precision}; {keys}"
 
 
 def _evaluation(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -139,4 +166,3 @@ def _evaluation(spec: Spec) -> Iterator[tuple[str, str]]:
         "evaluation",
         f"reset seeds {spec.evaluate.seed} to {last}, the same for every policy and seed; acts by {how}, clipped",
     )
-    yield "final policy", "the last weights of each step; no averaging, no choice of the best"

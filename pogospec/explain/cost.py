@@ -18,13 +18,20 @@ EFFICIENCY = 0.4
 """Rate of whole updates over the rate of a bare matrix product of 256 rows and 128 units; measured on two CPU cores."""
 
 
+OVERHEAD = 1e-6
+"""Seconds that an update takes beside its matrix products, at least; measured on two CPU cores."""
+
+
 def operations(spec: Spec, space: Space) -> list[float]:
     """Floating-point operations of a mean update of one seed in each stage, matrix products only."""
     program = compile_spec(spec, space)
     steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
     batch, key = batch_shapes(space, spec.train.batch_size), jax.random.key(0)
     state, counts = jax.eval_shape(program.init, key), []
-    for stage, step in zip(program.stages, steps, strict=True):
+    for index, (stage, step) in enumerate(zip(program.stages, steps, strict=True)):
+        if stage.source != index:
+            counts.append(counts[stage.source])
+            continue
         state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
         jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
         counts.append(sum(_products(jaxpr.jaxpr, 1.0 / step.actor_every)))
@@ -35,7 +42,7 @@ def seconds(spec: Spec, counts: list[float]) -> float:
     """Estimate of the training time of all seeds, from `operations` and a matrix product timed now."""
     steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
     work = sum(count * step.updates for count, step in zip(counts, steps, strict=True))
-    return spec.seeds * work / (EFFICIENCY * matrix_rate())
+    return spec.seeds * work / (EFFICIENCY * matrix_rate()) + OVERHEAD * sum(step.updates for step in steps)
 
 
 def batch_shapes(space: Space, rows: int) -> Transitions:

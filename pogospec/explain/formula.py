@@ -2,7 +2,8 @@
 
 A class may have a method `formula` that writes itself: an energy term `formula()` and a geometry `formula(p, q)` give
 text, LaTeX and what their symbols mean; a critic and the nodes in its fields give text and LaTeX. A class without it is
-written by its kind. A leading minus of a term is drawn in front of its coefficient.
+written by its kind. A leading minus of a term is drawn in front of its coefficient. Formulas are written for a state s;
+on a known energy there is one state, which is left out, and one Q, whatever a term calls it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from pogospec.spec.schema import Spec
 
 Written = tuple[str, str]
 """Text and LaTeX."""
+CRITICS = (r"\min_i Q_i", r"\overline{Q}", "Q_1", "min_i Q_i", "mean_i Q_i", "Q₁")
+STATES = (
+    *(("(·|s)", ""), ("|s)", ")"), (r"(\cdot\mid s)", ""), (r"\mid s)", ")"), ("(s, ", "("), ("(s)", "")),
+    (" before any clipping", ""),
+)
+"""What a formula says of critics and states, and what is left of it where there is one state."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +81,48 @@ def latex_number(value: float) -> str:
 
 
 def objective(stage: Stage) -> list[Term]:
-    """What an Euler step minimises on average over the states, as terms; none where it does not learn the policy."""
+    """The energy and the proximal terms of an Euler step, on average over the states; none without the policy."""
     if not stage.learns_policy:
         return []
     terms = []
     for name, term in (stage.step.energy or {}).items():
-        terms.append(_term(f"energy.{name}", term.weight, None, _energy(term)))
+        terms.append(signed(f"energy.{name}", term.weight, None, seen_by(stage, _energy(term))))
     policy = ("π", r"\pi")
     for index, term in enumerate(stage.proximal):
         written = _geometry(term.geometry, policy, stage.reference(term.reference))
-        terms.append(_term(f"proximal[{index}]", term.geometry.weight, term.tau, written))
+        terms.append(signed(f"proximal[{index}]", term.geometry.weight, term.tau, written))
     return terms
 
 
-def _term(key: str, weight: float, tau: float | None, written: tuple[str, str, str]) -> Term:
+def seen_by(stage: Stage, written: tuple[str, str, str]) -> tuple[str, str, str]:
+    """A formula as a stage sees it: on a known energy without the state, and with Q as its one name."""
+    if stage.target is None:
+        return written
+    text, latex, meaning = (_stateless(part) for part in written)
+    kept = [part for part in meaning.split("; ") if part and not part.startswith("Q: ")]
+    return text, latex, "; ".join(kept)
+
+
+def _stateless(text: str) -> str:
+    for critic in CRITICS:
+        text = text.replace(critic, "Q")
+    for words, left in STATES:
+        text = text.replace(words, left)
+    return text
+
+
+def known_q(stage: Stage) -> tuple[str, str, str]:
+    """Text, LaTeX and meaning of Q where it is known; empty elsewhere."""
+    if stage.target is None:
+        return "", "", ""
+    if hasattr(stage.target, "formula"):
+        return stage.target.formula()
+    kind = kind_of("target", stage.target)
+    return f"{kind}(a)", f"{roman(kind)}(a)", f"{kind}: {summary(type(stage.target))}"
+
+
+def signed(key: str, weight: float, tau: float | None, written: tuple[str, str, str]) -> Term:
+    """A term of a formula whose leading minus becomes its sign."""
     text, latex, meaning = written
     negative = text.startswith("−")
     return Term(

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.chunk import chunk_function
+from pogospec.chunk import as_floats, chunk_function, double
 from pogospec.compile import compile_spec
 from pogospec.data.arrays import standardize
-from pogospec.explain.cost import EFFICIENCY, matrix_rate
+from pogospec.explain.cost import EFFICIENCY, OVERHEAD, matrix_rate
 from pogospec.program import Program, State
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset, Space, Transitions
@@ -47,7 +47,7 @@ def estimate(spec: Spec, labels: list[str], operations: list[float]) -> list[Rat
     """Rates from operations and the matrix rate of the device, measured now."""
     rate = EFFICIENCY * matrix_rate()
     return [
-        Rate(label, rate / (spec.seeds * max(count, 1.0)), 0, None, None)
+        Rate(label, 1 / (spec.seeds * count / rate + OVERHEAD), 0, None, None)
         for label, count in zip(labels, operations, strict=True)
     ]
 
@@ -55,20 +55,24 @@ def estimate(spec: Spec, labels: list[str], operations: list[float]) -> list[Rat
 def measure(
     spec: Spec, space: Space, dataset: Dataset | None, operations: list[float], budget: float = BUDGET
 ) -> list[Rate]:
-    """Compile and run every stage for a moment; stages of the same learners and operations count once.
+    """Compile and run every stage for a moment; stages of the same learners and operations, or of one step, count once.
 
     Stages that the budget leaves no time to compile take the rate of another one, by their operations. Weights are
     made up: the time does not depend on them.
     """
     began = time.perf_counter()
-    program, data = compile_spec(spec, space), _data(spec, space, dataset)
-    alike = [(stage.learn, count) for stage, count in zip(program.stages, operations, strict=True)]
+    program, data, wide = compile_spec(spec, space), _data(spec, space, dataset), double(spec)
+    alike = [
+        (stage.learn, count, stage.source if spec.target is not None else None)
+        for stage, count in zip(program.stages, operations, strict=True)
+    ]
     firsts = [alike.index(sort) for sort in dict.fromkeys(alike)]
     templates = _templates(program, spec.seeds, data)
 
     def compiled(number: int) -> tuple[Any, float] | None:
         late = time.perf_counter() - began > budget / 3
-        return None if late and number != firsts[0] else _compiled(program, number, spec, data, templates[number])
+        with jax.enable_x64(wide):  # a context of the thread
+            return None if late and number != firsts[0] else _compiled(program, number, spec, data, templates[number])
 
     with ThreadPoolExecutor(THREADS) as pool:
         ready = dict(zip(firsts, pool.map(compiled, firsts), strict=True))
@@ -95,8 +99,11 @@ def _templates(program: Program, seeds: int, data: Transitions) -> list[State]:
     """Shapes of the states of all seeds inside each stage."""
     roots = jax.eval_shape(jax.vmap(jax.random.key), jnp.arange(seeds))
     state = jax.eval_shape(jax.vmap(program.init), roots)
-    found = []
-    for stage in program.stages:
+    found: list[State] = []
+    for index, stage in enumerate(program.stages):
+        if stage.source != index:
+            found.append(found[stage.source])
+            continue
         enter = jax.vmap(stage.enter, in_axes=(None, 0, None, 0))
         state = jax.eval_shape(enter, program.numbers, state, data, roots)
         found.append(state)
@@ -139,9 +146,9 @@ def _data(spec: Spec, space: Space, dataset: Dataset | None) -> Transitions:
     if dataset is not None:
         columns = dataset.transitions
         columns = standardize(columns)[0] if spec.data.normalize_observations else columns
-        return Transitions(*(jnp.asarray(column) for column in columns))
+        return Transitions(*(as_floats(column) for column in columns))
     draw = np.random.default_rng(0)
     wide, actions = draw.normal(size=(2, ROWS, space.obs_dim)), draw.uniform(-1, 1, (2, ROWS, space.act_dim))
     zeros, ones = np.zeros(ROWS), np.ones(ROWS)
     columns = (wide[0], actions[0], draw.normal(size=ROWS), wide[1], zeros, zeros, actions[1], ones, zeros)
-    return Transitions(*(jnp.asarray(column, jnp.float32) for column in columns))
+    return Transitions(*(as_floats(column) for column in columns))

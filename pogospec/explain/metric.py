@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pogospec.explain.formula import number, short
 from pogospec.explain.stages import Stage
+from pogospec.policies.base import FullNormal, TanhNormal
 from pogospec.spec.schema import Spec
+from pogospec.steps.base import Proximal
 
 POINTS = 141
 BOUNDS = (-5.0, 2.0)
 """Log-stds that are tried where a family names no bounds."""
+FREE = (1e-30, 1e30)
+"""A clip that does not bind."""
+NAMES = {"log_std": "log σ", "shape": "whitened shape"}
 POWERS = {0: "", 1: "σ", 2: "σ²", -1: "1/σ", -2: "1/σ²"}
 FRACTIONS = {0.5: "½", 0.25: "¼"}
 
@@ -44,19 +50,34 @@ def factors(spec: Spec, stage: Stage, act_dim: int) -> list[Factor]:
         return []
     grid = np.linspace(*log_std_bounds(spec.policy), POINTS)
     columns = np.repeat(grid[:, None], act_dim, 1)
-    cls: Any = spec.policy.parameter_type
-    parameters = cls(**{name: jnp.asarray(columns if name == "log_std" else 0 * columns) for name in cls._fields})
-    ones = cls(*(jnp.ones_like(column) for column in parameters))
-
-    def tried(gradient: Any) -> Any:
-        return gradient.precondition(stage.proximal, parameters, ones)
-
-    free = tried(replace(gradient, clip=(1e-30, 1e30)) if hasattr(gradient, "clip") else gradient)
-    names = {"mean": "mean" if cls.__name__ != "TanhNormal" else "mean before tanh", "log_std": "log σ"}
+    zeros, cls = jnp.zeros_like(columns), spec.policy.parameter_type
+    if cls is FullNormal:
+        below = jnp.zeros((POINTS, act_dim * (act_dim - 1) // 2))
+        isotropic, proximal = FullNormal(zeros, jnp.asarray(columns), below), stage.proximal
+        clip = getattr(gradient, "clip", None)
+        found, free = (_in_frame(proximal, isotropic, bounds) for bounds in (clip, FREE))
+    else:
+        parameters = cls(**{name: jnp.asarray(columns) if name == "log_std" else zeros for name in cls._fields})
+        ones = cls(*(jnp.ones_like(column) for column in parameters))
+        open_ = replace(gradient, clip=FREE) if hasattr(gradient, "clip") else gradient
+        found, free = (one.precondition(stage.proximal, parameters, ones) for one in (gradient, open_))
+    names = NAMES | ({"mean": "mean before tanh"} if cls is TanhNormal else {})
     return [
-        _factor(str(names.get(name, name)), grid, np.asarray(a)[:, 0], np.asarray(b)[:, 0])
-        for name, a, b in zip(cls._fields, tried(gradient), free, strict=True)
+        _factor(
+            str(names.get(name, name)),
+            grid,
+            np.asarray(a).reshape(POINTS, -1)[:, 0],
+            np.asarray(b).reshape(POINTS, -1)[:, 0],
+        )
+        for name, a, b in zip(found._fields, found, free, strict=True)
     ]
+
+
+def _in_frame(proximal: tuple[Proximal, ...], parameters: FullNormal, clip: tuple[float, float] | None) -> Any:
+    """Factors of the natural gradient in the frame of a full Gaussian, for the sum of the proximal terms."""
+    inverses = [term.geometry.inverse_metric(parameters, clip) for term in proximal]
+    shares = [proximal[0].tau / term.tau for term in proximal]
+    return jax.tree.map(lambda *f: 1 / sum(s / one for s, one in zip(shares, f, strict=True)), *inverses)
 
 
 def _factor(name: str, grid: np.ndarray, values: np.ndarray, free: np.ndarray) -> Factor:

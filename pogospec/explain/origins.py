@@ -37,12 +37,28 @@ def values(document: Document) -> list[Value]:
     return [Value(path, value, _origin(document, path)) for path, value in _leaves(to_plain(document.spec), "")]
 
 
-def grouped(found: list[Value]) -> list[Value]:
-    """The values without repetition.
+IDLE = {
+    True: ("data", "behavior", "critic", "evaluate.episodes", "evaluate.action", "evaluate.seed", "train.batch_size"),
+    False: ("target", "start"),
+}
+"""Keys that mean nothing on a known energy, and keys that mean nothing elsewhere."""
+
+
+def _idle(value: Value, known: bool) -> bool:
+    """Whether a value that nobody wrote means nothing in this spec; `known`: it has a target."""
+    under = any(value.path == key or value.path.startswith(f"{key}.") for key in IDLE[known])
+    learner = known and ".optimizer." in f".{value.path}" and ".optimizer.policy" not in f".{value.path}"
+    copy = known and value.path.startswith("behavior.")
+    return copy or (value.origin.layer == "default" and (under or learner))
+
+
+def grouped(found: list[Value], known: bool = False) -> list[Value]:
+    """The values without repetition, and without defaults that mean nothing here; `known`: on a known energy.
 
     What a step inherits unchanged is told once, at the top or as `steps[*]`; learners that share an optimiser are one
     `optimizer.*`; and keys of a step that say nothing (null by default) are left out.
     """
+    found = [value for value in found if not _idle(value, known)]
     top = {value.path: value for value in found}
     kept: dict[str, Value] = {}
     steps = max((int(match[1]) for v in found if (match := re.match(r"schedule\.steps\[(\d+)\]", v.path))), default=0)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pogospec.explain.blocks import Block, block, gradient, meanings
+from pogospec.chunk import precision
+from pogospec.explain.blocks import Block, blocks, gradient, meanings
 from pogospec.explain.cautions import Caution, cautions
 from pogospec.explain.choices import choices, optimizers, reference, start, targets
 from pogospec.explain.cost import operations
+from pogospec.explain.endings import endings
+from pogospec.explain.explicit import explicit_step
 from pogospec.explain.formula import behavior_loss, critic_loss, objective
+from pogospec.explain.known import Known, known
 from pogospec.explain.latex import latex
 from pogospec.explain.measure import Rate, estimate, measure
 from pogospec.explain.origins import Value, values
 from pogospec.explain.sizes import Memory, Network, memory, networks
-from pogospec.explain.stages import Stage, stages
+from pogospec.explain.stages import Stage, groups, kind_of, stages
 from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset, Space
@@ -49,12 +53,18 @@ class Explanation:
     cautions: list[Caution]
     space: Space | None
     dataset: Dataset | None
+    known: Known | None
     cost: Cost | None
+
+    @property
+    def act_dim(self) -> int:
+        """Action dimensions; 1 where they are unknown."""
+        return (self.space or UNKNOWN).act_dim
 
     @property
     def latex(self) -> str:
         """The mathematics as an align* environment."""
-        return latex(self.spec, self.plan)
+        return latex(self.spec, self.plan, self.act_dim)
 
 
 def explanation(document: Document, spec: Spec, space: Space | None, dataset: Dataset | None) -> Explanation:
@@ -64,26 +74,33 @@ def explanation(document: Document, spec: Spec, space: Space | None, dataset: Da
     return Explanation(
         spec=spec,
         plan=plan,
-        blocks=[block(spec, stage, act_dim) for stage in plan],
-        meanings=meanings(plan),
+        blocks=blocks(spec, plan, act_dim),
+        meanings=meanings(plan, act_dim),
         values=values(document),
         choices=choices(spec, plan),
         cautions=cautions(spec, plan, act_dim),
         space=space,
         dataset=dataset,
+        known=_known(spec, plan),
         cost=None,
     )
 
 
+def _known(spec: Spec, plan: list[Stage]) -> Known | None:
+    with precision(spec):
+        return known(spec, plan)
+
+
 def cost(spec: Spec, plan: list[Stage], space: Space, dataset: Dataset | None, measured: bool) -> Cost:
     """Shapes, operations, memory and time; `measured`: by real updates, or by the matrix rate alone."""
-    counts = operations(spec, space)
-    if measured:
-        rates = measure(spec, space, dataset, counts)
-    else:
-        rates = estimate(spec, [stage.label for stage in plan], counts)
-    reserved = max((rate.reserved or 0 for rate in rates), default=0)
-    return Cost(networks(spec, space), counts, rates, memory(spec, space, dataset, reserved or None))
+    with precision(spec):
+        counts = operations(spec, space)
+        if measured:
+            rates = measure(spec, space, dataset, counts)
+        else:
+            rates = estimate(spec, [stage.label for stage in plan], counts)
+        reserved = max((rate.reserved or 0 for rate in rates), default=0)
+        return Cost(networks(spec, space), counts, rates, memory(spec, space, dataset, reserved or None))
 
 
 def plain(found: Explanation) -> dict[str, Any]:
@@ -92,9 +109,12 @@ def plain(found: Explanation) -> dict[str, Any]:
     about["data"] = {"dataset": found.spec.data.dataset, "present": found.dataset is not None}
     if found.space is not None:
         about["data"] |= {"obs_dim": found.space.obs_dim, "act_dim": found.space.act_dim}
-    if found.dataset is not None:
+    if found.known is not None:
+        about["target"] = asdict(found.known)
+    elif found.dataset is not None:
         about["data"] |= {"transitions": rows(found.dataset), "episodes": episodes(found.dataset)}
-    about["stages"] = [_stage(found, stage) for stage in found.plan]
+    gradients = {path: gradient(found.spec, stage, found.act_dim) for path, stage in _firsts(found.plan)}
+    about["stages"] = [_stage(found, stage, gradients.get(stage.path)) for stage in found.plan]
     about["symbols"] = dict(found.meanings)
     about["latex"] = found.latex
     about["values"] = [
@@ -111,20 +131,39 @@ def plain(found: Explanation) -> dict[str, Any]:
     return about
 
 
-def _stage(found: Explanation, stage: Stage) -> dict[str, Any]:
+def _firsts(plan: list[Stage]) -> list[tuple[str, Stage]]:
+    """The first repetition of each Euler step, by its path."""
+    return [(group.first.path, group.first) for group in groups(plan) if group.first.learns_policy]
+
+
+def _stage(found: Explanation, stage: Stage, by: str | None) -> dict[str, Any]:
     spec, step = found.spec, stage.step
     about: dict[str, Any] = {"label": stage.label, "path": stage.path, "learn": step.learn, "updates": step.updates}
     about["optimizers"], about["slow_copies"] = optimizers(stage), targets(spec, stage)
     if stage.learns_policy:
-        terms = [asdict(term) | {"coefficient": term.coefficient} for term in objective(stage)]
-        about |= {"objective": terms, "start": start(stage), "actor_every": step.actor_every}
-        about["gradient"] = gradient(spec, stage, (found.space or UNKNOWN).act_dim)
-        names = dict.fromkeys(term.reference for term in stage.proximal)
-        about["references"] = {stage.reference(name)[0]: reference(stage, name) for name in names}
+        about |= _euler(spec, stage, found.act_dim) | {"gradient": by}
     loss = behavior_loss(spec, stage)
     about["critic_loss"] = [{"text": text, "latex": tex} for text, tex in critic_loss(spec, stage)]
     about["behavior_loss"] = None if loss is None else {"text": loss[0], "latex": loss[1]}
+    about["endings"] = [{"topic": topic, "text": text} for topic, text in endings(stage)]
     return about
+
+
+def _euler(spec: Spec, stage: Stage, act_dim: int) -> dict[str, Any]:
+    """What an Euler step minimises, and where it starts; `objective` of an explicit step is the implicit one's."""
+    explicit = explicit_step(stage, act_dim)
+    terms = [asdict(term) | {"coefficient": term.coefficient} for term in objective(stage)]
+    about: dict[str, Any] = {"scheme": kind_of("scheme", stage.step.scheme), "objective": terms}
+    if explicit is not None:
+        about["explicit"] = {
+            "kind": explicit.kind,
+            "length": explicit.length,
+            "parts": [asdict(part) for part in explicit.parts],
+            "lines": [{"text": text, "latex": tex} for text, tex in explicit.lines],
+        }
+    names = dict.fromkeys(term.reference for term in stage.proximal)
+    about["references"] = {stage.reference(name)[0]: reference(spec, stage, name) for name in names}
+    return about | {"start": start(spec, stage), "actor_every": stage.step.actor_every}
 
 
 def rows(dataset: Dataset) -> int:

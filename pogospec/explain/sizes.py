@@ -65,9 +65,10 @@ def known_space(dataset_id: str) -> Space | None:
 
 
 def networks(spec: Spec, space: Space) -> list[Network]:
-    """The networks that a program makes, for one seed."""
+    """The networks that a program makes, for one seed; on a known energy the behaviour is the start, none of them."""
     state = jax.eval_shape(compile_spec(spec, space).init, jax.random.key(0))
-    return [_network(name, getattr(state, name)) for name in NETWORKS if getattr(state, name) is not None]
+    names = NETWORKS if spec.target is None else ("policy",)
+    return [_network(name, getattr(state, name)) for name in names if getattr(state, name) is not None]
 
 
 def _network(name: str, network: Any) -> Network:
@@ -87,7 +88,7 @@ def memory(spec: Spec, space: Space, dataset: Dataset | None, reserved: int | No
     batch, key = batch_shapes(space, spec.train.batch_size), jax.random.key(0)
     state: State = jax.eval_shape(program.init, key)
     weights = optimizers = activations = 0
-    for stage in program.stages:
+    for stage in (stage for index, stage in enumerate(program.stages) if stage.source == index):
         state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
         weights = max(weights, sum(_bytes(getattr(state, name)) for name in COPIES))
         optimizers = max(optimizers, _bytes(state.optimizer))

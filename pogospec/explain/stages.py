@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class Stage:
     proximal: tuple[Proximal, ...]
     earlier: dict[str, str]  # learner -> label of the last stage before this one that learned it
     moves_targets: bool  # a critic is learned here or later
+    target: Any | None = None  # the known energy, where there is one state and no data
 
     @property
     def learns_policy(self) -> bool:
@@ -43,8 +44,18 @@ class Stage:
         """Updates of the policy in this stage."""
         return self.step.updates // self.step.actor_every if self.learns_policy else 0
 
+    @property
+    def symbol(self) -> tuple[str, str]:
+        """Text and LaTeX of the policy that the stage ends with."""
+        number = self.label.removeprefix("step ")
+        if number.isdigit():
+            return f"π{number.translate(SUBSCRIPTS)}", rf"\pi_{{{number}}}"
+        return "π_next", rf"\pi_{{\text{{{self.label}}}}}"
+
     def reference(self, name: str) -> tuple[str, str]:
         """Text and LaTeX of a reference of a proximal term."""
+        if self.begins_flow(name):
+            return "π₀", r"\pi_0"
         if name == "behavior":
             return "π_β", r"\pi_\beta"
         if name == "data":
@@ -54,6 +65,49 @@ class Stage:
             return f"π{number.translate(SUBSCRIPTS)}", rf"\pi_{{{number}}}"
         return "π_prev", r"\pi_{\mathrm{prev}}"
 
+    def begins_flow(self, name: str) -> bool:
+        """Whether a reference is the distribution at which the flow on a known energy starts."""
+        return self.target is not None and (name == "behavior" or "policy" not in self.earlier)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The repetitions of one step."""
+
+    stages: tuple[Stage, ...]
+
+    @property
+    def first(self) -> Stage:
+        """The first repetition."""
+        return self.stages[0]
+
+    @property
+    def label(self) -> str:
+        """The labels of all repetitions."""
+        return labels(self.stages)
+
+    @property
+    def ends(self) -> tuple[Stage, ...]:
+        """The first and the last repetition, between which step sizes change one way."""
+        return self.stages[:1] + self.stages[1:][-1:]
+
+
+def labels(several: Sequence[Stage]) -> str:
+    """The labels of repetitions that follow each other: step 1, or steps 2 to 20."""
+    first, last = several[0].label, several[-1].label
+    if len(several) == 1:
+        return first
+    number = first.removeprefix("step ")
+    return f"steps {number} to {last.removeprefix('step ')}" if number.isdigit() else f"{first} to {last}"
+
+
+def groups(plan: list[Stage]) -> list[Group]:
+    """The stages of a plan by the steps of the spec."""
+    found: dict[str, list[Stage]] = {}
+    for stage in plan:
+        found.setdefault(stage.path, []).append(stage)
+    return [Group(tuple(several)) for several in found.values()]
+
 
 def stages(spec: Spec) -> list[Stage]:
     """Every stage of a spec, repetitions written out, with the labels that a run prints."""
@@ -61,13 +115,14 @@ def stages(spec: Spec) -> list[Stage]:
     found: list[Stage] = []
     earlier: dict[str, str] = {}
     euler = 0
+    last = max((index for index, (_, step, _) in enumerate(plain) if "critic" in step.learn), default=-1)
     for index, (number, step, k) in enumerate(plain):
         euler += "policy" in step.learn and step.name is None
         label = step.name or (f"step {euler}" if "policy" in step.learn else "warm-up")
         label = f"{step.name} {k + 1}" if step.name and step.repeat > 1 else label
-        targets = any("critic" in other.learn for _, other, _ in plain[index:])
         terms = tuple(proximal_terms(step, k)) if "policy" in step.learn else ()
-        found.append(Stage(index, label, step, f"schedule.steps[{number}]", k, terms, dict(earlier), targets))
+        path = f"schedule.steps[{number}]"
+        found.append(Stage(index, label, step, path, k, terms, dict(earlier), index <= last, spec.target))
         earlier |= dict.fromkeys(step.learn, label)
     return found
 

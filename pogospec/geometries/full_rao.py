@@ -17,6 +17,7 @@ has the singular values sinh(r/2) where those of R are r, which keeps their digi
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -25,11 +26,25 @@ from jaxtyping import Array, Float
 
 from pogospec.geometries.full_gaussians import whitened
 from pogospec.policies.base import FullNormal, below, triangle
-from pogospec.types import Actions, Values
+from pogospec.types import Values
 
-NEWTON_STEPS = 24
-"""At most; five are usual, and they end where the residual no longer falls."""
-CONJUGATE_STEPS = 60
+NEWTON_STEPS = 40
+"""At most; up to five are usual where the Gaussians are some ten stds apart."""
+CONJUGATE_STEPS = 100
+CONJUGATE_TOLERANCE = 1e-6
+"""Of the squared residual."""
+SHORTEST = 1e-4
+"""Share of a step below which none is sought."""
+
+Entries = Float[Array, " below"]
+
+
+class Seen(NamedTuple):
+    """A Gaussian N(mean, W W^T) as seen from N(0, 1): `v` = W - 1 and `u` = W^-1 - 1."""
+
+    mean: Float[Array, " d"]
+    v: Float[Array, "d d"]
+    u: Float[Array, "d d"]
 
 
 class Velocity(NamedTuple):
@@ -88,89 +103,151 @@ def _no_second_derivative(primals, tangents):
 
 
 class _Lift(NamedTuple):
-    """R of one lift, and the eigenvectors of log G in the first and the last d coordinates, with its eigenvalues."""
+    """One lift: R, d^2/2 of it, and the eigenvectors of log G in the first and last d coordinates, with eigenvalues."""
 
     r: Float[Array, "d+1 d"]
+    half_square: Float[Array, ""]
     first: Float[Array, "d 2d+1"]
     last: Float[Array, "d 2d+1"]
     logs: Float[Array, " 2d+1"]
 
-    def residual(self) -> Float[Array, "d d"]:
-        """The block (3, 1) of log G, skew; 0 where the geodesic is horizontal."""
+    def residual(self) -> Entries:
+        """The block (3, 1) of log G, which is skew; 0 where the geodesic is horizontal; the slope of d^2/2 in Z."""
         square = self.r[:-1]
-        return (square - square.T) / 2
+        return below(square - square.T) / 2
 
 
-def _lift(mean: Float[Array, " d"], v: Float[Array, "d d"], u: Float[Array, "d d"], skew: Float[Array, "d d"]) -> _Lift:
-    """The lift at Z = skew of N(mean, W W^T), v = W - 1 and u = W^-1 - 1."""
-    identity = jnp.eye(len(mean), dtype=mean.dtype)
+def _lift(seen: Seen, skew: Entries) -> _Lift:
+    """The lift of a Gaussian at Z."""
+    mean, v, u = seen
+    identity, root = jnp.eye(len(mean), dtype=mean.dtype), jnp.sqrt(jnp.asarray(2.0, mean.dtype))
     inverse = identity + u.T
-    sheared = (skew - jnp.outer(mean, mean) / 2) @ inverse
-    across = jnp.concatenate([(u.T - v + sheared) / 2, (mean @ inverse)[None] / jnp.sqrt(2.0).astype(mean.dtype)])
+    sheared = (_skew(skew, len(mean)) - jnp.outer(mean, mean) / 2) @ inverse
+    across = jnp.concatenate([(u.T - v + sheared) / 2, (mean @ inverse)[None] / root])
     within = (2 * identity + u.T + v - sheared) / 2
     left, s, right = jnp.linalg.svd(across)
+    other = within @ right.T  # its columns have the lengths cosh(r/2)
+    other = other / jnp.linalg.norm(other, axis=0)
     half = jnp.arcsinh(s)
-    other = within @ right.T / jnp.sqrt(1 + jnp.square(s))
-    up, null = left[:-1, :-1], left[:-1, -1:]
-    root = jnp.sqrt(2.0).astype(mean.dtype)
+    up, null = left[:-1, :-1], left[:-1, -1:] / root
     return _Lift(
-        (left[:, :-1] * 2 * half) @ other.T,
-        jnp.concatenate([(up + other) / 2, (up - other) / 2, null / root], 1),
-        jnp.concatenate([(up - other) / 2, (up + other) / 2, null / root], 1),
-        jnp.concatenate([2 * half, -2 * half, jnp.zeros(1, mean.dtype)]),
+        r=(left[:, :-1] * 2 * half) @ other.T,
+        half_square=jnp.square(half).sum(),
+        first=jnp.concatenate([(up + other) / 2, (up - other) / 2, null], 1),
+        last=jnp.concatenate([(up - other) / 2, (up + other) / 2, null], 1),
+        logs=jnp.concatenate([2 * half, -2 * half, jnp.zeros_like(half[:1])]),
     )
 
 
 def _log_map(mean: Float[Array, " d"], v: Float[Array, "d d"], u: Float[Array, "d d"]):
-    """Velocity at N(0, 1) towards N(mean, W W^T), and half its squared length."""
-    zero = jnp.zeros_like(v)
-    lift = _lift(mean, v, u, zero)
+    """Velocity at N(0, 1) towards N(mean, W W^T), v = W - 1 and u = W^-1 - 1; and half its squared length."""
+    seen = Seen(mean, v, u)
+    lift = _lift(seen, jnp.zeros(len(mean) * (len(mean) - 1) // 2, mean.dtype))
     if len(mean) > 1:
-        lift = _horizontal(mean, v, u, lift)
-    r, square = lift.r, lift.r[:-1]
-    return r[-1] / jnp.sqrt(2.0).astype(r.dtype), -(square + square.T) / 2, jnp.square(r).sum() / 4
+        lift = _horizontal(seen, lift)
+    square = lift.r[:-1]
+    return lift.r[-1] / jnp.sqrt(jnp.asarray(2.0, mean.dtype)), -(square + square.T) / 2, lift.half_square
 
 
-def _horizontal(mean: Actions, v, u, lift: _Lift) -> _Lift:
-    """Newton's method on the residual, with halved steps where a whole one does not help."""
-    small = 4 * jnp.finfo(mean.dtype).eps
+def _horizontal(seen: Seen, lift: _Lift) -> _Lift:
+    """Newton's method for the least d^2/2 over Z, with shorter steps where a whole one does not help."""
+    eps = jnp.finfo(seen.mean.dtype).eps
+    guess, precondition = _second_order(seen)
+    there = _lift(seen, guess)
+    better = there.half_square < lift.half_square
+    start = jax.tree.map(lambda a, b: jnp.where(better, a, b), (there, guess), (lift, jnp.zeros_like(guess)))
 
     def unsolved(carry):
-        lift, _, share, count = carry
-        large = jnp.linalg.norm(lift.residual()) > small * jnp.linalg.norm(lift.r)
-        return large & (share > 1e-2) & (count < NEWTON_STEPS)
+        (lift, _), share, count = carry
+        large = jnp.linalg.norm(lift.residual()) > eps**0.75 * jnp.sqrt(lift.half_square)
+        return large & (share > SHORTEST) & (count < NEWTON_STEPS)
 
     def step(carry):
-        lift, skew, share, count = carry
-        moved = skew - share * _newton_direction(lift)
-        there = _lift(mean, v, u, moved)
-        better = jnp.linalg.norm(there.residual()) < jnp.linalg.norm(lift.residual())
+        (lift, skew), share, count = carry
+        moved = skew - share * newton_direction(lift, precondition)
+        there = _lift(seen, moved)
+        calmer = jnp.linalg.norm(there.residual()) < jnp.linalg.norm(lift.residual())
+        rise = there.half_square / lift.half_square - 1
+        better = (rise < -4 * eps) | ((rise <= 4 * eps) & calmer)
         kept = jax.tree.map(lambda a, b: jnp.where(better, a, b), (there, moved), (lift, skew))
-        return *kept, jnp.where(better, 1.0, share / 4).astype(mean.dtype), count + 1
+        return kept, jnp.where(better, jnp.ones_like(share), share / 4), count + 1
 
-    start = lift, jnp.zeros_like(v), jnp.ones((), mean.dtype), 0
-    return jax.lax.while_loop(unsolved, step, start)[0]
+    return jax.lax.while_loop(unsolved, step, (start, jnp.ones_like(seen.mean[0]), 0))[0][0]
 
 
-def _newton_direction(lift: _Lift) -> Float[Array, "d d"]:
-    """The skew Z whose change of the residual is the residual, by conjugate gradients: the derivative is a Hessian.
+def _second_order(seen: Seen) -> tuple[Entries, Callable[[Entries], Entries]]:
+    """The best Z to second order in the mean, and the inverse Hessian of d^2/2 at equal means.
+
+    In the eigenbasis of W W^T = diag(exp a): Z_ij = m_i m_j (x_ij - x_ji) / (2 h(a_i + a_j)) with h(a) = a / (e^a - 1),
+    the divided difference of log at e^a and 1, and x_ij that of log at e^a_i, 1 and e^-a_j, times e^-a_j.
+    """
+    size = len(seen.mean)
+    axes, s, _ = jnp.linalg.svd(jnp.eye(size, dtype=seen.v.dtype) + seen.v)
+    a = 2 * jnp.log(s)
+    sums = a[:, None] + a
+    near = jnp.abs(sums) < 1e-2
+    middle = (a[:, None] - a) / 2
+    x = jnp.where(near, _h_slope(middle), (_h(a)[:, None] - _h(-a)) / jnp.expm1(jnp.where(near, 1.0, sums)))
+    m = axes.T @ seen.mean
+    guess = axes @ (jnp.outer(m, m) * (x - x.T) / (2 * _h(sums))) @ axes.T
+
+    def precondition(entries):
+        return below(axes @ ((axes.T @ _skew(entries, size) @ axes) / _h(sums)) @ axes.T)
+
+    return below(guess), precondition
+
+
+def _h(a: Array) -> Array:
+    """The function a / (exp(a) - 1)."""
+    small = jnp.abs(a) < 1e-3
+    return jnp.where(small, 1 - a / 2, a / jnp.where(small, 1.0, jnp.expm1(a)))
+
+
+def _h_slope(a: Array) -> Array:
+    """The derivative of h, to the digits that a first guess needs."""
+    small = jnp.abs(a) < 0.1
+    e = jnp.where(small, 1.0, jnp.expm1(a))
+    return jnp.where(small, a / 6 - 0.5, (1 - a * (1 + 1 / e)) / e)
+
+
+def newton_direction(lift: _Lift, precondition: Callable[[Entries], Entries]) -> Entries:
+    """The change of Z whose change of the residual is the residual, by truncated conjugate gradients.
 
     Along Z, dG = E G + G E^T with Z in the block (3, 1) of E; log changes by its divided differences on eigenvalues.
+    Far away d^2 grows like the square of a logarithm, so that the step is Newton's for exp(sqrt(2) d), which has the
+    same least: the outer product of the residual joins the Hessian. Negative curvature ends the iteration.
     """
-    gaps = lift.logs[:, None] - lift.logs
-    same = jnp.abs(gaps) < jnp.sqrt(jnp.finfo(gaps.dtype).eps)
-    shares = jnp.where(same, 1 - gaps / 2, gaps / jnp.where(same, 1.0, jnp.expm1(gaps)))
-    size = lift.r.shape[1]
-    zero = jnp.zeros(size, gaps.dtype)
+    slope, size = lift.residual(), lift.r.shape[1]
+    shares = _h(lift.logs[:, None] - lift.logs)
+    inverse = 1 / jnp.sqrt(jnp.maximum(lift.half_square, jnp.finfo(slope.dtype).tiny))
+    lifted = 2 * jnp.maximum(inverse - jnp.square(inverse) / 2, 0.0)
 
-    def as_skew(entries):
-        matrix = triangle(zero, entries)
-        return matrix - matrix.T
-
-    def change(entries):
-        turned = shares * (lift.last.T @ as_skew(entries) @ lift.first)
+    def hessian(entries):
+        turned = shares * (lift.last.T @ _skew(entries, size) @ lift.first)
         block = lift.last @ (turned + turned.T) @ lift.first.T
-        return below(block - block.T) / 2
+        return below(block - block.T) / 2 + lifted * slope * (slope @ entries)
 
-    found, _ = jax.scipy.sparse.linalg.cg(change, below(lift.residual()), tol=1e-3, maxiter=CONJUGATE_STEPS)
-    return as_skew(found)
+    def unsolved(carry):
+        _, rest, _, size, curved, count = carry
+        return (size > CONJUGATE_TOLERANCE * first) & curved & (count < CONJUGATE_STEPS)
+
+    def step(carry):
+        found, rest, along, size, _, count = carry
+        image = hessian(along)
+        curvature = along @ image
+        curved = curvature > 0
+        length = jnp.where(curved, size / jnp.where(curved, curvature, 1.0), jnp.where(count == 0, 1.0, 0.0))
+        rest = rest - length * image
+        ready = precondition(rest)
+        new = rest @ ready
+        return found + length * along, rest, ready + new / size * along, new, curved, count + 1
+
+    ready = precondition(slope)
+    first = slope @ ready
+    return jax.lax.while_loop(unsolved, step, (jnp.zeros_like(slope), slope, ready, first, jnp.array(True), 0))[0]
+
+
+def _skew(entries: Entries, size: int) -> Float[Array, "d d"]:
+    """The skew matrix with these entries below its diagonal."""
+    matrix = triangle(jnp.zeros(size, entries.dtype), entries)
+    return matrix - matrix.T

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,19 +18,25 @@ from pogospec.report.compare import (
     titles,
     warnings,
 )
-from pogospec.report.scores import Cell
+from pogospec.report.flow_forms import to_text as flow_text
+from pogospec.report.flow_table import refuse_rule, targets_of
+from pogospec.report.markup import (
+    escape,
+    json_number,
+    json_text,
+    latex_number,
+    latex_table,
+    markdown_row,
+    markdown_rule,
+)
 from pogospec.runs import RunDirectory
-
-SPECIAL = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "…": r"\dots{}", "±": r"$\pm$", "−": "$-$",
-    "→": r"$\to$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$",
-    **{mark: "\\" + mark for mark in "&%$#_{}"},
-}  # fmt: skip
 
 
 def to_text(runs: Sequence[RunDirectory], style: str, score: str = "last") -> str:
-    """The comparison as markdown, latex, csv or json, by the rule last, best or mean-last-K."""
+    """The comparison as markdown, latex, csv or json, by the rule last, best or mean-last-K; flows by their ends."""
+    if targets_of(runs):
+        refuse_rule(score)
+        return flow_text(runs, style)
     return {"markdown": _markdown, "latex": _latex, "json": _json, "csv": _csv}[style](runs, score)
 
 
@@ -42,8 +45,7 @@ def _markdown(runs: Sequence[RunDirectory], score: str) -> str:
     for group in table(runs, score):
         head = [group.dataset, *group.columns]
         body = [[policy, *("" if cell is None else str(cell) for cell in cells)] for policy, cells in group.rows]
-        rows = [[text.replace("|", "\\|") for text in head], ["---", *["---:"] * len(group.columns)], *body]
-        lines += ["", *("| " + " | ".join(row) + " |" for row in rows)]
+        lines += ["", markdown_row(head), markdown_rule(len(head)), *map(markdown_row, body)]
     gaps = paired(runs, score)
     if gaps:
         lines += ["", "Paired differences over seeds, mean ± standard error:", ""]
@@ -52,52 +54,23 @@ def _markdown(runs: Sequence[RunDirectory], score: str) -> str:
     return "\n".join(lines)
 
 
-def escape(text: str) -> str:
-    """Text that LaTeX prints as it is, in its default font encoding; Greek letters become mathematics."""
-    return "".join(SPECIAL.get(letter) or _greek(letter) for letter in " ".join(text.split()))
-
-
-def _greek(letter: str) -> str:
-    words = unicodedata.name(letter, "").split()
-    if len(words) != 4 or words[0] != "GREEK" or words[2] != "LETTER" or words[3] == "OMICRON":
-        return letter
-    name = words[3].lower().replace("lamda", "lambda")
-    plain = {"alpha": "A", "beta": "B", "epsilon": "E", "zeta": "Z", "eta": "H", "iota": "I", "kappa": "K"}
-    plain |= {"mu": "M", "nu": "N", "rho": "P", "tau": "T", "chi": "X"}
-    if words[1] == "SMALL":
-        return f"$\\{name}$"
-    return plain.get(name) or f"$\\{name.capitalize()}$"
-
-
 def _latex(runs: Sequence[RunDirectory], score: str) -> str:
     """One table, a group of rows a dataset; warnings and paired differences are comments."""
-    groups = table(runs, score)
-    columns = list(dict.fromkeys(title for group in groups for title in group.columns))
-    comments = ["needs \\usepackage{booktabs}", *(f"warning: {warning}" for warning in warnings(runs, score))]
+    tables = table(runs, score)
+    columns = list(dict.fromkeys(title for group in tables for title in group.columns))
+    comments = [f"warning: {warning}" for warning in warnings(runs, score)]
     gaps = [f"{title} on {dataset}: {gap}" for dataset, title, gap in paired(runs, score)]
     if gaps:
         comments += ["paired differences over seeds, mean ± standard error:", *gaps]
-    lines = ["% " + " ".join(comment.split()) for comment in comments]
-    lines += [r"\begin{table}[t]", r"  \centering", f"  \\caption{{{escape(header(runs, score))}.}}"]
-    lines += [f"  \\begin{{tabular}}{{l{'r' * len(columns)}}}", r"    \toprule"]
-    lines += ["    " + " & ".join(["policy", *map(escape, columns)]) + r" \\"]
-    for group in groups:
-        heading = f"\\multicolumn{{{len(columns) + 1}}}{{l}}{{{escape(group.dataset)}}} \\\\"
-        lines += [r"    \midrule", f"    {heading}"]
+    groups = []
+    for group in tables:
+        rows = []
         for policy, cells in group.rows:
             known = dict(zip(group.columns, cells, strict=True))
-            row = [escape(policy), *(_math(known.get(column)) for column in columns)]
-            lines.append("    " + " & ".join(row) + r" \\")
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"])
-
-
-def _math(cell: Cell | None) -> str:
-    return "--" if cell is None else f"${str(cell).replace('±', chr(92) + 'pm')}$"
-
-
-def _number(value: float | None) -> float | None:
-    """JSON knows no NaN."""
-    return None if value is None or not math.isfinite(value) else float(value)
+            found = [known.get(column) for column in columns]
+            rows.append([escape(policy), *(latex_number("" if cell is None else str(cell)) for cell in found)])
+        groups.append((group.dataset, rows))
+    return latex_table(header(runs, score), ["policy", *columns], groups, comments)
 
 
 def _json(runs: Sequence[RunDirectory], score: str) -> str:
@@ -109,22 +82,23 @@ def _json(runs: Sequence[RunDirectory], score: str) -> str:
                 "total_update": cell.total_update,
                 "evaluations": cell.evaluations,
                 "unit": "return" if cell.scores is None else "score",
-                "returns": [_number(value) for value in cell.returns],
-                "return_std": _number(std(cell.returns)),
-                "mean": _number(cell.values.mean()),
-                "std": _number(std(cell.values)),
+                "returns": [json_number(value) for value in cell.returns],
+                "return_std": json_number(std(cell.returns)),
+                "mean": json_number(cell.values.mean()),
+                "std": json_number(std(cell.values)),
             }
             for name, cell in cells.items()
         }
         gaps = [
-            {"name": gap.name, "mean": _number(gap.mean), "error": _number(gap.error)} for gap in differences(cells)
+            {"name": gap.name, "mean": json_number(gap.mean), "error": json_number(gap.error)}
+            for gap in differences(cells)
         ]
         about = {key: manifest[key] for key in ("dataset", "name", "digest", "reference", "seeds", "episodes")}
-        scores = {name: [_number(value) for value in cell.values] for name, cell in cells.items()}
+        scores = {name: [json_number(value) for value in cell.values] for name, cell in cells.items()}
         entry: dict[str, Any] = {"run": str(run.path), "title": title, **about, "scores": scores}
         entries.append(entry | {"policies": policies, "differences": gaps})
     content = {"score": score, "protocol": header(runs, score), "ddof": 1, "warnings": warnings(runs, score)}
-    return json.dumps(content | {"runs": entries}, indent=2, ensure_ascii=False)
+    return json_text(content | {"runs": entries})
 
 
 def _csv(runs: Sequence[RunDirectory], score: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pogospec.report.series import EVALUATED, Series, behavior, meaning, series
+from pogospec.report.canvas import fold
+from pogospec.report.series import Series, behavior, goes_on, meaning, series
 from pogospec.runs import RunDirectory
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -58,7 +58,7 @@ class Styles(NamedTuple):
         mark = MARKS[place % len(MARKS)]
         if self.by == "run":
             return Key(run, COLORS[place % len(COLORS)], LINES[place // len(COLORS) % len(LINES)], mark)
-        return Key(step, _color(number, len(self.steps)), LINES[place % len(LINES)], mark)
+        return Key(step, step_color(number, len(self.steps)), LINES[place % len(LINES)], mark)
 
     def legend(self, run: str, step: str) -> list[Key]:
         """Entries that explain one curve."""
@@ -73,7 +73,7 @@ class Panel:
 
     def __init__(self, axes: Any, styles: Styles, y: str, x: str):
         self.axes, self.styles, self.y, self.x = axes, styles, y, x
-        self.evaluated = y in EVALUATED
+        self.goes_on = goes_on(y)
         self.keys: list[Key] = []
         self.scale = 1.0
 
@@ -97,8 +97,8 @@ class Panel:
         self._axes([run for _, run in members], title, unit, width)
 
     def _unit(self, end: float) -> str:
-        if self.x == "updates":
-            return "updates"
+        if self.x != "seconds":
+            return self.x.replace("_", " ")
         unit, self.scale = ("s", 1.0) if end < 300 else ("min", 60.0) if end < 3 * 3600 else ("h", 3600.0)
         return f"training time [{unit}], without compilation and evaluation"
 
@@ -111,7 +111,7 @@ class Panel:
         """Mean and band; a step starts from the last score of the one before it, whose weights it starts from."""
         key = self.styles.key(run, one.label)
         x, values = one.x / self.scale, one.values
-        seam = before is not None and self.evaluated
+        seam = before is not None and self.goes_on
         if before is not None and seam:
             x = np.append(before.x[-1] / self.scale, x)
             values = np.concatenate([before.values[-1:], values])
@@ -152,8 +152,8 @@ class Panel:
 
         axes = self.axes
         axes.set_title(title, fontsize=10, pad=15)
-        axes.set_ylabel(_fold(self._quantity(runs), width), fontsize=9)
-        axes.set_xlabel(_fold(unit, width + 12), fontsize=9)
+        axes.set_ylabel(fold(self._quantity(runs), width), fontsize=9)
+        axes.set_xlabel(fold(unit, width + 12), fontsize=9)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(_number))
@@ -165,10 +165,10 @@ class Panel:
         if self.y == "score":
             labels = sorted({run.manifest["reference"]["label"] for run in runs})
             return f"score, {'; '.join(labels)}"
-        return "undiscounted return" if self.y == "return" else meaning(self.y)
+        return "undiscounted return" if self.y == "return" else meaning(self.y, self.x)
 
 
-def _color(number: int, count: int) -> str:
+def step_color(number: int, count: int) -> str:
     """A colour a step; many steps run through a scale that the colour-blind can order."""
     if count <= len(COLORS):
         return COLORS[number]
@@ -182,11 +182,3 @@ def _number(value: float, _place: int) -> str:
     if value >= 1e5:
         return f"{value / 1e6:g}M"
     return f"{value:,.0f}" if value == round(value) else f"{value:g}"
-
-
-def _fold(text: str, width: int) -> str:
-    """Break into as few lines as a width allows, all about as long."""
-    lines = len(textwrap.wrap(text, width))
-    return next(
-        folded for folded in (textwrap.fill(text, n) for n in range(1, width + 1)) if folded.count("\n") < lines
-    )

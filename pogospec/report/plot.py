@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pogospec.errors import UsageError
+from pogospec.report.canvas import CHARACTERS, WIDTH, check_file, write
 from pogospec.report.compare import by_dataset, titles
 from pogospec.report.panel import COLORS, Key, Panel, Styles
 from pogospec.report.series import EVALUATED, columns, series
@@ -16,11 +17,7 @@ from pogospec.runs import RunDirectory, order
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
-WIDTH, DPI = 6.5, 140
-"""A picture of 910 pixels, as wide as a README shows it."""
-CHARACTERS = 82
-"""Of the legend's font, side by side in the width of a picture."""
+X = Literal["updates", "seconds", "flow_time"]
 
 
 def learning_curve(runs: RunDirectory | Sequence[RunDirectory], path: Path | None = None) -> Path | None:
@@ -33,7 +30,7 @@ def draw(
     runs: Sequence[RunDirectory],
     path: Path | None = None,
     y: str = "score",
-    x: Literal["updates", "seconds"] = "updates",
+    x: X = "updates",
     by: Literal["step", "run"] | None = None,
 ) -> Path:
     """Write the picture of `figure` and return its path, whose suffix is png, svg or pdf.
@@ -41,42 +38,36 @@ def draw(
     The default path lies in the run directory, of several runs beside the first; it is named after what it shows.
     """
     path = _default(runs, y, x) if path is None else path
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path}: found suffix '{path.suffix}', allowed {', '.join(FORMATS)}")
-    picture = figure(runs, y, x, by)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.savefig(path, dpi=DPI)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}; choose another file") from None
-    return path
+    check_file(path)
+    return write(figure(runs, y, x, by), path)
 
 
 def _default(runs: Sequence[RunDirectory], y: str, x: str) -> Path:
     single = len(runs) == 1
     stem = {"score": "learning_curve", "return": "return_curve"}.get(y, y.replace(".", "_"))
-    name = stem + ("" if single or y not in EVALUATED else "s") + ("_seconds" if x == "seconds" else "")
+    name = stem + ("" if single or y not in EVALUATED else "s") + ("" if x == "updates" else f"_{x}")
     return (runs[0].path if single else runs[0].path.parent) / f"{name}.png"
 
 
 def figure(
     runs: Sequence[RunDirectory],
     y: str = "score",
-    x: Literal["updates", "seconds"] = "updates",
+    x: X = "updates",
     by: Literal["step", "run"] | None = None,
 ) -> Figure:
     """A picture of runs, a panel a dataset; raises UsageError where no run has what is asked for.
 
-    `y` is score (raw return on a dataset where some run has no reference), return, or a column of metrics.csv;
-    seconds are those of training, without compilation and evaluation; a colour means a step, or a run (default:
-    a step where there is one run of few steps).
+    `y` is score (raw return on a dataset where some run has no reference), return, or a column of metrics.csv or
+    flow.csv (`flow.NAME` where both have it); seconds are those of training, without compilation and evaluation; over
+    flow time the columns of flow.csv are drawn, at the ends of the Euler steps. A colour means a step, or a run
+    (default: a step where there is one run of few steps).
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    drawn = _drawable(runs, y)
+    drawn = _drawable(runs, y, x)
     groups = by_dataset(drawn)
-    steps = sorted({one.label for run in drawn for one in series(run, y)}, key=order)
+    steps = sorted({one.label for run in drawn for one in series(run, y, x)}, key=order)
     names = list(dict.fromkeys(titles(drawn)))
     styles = Styles(by or ("step" if len(drawn) == 1 and len(steps) <= len(COLORS) else "run"), names, steps)
     across = 1 if len(groups) == 1 else 2
@@ -97,15 +88,17 @@ def figure(
     return picture
 
 
-def _drawable(runs: Sequence[RunDirectory], y: str) -> list[RunDirectory]:
-    known = list(dict.fromkeys(name for run in runs for name in columns(run)))
-    if y not in known:
-        raise UsageError(f"--y: found '{y}', allowed {', '.join(known)}")
-    drawn = [run for run in runs if series(run, y)]
+def _drawable(runs: Sequence[RunDirectory], y: str, x: str) -> list[RunDirectory]:
+    known = {run.path: columns(run, x) for run in runs}
+    names = list(dict.fromkeys(name for found in known.values() for name in found))
+    if y not in names:
+        where = " over flow time" if x == "flow_time" else ""
+        raise UsageError(f"--y{where}: found '{y}', allowed {', '.join(names) or 'none: no run has a flow.csv'}")
+    drawn = [run for run in runs if y in known[run.path] and series(run, y, x)]
     if not drawn:
-        names = ", ".join(str(run.path) for run in runs)
-        metrics = ", ".join(name for name in known if name not in EVALUATED) or "none recorded yet"
-        raise UsageError(f"no evaluation of an Euler step to draw in {names}; metrics that --y can draw: {metrics}")
+        paths = ", ".join(str(run.path) for run in runs)
+        metrics = ", ".join(name for name in names if name not in EVALUATED) or "none recorded yet"
+        raise UsageError(f"no evaluation of an Euler step to draw in {paths}; metrics that --y can draw: {metrics}")
     return drawn
 
 

@@ -1,4 +1,8 @@
-"""What a run recorded -> series over updates or seconds, a value a seed at each point."""
+"""What a run recorded -> series over updates, seconds or flow time, a value a seed at each point.
+
+Columns of flow.csv go by their names; where metrics.csv has the same, that of flow.csv is `flow.NAME`, but over flow
+time, which metrics.csv does not know.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from pogospec.errors import RunDirectoryError
+from pogospec.report.flow import MEASURED, read_flow, rows_of
 from pogospec.report.scores import curves, normalised
-from pogospec.runs import METRICS, RunDirectory
+from pogospec.runs import FLOW, METRICS, RunDirectory
 
 COUNTERS = ("seed", "stage", "update", "total_update", "seconds")
 EVALUATED = ("score", "return")
+OF_POLICY = ("energy", "entropy", "start_distance", "kl_optimum", "w2_optimum")
+"""Columns of flow.csv that go on where a step begins, since they do not depend on its reference."""
+LABEL = "flow"
+PREFIX = "flow."
 
 
 class Series(NamedTuple):
@@ -23,12 +32,17 @@ class Series(NamedTuple):
 
 
 def series(run: RunDirectory, y: str = "score", x: str = "updates") -> list[Series]:
-    """The steps of a run in the order of training; `y` is score, return or a column of metrics.csv."""
+    """The steps of a run in the order of training; `y` is one of `columns`. Over flow time the whole run is one."""
+    if x == "flow_time":
+        times, values = read_flow(run).along_time(y.removeprefix(PREFIX))
+        return [Series(LABEL, times, values)] if len(times) else []
     if y in EVALUATED:
         found = {policy: points for policy, points in curves(run).items() if policy != "behavior" and points}
         found = {policy: {n: _scaled(run, y, r) for n, r in points.items()} for policy, points in found.items()}
-    else:
+    elif y in _recorded(run):
         found = _metric(run, y)
+    else:
+        found = _measured(run, y.removeprefix(PREFIX))
     clock = _clock(run) if x == "seconds" and found else None
     result = []
     for label, points in found.items():
@@ -38,24 +52,45 @@ def series(run: RunDirectory, y: str = "score", x: str = "updates") -> list[Seri
     return result
 
 
+def goes_on(y: str) -> bool:
+    """Whether a quantity of a policy does not jump where a step begins from its weights."""
+    return y in EVALUATED or y.removeprefix(PREFIX) in OF_POLICY and (y.startswith(PREFIX) or y not in METRICS)
+
+
 def behavior(run: RunDirectory, y: str = "score") -> np.ndarray | None:
     """Last evaluation of the fitted behaviour [seeds]; None where there is none."""
     points = curves(run).get("behavior") if y in EVALUATED else None
     return _scaled(run, y, points[max(points)]) if points else None
 
 
-def columns(run: RunDirectory) -> list[str]:
-    """What can be drawn of a run: score, return and the metrics that it recorded."""
+def columns(run: RunDirectory, x: str = "updates") -> list[str]:
+    """What can be drawn of a run: score, return, the metrics that it recorded, and the columns of its flow.csv."""
+    flow = _flow_columns(run)
+    if x == "flow_time":
+        return flow
+    recorded = _recorded(run)
+    return [*EVALUATED, *recorded, *(f"{PREFIX}{name}" if name in recorded else name for name in flow)]
+
+
+def _recorded(run: RunDirectory) -> list[str]:
     rows = run.read("metrics.csv")
-    recorded = [name for name in (rows[0] if rows else ()) if name not in COUNTERS and any(row[name] for row in rows)]
-    return [*EVALUATED, *recorded]
+    return [name for name in (rows[0] if rows else ()) if name not in COUNTERS and any(row[name] for row in rows)]
 
 
-def meaning(name: str) -> str:
-    """What a column of metrics.csv holds."""
+def _flow_columns(run: RunDirectory) -> list[str]:
+    if not (run.path / "flow.csv").is_file():  # runs of versions that measured no flow
+        return []
+    rows = run.read("flow.csv")
+    return [name for name in MEASURED if any(row.get(name) for row in rows)]
+
+
+def meaning(name: str, x: str = "updates") -> str:
+    """What a column of metrics.csv or flow.csv holds."""
     if name.startswith("energy."):
         return f"{name.removeprefix('energy.')}, weighted term of the energy"
-    return f"{name.replace('_', ' ')}: {METRICS[name]}" if name in METRICS else name
+    bare = name.removeprefix(PREFIX)
+    texts = FLOW if bare != name or x == "flow_time" or name not in METRICS else METRICS
+    return f"{bare.replace('_', ' ')}: {texts[bare]}" if bare in texts else name
 
 
 def _scaled(run: RunDirectory, y: str, returns: np.ndarray) -> np.ndarray:
@@ -83,6 +118,32 @@ def _metric(run: RunDirectory, name: str) -> dict[str, dict[int, np.ndarray]]:
         for stage, points in found.items()
     }
     return {stage: points for stage, points in whole.items() if points}
+
+
+def _measured(run: RunDirectory, name: str) -> dict[str, dict[int, np.ndarray]]:
+    """Stage -> total updates -> value of each seed: within the stage where all seeds were measured, and at its end.
+
+    A seed that tries its step size again ends later than others; the end is where the last one ends.
+    """
+    flow, (stages, rows), count = read_flow(run), rows_of(run), run.manifest["seeds"]
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for number, stage in enumerate(stages):
+        points: dict[int, dict[int, float]] = {}
+        totals = [0]
+        for seed in range(count):
+            for row in rows.get((stage, seed), []):
+                totals.append(int(row["total_update"]))
+                if row.get(name) and not row["accepted"] and (row["update"] != "0" or number == 0):
+                    points.setdefault(totals[-1], {})[seed] = float(row[name])
+        whole = {
+            n: np.array([seeds[seed] for seed in range(count)]) for n, seeds in points.items() if len(seeds) == count
+        }
+        if stage in flow.labels:
+            end = flow.columns[name][flow.labels.index(stage)]
+            whole |= {max(totals): end} if np.isfinite(end).all() else {}
+        if whole:
+            found[stage] = dict(sorted(whole.items()))
+    return found
 
 
 def _clock(run: RunDirectory) -> tuple[np.ndarray, np.ndarray]:

@@ -222,17 +222,18 @@ class Builder:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if kind in (float, int) and number and not math.isfinite(value):
             return self.fail(tree, path, f"found {show(value)}, allowed a finite number")
-        if kind in (float, int) and number and not holdable(value, kind):
-            sizes = f"{MOST[int]:,}" if kind is int else f"{MOST[float]:.3g}, and 0 or no smaller than {TINY:.3g}"
-            return self.fail(tree, path, f"found {show(value)}, allowed {allowed}, no larger in size than {sizes}")
         if kind is float or kind is int:
             good = number and (kind is float or value == int(value)) and all(b.holds(value) for b in bounds)
         else:
             good = kind not in PHRASES or isinstance(value, kind)
+        if good and kind in (float, int) and not holdable(value, kind):
+            sizes = f"{MOST[int]:,}" if kind is int else f"{MOST[float]:.3g}, and 0 or no smaller than {TINY:.3g}"
+            return self.fail(tree, path, f"found {show(value)}, allowed {allowed}, no larger in size than {sizes}")
         if good:
             return kind(value) if kind in (float, int) else value
         meant = scalar(value) if isinstance(value, str) and kind is not str else None
-        hint = f", did you mean {value} without quotes?" if isinstance(meant, (int, float)) else ""
+        plain = isinstance(meant, (int, float)) and math.isfinite(meant) and len(str(value)) < 40
+        hint = f", did you mean {value} without quotes?" if plain else ""
         return self.fail(tree, path, f"found {show(value)}, allowed {allowed}{hint}")
 
 

@@ -80,7 +80,10 @@ class Writer:
                 properties[name] = self.key(key, Spec, whole and name != "behavior")
             entries = {"type": "object", "additionalProperties": {"type": "object"}}
             properties["tuned"] = entries | {"description": TUNED}
-            return closed(properties, self.top_required if whole else ())
+            if not whole:
+                return closed(properties)
+            schema = closed(properties, [name for name in self.top_required if name != "data"])
+            return schema | {"anyOf": [{"required": ["data"]}, {"required": ["target"]}]}
 
         return self.define("spec", whole, make)
 

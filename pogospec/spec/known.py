@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pogospec import registry
 from pogospec.errors import Origin
 from pogospec.spec.build import Builder, fields_of
-from pogospec.spec.merge import merge, open_node
+from pogospec.spec.merge import open_node
 from pogospec.spec.yaml import Node, tree_of
 
 DEFAULT = Origin("default")
@@ -40,8 +41,7 @@ def complete(tree: Node, builder: Builder) -> bool:
         builder.fail(top["behavior"], "behavior", message, at_key=True)
     if "policy" in top:
         top["behavior"] = replace(top["policy"], key_origin=None)
-    batch = tree_of({"batch_size": 1}, DEFAULT)
-    top["train"] = merge(batch, top["train"]) if "train" in top else batch
+    top["train"] = _laid({"batch_size": 1}, top.get("train", Node({}, DEFAULT)))
     return True
 
 
@@ -71,8 +71,13 @@ def _policy(policy: Node) -> Node:
     if not isinstance(kind, str) or kind not in registry.table("policy"):
         return policy
     fields = fields_of(registry.load("policy", kind))
-    under = tree_of({"kind": kind} | {key: value for key, value in POLICY.items() if key in fields}, DEFAULT)
-    return merge(under, open_node(policy, Node({}, DEFAULT)))
+    opened = open_node(policy, Node({}, DEFAULT))
+    return _laid({key: value for key, value in POLICY.items() if key in fields}, opened)
+
+
+def _laid(defaults: dict[str, Any], node: Node) -> Node:
+    """A mapping with defaults for what it does not say."""
+    return replace(node, value=tree_of(defaults, DEFAULT).value | node.value) if isinstance(node.value, dict) else node
 
 
 def _differs(behavior: Node, policy: Node) -> bool:

@@ -94,7 +94,7 @@ class StepSpec:
     )
     actor_every: Annotated[int, Within(ge=1), "the policy updates on the last of this many updates"] = 1
     target_every: Annotated[int | None, Within(ge=1), "target networks move every so many updates"] = None
-    repeat: Annotated[int, Within(ge=1), "take this step so many times"] = 1
+    repeat: Annotated[int, Within(ge=1, le=10_000), "take this step so many times"] = 1
     until: Annotated[Any | None, Slot("until"), "end the step early, when this has settled; updates is the bound"] = (
         None
     )

@@ -7,23 +7,37 @@ from pathlib import Path
 from pogospec.errors import UsageError
 from pogospec.registry import nearest
 
+FOLDERS = ("", "flows")
+"""Where specs are, under the folder of all of them: those on data, and the flows on known energies."""
+
+
+def _root() -> Path:
+    here = Path(__file__).parents[1]
+    return here / "_specs" if (here / "_specs").is_dir() else here.parent / "specs"
+
 
 def shipped_specs() -> list[Path]:
     """The specs that come with the package."""
-    here = Path(__file__).parents[1]
-    folder = here / "_specs" if (here / "_specs").is_dir() else here.parent / "specs"
-    return sorted(folder.glob("*.yaml"))
+    return [path for folder in FOLDERS for path in sorted((_root() / folder).glob("*.yaml"))]
+
+
+def spec_name(path: Path) -> str:
+    """The name of a shipped spec, with its folder: pogo_fr, flows/quadratic_w2."""
+    return path.relative_to(_root()).with_suffix("").as_posix()
 
 
 def spec_path(name: str | Path) -> Path:
-    """A path as given, or a shipped spec by its name; raises UsageError where a name is unknown."""
+    """A path as given, or a shipped spec by its name, the folder left out or not; raises UsageError where unknown."""
     path = Path(name)
-    if path.is_file() or path.suffix or path.name != str(name):
+    folder, _, stem = str(name).rpartition("/")
+    if path.is_file() or path.suffix or folder not in FOLDERS or stem in (".", ".."):
         return path
-    shipped = {spec.stem: spec for spec in shipped_specs()}
-    wanted = path.name.replace("-", "_")
-    if wanted not in shipped:
-        close = nearest(wanted, shipped)
-        hint = f"; did you mean {close}?" if close else ""
+    shipped = {spec_name(spec): spec for spec in shipped_specs()}
+    wanted = stem.replace("-", "_")
+    found = [spec for full, spec in shipped.items() if wanted == spec.stem and full.startswith(folder)]
+    if not found:
+        names = {spec.stem: full for full, spec in shipped.items()}
+        close = nearest(wanted, names)
+        hint = f"; did you mean {names[close]}?" if close else ""
         raise UsageError(f"found no spec '{name}', allowed a file or one of {', '.join(shipped)}{hint}")
-    return shipped[wanted]
+    return found[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -254,7 +255,11 @@ class _Reader:
 
     def _text(self, value: Any, node: Any, path: str) -> Any:
         """The value of a scalar; text that cannot be written is a problem."""
-        if isinstance(value, str) and (found := UNWRITABLE.search(value)):
+        if not isinstance(value, str) or not (found := UNWRITABLE.search(value)):
+            return value
+        with suppress(UnicodeDecodeError):  # JSON writes a character beyond 16 bits as a pair of escapes
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16")
+        if UNWRITABLE.search(value):
             message = f"found the character {printable(found[0])}, allowed those that UTF-8 and file names can hold"
             self.problems.append(Problem(self._at(node.start_mark), path, message))
         return value

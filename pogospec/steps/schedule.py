@@ -19,6 +19,10 @@ class Geometric(eqx.Module):
         """Step size of repetition k."""
         return self.start * self.factor**k
 
+    def words(self, states: bool = True) -> str:
+        """The law with its numbers; whether there are several states does not matter to it."""
+        return f"{self.start:.6g} · {self.factor:.6g}^k at repetition k = 0, 1, …"
+
 
 class Backtracking(eqx.Module):
     """Tries `start` and smaller step sizes until the proximal inequality holds on held-out states beyond its error.
@@ -38,3 +42,11 @@ class Backtracking(eqx.Module):
     def at(self, k: int) -> float:
         """The step size that is tried first, at every repetition."""
         return self.start
+
+    def words(self, states: bool = True) -> str:
+        """The sizes that are tried, and when one is taken; `states`: whether there are several."""
+        sizes = [f"{self.start * self.factor**k:.4g}" for k in range(self.tries)]
+        listed = ", ".join(sizes if self.tries <= 6 else [*sizes[:3], "…", sizes[-1]])
+        errors = f" by {self.errors:.4g} standard errors" if self.errors else ""
+        where = f" on held-out states{errors}" if states else ""
+        return f"the first of {listed} for which E[π] + D/tau < E[reference]{where}; where none: the policy stays"

@@ -27,6 +27,15 @@ class AbstractRule(eqx.Module):
 
     every: eqx.AbstractVar[Annotated[int, Within(ge=1), "updates between checks"]]
 
+    @property
+    @abc.abstractmethod
+    def least(self) -> int:
+        """Checks after the beginning before the rule can say so."""
+
+    @abc.abstractmethod
+    def words(self, check: str = "check") -> str:
+        """What counts as settled; `check`: what one is called."""
+
     @abc.abstractmethod
     def settled(self, history: History) -> np.ndarray:
         """Whether each seed has settled; [seeds]."""
@@ -41,6 +50,18 @@ class CriticSettled(AbstractRule):
     window: Annotated[int, Within(ge=1), "checks that are compared with as many before them"] = 5
     spread: Annotated[float, Within(gt=0.0), "largest relative change of the critic loss's std between windows"] = 0.2
     drift: Annotated[float, Within(gt=0.0), "largest change of Q between checks, in its std over the rows"] = 0.1
+
+    @property
+    def least(self) -> int:
+        """Two windows."""
+        return 2 * self.window
+
+    def words(self, check: str = "check") -> str:
+        """Both criteria with their numbers."""
+        return (
+            f"over the last {self.window} {check}s the std of its loss differs from that of the {self.window} before "
+            f"by at most {self.spread:.3g} of it, and Q on held-out rows moves by at most {self.drift:.3g} of its std"
+        )
 
     def settled(self, history: History) -> np.ndarray:
         """Both criteria, over two windows of checks."""
@@ -60,6 +81,16 @@ class EnergySettled(AbstractRule):
     every: Annotated[int, Within(ge=1), "updates between checks; not used between repetitions"] = 1000
     window: Annotated[int, Within(ge=1), "checks over which the change is taken"] = 3
     tolerance: Annotated[float, Within(gt=0.0), "largest last change, as a part of the whole change"] = 0.01
+
+    @property
+    def least(self) -> int:
+        """A window, since the beginning is one of its ends."""
+        return self.window
+
+    def words(self, check: str = "check") -> str:
+        """The criterion with its numbers."""
+        checks = f"{self.window} {check}s" if self.window > 1 else check
+        return f"over the last {checks} it changed by at most {self.tolerance:.3g} of its whole change"
 
     def settled(self, history: History) -> np.ndarray:
         """The change over the last checks against that since the first."""

@@ -21,7 +21,7 @@ from pogospec.policies.base import AbstractPolicy, DiagonalNormal, FullNormal, P
 from pogospec.targets.quadrature import TOLERANCE, Box, Moments, find_box, integrate, on_host
 from pogospec.types import Actions, Key, Values
 
-NODES = {1: 2049, 2: 193}
+NODES = {1: 8193, 2: 193}
 """Nodes along an axis of an expectation over a policy in one or two dimensions."""
 REACH = 8.5
 """Nodes lie within this many standard deviations; the mass outside is 2e-17."""

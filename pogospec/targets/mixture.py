@@ -34,7 +34,7 @@ class MixtureTarget(AbstractTarget):
         for name, rows in (("stds", self.stds), ("weights", self.weights)):
             if rows is not None and len(rows) != len(self.means):
                 raise ValueError(f"found {len(rows)} {name}, allowed {len(self.means)}, one for each of means")
-        sizes = {len(mean) if isinstance(mean, tuple) else 1 for mean in self.means}
+        sizes = {len(mean) if isinstance(mean, tuple) else None for mean in self.means}
         if len(sizes) > 1:
             raise ValueError(f"found means {shown(self.means)}, allowed points of one number of dimensions")
         if any(isinstance(std, tuple) and len(std) != self.dimensions for std in self.stds):

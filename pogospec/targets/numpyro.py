@@ -178,12 +178,17 @@ def _load(place: str, double: bool) -> Model:
     function, args, kwargs = made if isinstance(made, tuple) and len(made) == 3 else (made, (), {})
     if not callable(function) or not isinstance(args, tuple) or not isinstance(kwargs, dict):
         raise ValueError(f"{place} returned {made!r}, allowed {MADE}")
+    return bound(place, function, args, kwargs)
+
+
+def bound(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Model:
+    """A model with its arguments and its latent sites; ValueError, which calls it `name`, where it cannot be used."""
     try:
         return Model(function, args, kwargs, _latent_sites(function, args, kwargs))
     except ValueError as error:
-        raise ValueError(f"the model {place} cannot be used: {error}") from error
+        raise ValueError(f"the model {name} cannot be used: {error}") from error
     except Exception as error:
-        raise ValueError(f"the model {place} fails: {_said(error)}") from error
+        raise ValueError(f"the model {name} fails: {_said(error)}") from error
 
 
 def _said(error: Exception) -> str:

@@ -20,12 +20,15 @@ from pogospec.targets.numpyro import registered
 WORDS = ("gold", "1e-3", "no", "ünï cödé", "a: b", "#", "two\nlines", "'", "~", "0x1F", "- x", "{", "💡", "2020-01-01")
 STEP_KEYS = ("optimizer_state", "actor_every", "target_every", "start", "until", "gradient", "scheme")
 
+FIT = {"mixture": lambda keys: keys | {"stds": [0.5] * len(keys["means"]), "weights": None}}
+"""What joins several keys of a kind, and so is drawn together."""
+
 
 class Maker:
     """Draws values that annotations allow; `force` names kinds that must be taken where their slot comes up."""
 
     def __init__(self, rng: random.Random, force: dict[str, str] | None = None):
-        self.rng, self.force = rng, force or {}
+        self.rng, self.force = rng, dict(force or {})
 
     def maybe(self, chance: float = 0.5) -> bool:
         """Whether to take an option."""
@@ -99,7 +102,7 @@ class Maker:
         cls = kinds_of(slot)[kind]
         if self.maybe(0.2) and not any(key.required for key in keys_of(cls)):
             return kind
-        return {"kind": kind} | self.record(cls)
+        return {"kind": kind} | FIT.get(kind, dict)(self.record(cls))
 
     def record(self, cls: type, chance: float = 0.4) -> dict[str, Any]:
         """Required keys and some others."""
@@ -111,6 +114,8 @@ class Maker:
         keys = {key.name: key.annotation for key in keys_of(Spec)}
         on_target = "target" in self.force or (not self.force and self.maybe(0.3))
         spec: dict[str, Any] = {"policy": self.node("policy"), "energy": self.value(keys["energy"])}
+        if "dirac" in str(spec["policy"]):
+            self.force.setdefault("geometry", "wasserstein2")
         spec["schedule"] = {"steps": [self.step(i, on_target) for i in range(self.rng.randint(1, 3))]}
         spec["geometry"] = self.slot(Slot("geometry", named="also"))
         if on_target:

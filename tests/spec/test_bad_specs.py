@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
+from pogospec.api import run
 from pogospec.check import load
 from pogospec.cli import main
-from pogospec.errors import SpecError
+from pogospec.errors import DataError, SpecError
 
 SPEC = """\
 policy: gaussian
@@ -77,6 +78,50 @@ TABLE = [
     ("from: behavior", "from: previous", "10:14", f"{FIRST}.from", "no earlier step learns the policy"),
     ("from: behavior", "from: data", "10:14", f"{FIRST}.from", "needs a reference with a density"),
     ("seeds: 1", "target: quadratic", "12:1", "target", "found both target and data, allowed one of them"),
+    ("seeds: 1", "seeds: true", "12:8", "seeds", "found true, allowed a whole number >= 1"),
+    (
+        "seeds: 1",
+        "seeds: '1'",
+        "12:8",
+        "seeds",
+        "found '1', allowed a whole number >= 1, did you mean 1 without quotes?",
+    ),
+    ("seeds: 1", "seeds: 1e10", "12:8", "seeds", "no larger in size than 2,147,483,647"),
+    ("seeds: 1", "sedes: 1", "12:1", "sedes", "found unknown key 'sedes', allowed policy, energy,"),
+    ("seeds: 1", 'seeds: "a\\nb"', "12:8", "seeds", "found 'a\\nb', allowed a whole number >= 1"),
+    ("seeds: 1", 'name: "\\0"', "12:7", "name", "found the character \\x00, allowed those that UTF-8"),
+    ("tau: 20.0", "tau: .inf", "10:29", f"{FIRST}.tau", "found inf, allowed a finite number"),
+    (
+        "tau: 20.0",
+        "tau: 1e39",
+        "10:29",
+        f"{FIRST}.tau",
+        "found 1e+39, allowed a number > 0, no larger in size than 3.4e+38",
+    ),
+    ("tau: 20.0", "tau: 1e-46", "10:29", f"{FIRST}.tau", "no smaller than 1.18e-38"),
+    (
+        "tau: 20.0",
+        "tau: {kind: geometrc}",
+        "10:36",
+        f"{FIRST}.tau.kind",
+        "allowed geometric, backtracking, did you mean",
+    ),
+    (
+        "updates: 10",
+        "repeat: 10_001, updates: 10",
+        "10:43",
+        f"{FIRST}.repeat",
+        "allowed a whole number >= 1 and <= 10000",
+    ),
+    ("updates: 10", "name: a/b, updates: 10", "10:41", f"{FIRST}.name", "allowed up to 40 letters and digits"),
+    ("updates: 10", "name: step 1, updates: 10", "10:41", f"{FIRST}.name", "gives the label 'step 1' twice"),
+    (
+        "{dataset: pocket/reacher-mixed}",
+        "{dataset: a, environment: 'os:Hopper-v5'}",
+        "7:33",
+        "data.environment",
+        "found 'os:Hopper-v5', allowed the id alone: a spec imports no module",
+    ),
 ]
 
 
@@ -93,16 +138,77 @@ def test_one_mistake_is_one_message(tmp_path, capsys, monkeypatch, old, new, pla
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2
-    assert line in capsys.readouterr().err
+    told = capsys.readouterr().err.splitlines()
+    assert told == [str(problem) for problem in found]
+    assert line in told
+
+
+def test_a_critic_that_needs_a_behaviour_nobody_learns(tmp_path):
+    critic = "critic: {kind: clipped_double_q, target_penalty: {reference: behavior_mean}}"
+    text = changed("critic: clipped_double_q", critic).replace("from: behavior,", "learn: [critic, policy],")
+    text = text.replace("geometry: fisher_rao", "geometry: wasserstein2").replace(
+        "tau: 20.0", "from: data, tau: 20.0", 1
+    )
+    (found,) = problems(tmp_path, text)
+    assert str(found).partition("spec.yaml:")[2] == (
+        "6:50: critic.target_penalty: uses the fitted behaviour, which nothing has learned by schedule.steps[0]; "
+        "add behavior to its `learn`"
+    )
+
+
+RUNS = [
+    ("mine/nosuch-v0", [], "spec.yaml:7:17: data.dataset: 'mine/nosuch-v0' is not in "),
+    ("pocket/reacher", [], "spec.yaml:7:17: data.dataset: no embedded set 'pocket/reacher', allowed pocket/"),
+    ("a", ["--dataset", "d4rl/hoper-medium-v2"], "--dataset: data.dataset: no D4RL set 'd4rl/hoper-medium-v2'"),
+    ("a", ["--set", "data.dataset=file:no.npz"], "--set data.dataset: data.dataset: no.npz: no such file"),
+    (
+        "pocket/reacher-mixed, environment: No-v0",
+        [],
+        "spec.yaml:7:52: data.environment: the environment 'No-v0' cannot",
+    ),
+    (
+        "a",
+        ["--dataset", "pocket/reacher-mixed", "--set", "data.environment=Hopper-v5"],
+        "--set data.environment: data.environment: the environment 'Hopper-v5' has 11 observations and 3 actions",
+    ),
+]
+
+
+@pytest.mark.parametrize(("dataset", "options", "message"), RUNS)
+def test_data_that_cannot_be_used_are_told_where_the_spec_names_them(
+    tmp_path, capsys, monkeypatch, dataset, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    (tmp_path / "spec.yaml").write_text(changed("pocket/reacher-mixed", dataset))
+    monkeypatch.setattr(sys, "argv", ["pogospec", "run", "spec.yaml", "--out", "there", "--quiet", *options])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith(message)
+
+
+def test_python_tells_where_data_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    path = tmp_path / "spec.yaml"
+    path.write_text(changed("pocket/reacher-mixed", "mine/nosuch-v0"))
+    with pytest.raises(DataError) as caught:
+        run(path, tmp_path / "there")
+    assert str(caught.value).startswith(f"{path}:7:17: data.dataset: 'mine/nosuch-v0' is not in ")
+    with pytest.raises(DataError) as caught:
+        run(load(path), tmp_path / "there")
+    assert str(caught.value).startswith("data.dataset: 'mine/nosuch-v0' is not in ")
 
 
 def test_density_kinds_are_refused_on_dirac(tmp_path):
     found = {str(p).partition("spec.yaml:")[2] for p in problems(tmp_path, changed(NODE, "policy: dirac"))}
     assert found == {
         "4:12: schedule.steps[0].energy.entropy: needs a policy with a density, found dirac, "
-        "allowed gaussian, tanh_gaussian",
+        "allowed gaussian, full_gaussian, tanh_gaussian",
         "5:11: schedule.steps[0].geometry: fisher_rao knows no distance from dirac to a reference of type Point; "
-        "allowed here: wasserstein2, or a policy and a reference of one gaussian family",
+        "allowed here: wasserstein2",
     }
 
 

@@ -2,15 +2,17 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy
 from scipy.integrate import quad
-from scipy.stats import norm
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import closed_forms
 from examples import KNOWN, QUADRATICS, SIZES, TARGETS
 
@@ -18,11 +20,15 @@ from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal
 from pogospec.policies.dirac import DiracPolicy
 from pogospec.policies.gaussian import GaussianPolicy
 from pogospec.policies.tanh_gaussian import TanhGaussianPolicy
-from pogospec.targets.base import free_energy, kl_to_optimum, log_volume, w2_to_optimum
+from pogospec.targets import base
+from pogospec.targets.base import free_energy, log_volume
 
 KEY = jax.random.key(3)
 GAUSSIAN = GaussianPolicy()
-TEMPERATURES = (0.3, 1.0, 2.5)
+kl_to_optimum: Any = base.kl_to_optimum
+w2_to_optimum: Any = base.w2_to_optimum
+norm: Any = scipy.stats.norm
+TEMPERATURES = (0.3, 2.5)
 
 
 def policies(size, rows=6):
@@ -106,7 +112,7 @@ def test_kl_matches_samples(float64, name, family):
     before = p.mean + jnp.exp(p.log_std) * z
     log_pi = norm(p.mean, np.exp(p.log_std)).logpdf(before).sum(-1)
     log_pi = log_pi if family is DiagonalNormal else log_pi - np.log1p(-np.square(np.tanh(before))).sum(-1)
-    values = log_pi - target.log_density(p.at(z)) / 0.8
+    values = np.asarray(log_pi - target.log_density(p.at(z)) / 0.8)
     owner = GAUSSIAN if family is DiagonalNormal else TanhGaussianPolicy()
     found = kl_to_optimum(target, 0.8, owner, p, KEY)
     expected, error = values.mean() + target.log_normalizer(0.8), values.std() / len(values) ** 0.5
@@ -119,9 +125,9 @@ def test_free_energy_in_many_dimensions_matches_samples(float64, name):
     target, size = TARGETS[name], SIZES[name]
     p = DiagonalNormal(jnp.full(size, 0.1), jnp.full(size, -1.0))
     actions = p.at(jax.random.normal(jax.random.key(8), (100_000, size)))
-    values = p.distribution().log_prob(actions) - target.log_density(actions) / 1.5
+    values = np.asarray(p.distribution().log_prob(actions) - jax.jit(target.log_density)(actions) / 1.5)
     error = values.std() * (1 / len(actions) + 1 / 2**14) ** 0.5
-    assert free_energy(target, 1.5, p, KEY) == pytest.approx(values.mean(), abs=5 * error)
+    assert jax.jit(lambda p: free_energy(target, 1.5, p, KEY))(p) == pytest.approx(values.mean(), abs=5 * error)
     assert kl_to_optimum(target, 1.5, GAUSSIAN, p, KEY) is None
 
 
@@ -175,7 +181,7 @@ def test_w2_of_tanh_gaussians_to_a_diagonal_gaussian(float64):
     center, covariance = target.optimum(0.5)
     levels = (np.arange(400_000) + 0.5) / 400_000
     z = norm.ppf(levels)[:, None, None]
-    expected = np.sqrt(np.square(p.at(z) - center - np.sqrt(np.diag(covariance)) * z).mean(0).sum(-1))
+    expected = np.sqrt(np.square(p.at(jnp.asarray(z)) - center - np.sqrt(np.diag(covariance)) * z).mean(0).sum(-1))
     np.testing.assert_allclose(w2_to_optimum(target, 0.5, p), expected, rtol=1e-4)
 
 

@@ -1,0 +1,251 @@
+"""Flows on known energies from Python: a log density or a NumPyro model in, the path of a policy family out.
+
+The same steps as those of a spec with a target, compiled by the same functions; no file is read or written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from pogospec import registry
+from pogospec.check import checked
+from pogospec.chunk import INIT, as_floats, chunk_function, fold, stream
+from pogospec.compile import compile_spec
+from pogospec.data.known import lone_state
+from pogospec.errors import RunError, SpecError, UsageError
+from pogospec.program import State
+from pogospec.spec.resolve import read_text
+from pogospec.spec.schema import Spec
+from pogospec.steps.schedule import Backtracking
+from pogospec.targets.base import AbstractTarget, free_energy
+from pogospec.targets.given import given
+from pogospec.targets.numpyro import NumpyroTarget
+from pogospec.types import Key, Transitions
+
+SAMPLES = {"implicit": 64, "explicit": 256}
+"""Actions over which expectations are taken where nobody says how."""
+ARGUMENTS = {
+    "target": "dimensions",
+    "start": "start",
+    "policy": "family",
+    "behavior": "family",
+    "geometry": "geometry",
+    "energy.q": "actions",
+    "energy.entropy": "temperature",
+    "optimizer": "learning_rate",
+    "tau": "tau",
+    "updates": "updates",
+    "repeat_until": "until_settled",
+    "repeat": "steps",
+    "scheme.actions": "actions",
+    "scheme": "scheme",
+}
+"""Paths of the spec, or of its one step, and the arguments that they come from; the first that fits counts."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The path of a policy along a flow; arrays have a leading axis of steps, the start first."""
+
+    parameters: Any  # of the distributions: mean and log_std [steps + 1, d] of a Gaussian, for example
+    times: np.ndarray  # flow time, the sum of the step sizes
+    energies: np.ndarray  # -E[Q] - temperature H
+    kl: np.ndarray | None  # KL(policy || exp(Q/temperature)/Z) in nats; None where Z is unknown
+    temperature: float
+    target: AbstractTarget = field(repr=False)
+
+    def __len__(self) -> int:
+        """Steps that were taken."""
+        return len(self.times) - 1
+
+    def distribution(self, step: int = -1) -> dist.Distribution:
+        """The NumPyro distribution after a step; 0 is the start, -1 the end."""
+        if not -len(self.times) <= step < len(self.times):
+            raise UsageError(f"found step {step}, allowed {-len(self.times)} to {len(self.times) - 1}")
+        return jax.tree.map(lambda leaf: leaf[step], self.parameters).distribution()
+
+    def posterior_samples(self, key: Key, n: int = 1, step: int = -1) -> dict[str, Any]:
+        """So many samples of every site of a NumPyro model, [n, *shape] in its own space, deterministic ones too."""
+        if not isinstance(self.target, NumpyroTarget):
+            raise UsageError("posterior_samples: allowed for flows of NumPyro models; use distribution(step).sample")
+        samples: Any = self.distribution(step).sample(key, (n,))
+        return self.target.constrain(samples)
+
+
+def flow(
+    energy: Callable[..., Any] | AbstractTarget,
+    *arguments: Any,
+    model_kwargs: Mapping[str, Any] | None = None,
+    dimensions: int | None = None,
+    family: str | Mapping[str, Any] = "gaussian",
+    geometry: str | Mapping[str, Any] = "wasserstein2",
+    tau: float | Mapping[str, Any] = 0.5,
+    steps: int = 20,
+    temperature: float = 1.0,
+    scheme: str | Mapping[str, Any] = "implicit",
+    actions: str | Mapping[str, Any] | None = None,
+    updates: int = 500,
+    learning_rate: float = 0.05,
+    start: tuple[float | Sequence[float], float | Sequence[float]] = (0.0, 1.0),
+    seed: int = 0,
+    until_settled: bool = False,
+) -> Flow:
+    """Run a gradient flow of -E[Q] - temperature H from a Gaussian to the density exp(Q/temperature)/Z.
+
+    Floats are those of JAX: wrap the call in `jax.enable_x64(True)` for double precision.
+
+    Args:
+        energy: a NumPyro model; or with `dimensions` a log density of a vector, not normalised; or a target.
+        arguments: of the model or of the log density, after its vector.
+        model_kwargs: more arguments of the model, by name.
+        dimensions: length of the vector that a log density takes; leave it out for a NumPyro model.
+        family: a kind of policy: gaussian, full_gaussian, dirac, …, or a mapping with `kind` and its keys.
+        geometry: a kind of geometry: wasserstein2, fisher_rao, kl, …, or a mapping with `kind` and its keys.
+        tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}.
+        steps: how many; the most there may be with `until_settled`.
+        temperature: weight of the entropy; 0 leaves it out.
+        scheme: implicit or explicit.
+        actions: how expectations are taken: {"sample": n}, or "quadrature" (exact for quadratic log densities) in
+            implicit and {"hermite": n} in explicit steps; default 64 and 256 samples.
+        updates: of Adam in each step, whose rate falls from `learning_rate` to 0 by a cosine.
+        learning_rate: of Adam.
+        start: mean and standard deviation of the start, numbers or lists.
+        seed: of what is sampled on the way.
+        until_settled: end when the energy changes little over three steps.
+
+    Raises:
+        UsageError: an argument that cannot be used; the message names it.
+        RunError: a step that ended in numbers that are not finite.
+
+    Example:
+        >>> import jax, numpyro, numpyro.distributions as dist, pogospec
+        >>> def model(readings):
+        ...     mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+        ...     numpyro.sample("y", dist.Normal(mu, 1.0), obs=readings)
+        >>> flow = pogospec.flow(model, jax.numpy.array([1.2, 0.4, 2.1, 1.6, 0.9]), tau=1.0, steps=5)
+        >>> len(flow), flow.parameters.mean.shape
+        (5, (6, 1))
+        >>> samples = flow.posterior_samples(jax.random.key(0), 1000)
+        >>> bool(abs(samples["mu"].mean() - 6.2 / 5.25) < 0.1)
+        True
+
+    """
+    try:
+        target = given(energy, arguments, model_kwargs, dimensions)
+    except UsageError as error:
+        raise UsageError(f"flow: {error}") from error
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UsageError(f"flow: seed: found {seed!r}, allowed a whole number from 0 to 2^32 - 1")
+    if not isinstance(start, tuple | list) or len(start) != 2:
+        raise UsageError(f"flow: start: found {start!r}, allowed a pair (mean, std)")
+    kind = dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme}
+    energies, kind = _expectations(target, family, kind, actions, temperature)
+    step = {"tau": tau, "repeat": steps, "updates": updates, "scheme": kind}
+    plain = {
+        "target": {"kind": "quadratic", "center": [0.0] * target.dimensions, "curvature": [1.0] * target.dimensions},
+        "start": {"mean": start[0], "std": start[1]},
+        "policy": family,
+        "energy": energies,
+        "geometry": geometry,
+        "optimizer": {"kind": "adam", "learning_rate": learning_rate, "decay": "cosine"},
+        "schedule": {"steps": [step | ({"repeat_until": "energy_settled"} if until_settled else {})]},
+    }
+    # the language knows no functions: the rest of the spec is checked with a target of the same size in its place
+    return _run(replace(_checked(plain), target=target), float(temperature), seed)
+
+
+def _expectations(
+    target: AbstractTarget, family: Any, scheme: dict[str, Any], actions: Any, temperature: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The energy and the scheme, with where they look at the policy."""
+    kind = family.get("kind") if isinstance(family, Mapping) else family
+    pointed = (
+        isinstance(kind, str) and kind in registry.table("policy") and not registry.load("policy", kind).has_density
+    )
+    plain = "mean" if pointed else "quadrature" if target.gaussian else {"sample": SAMPLES["implicit"]}
+    explicit = scheme.get("kind") == "explicit"
+    if explicit:
+        scheme = {"actions": {"sample": SAMPLES["explicit"]}} | scheme
+        scheme |= {} if actions is None else {"actions": actions}
+    energy = {"q": {"actions": plain if explicit or actions is None else actions}}
+    return (energy if temperature == 0 else energy | {"entropy": {"weight": temperature}}), scheme
+
+
+def _checked(plain: dict[str, Any]) -> Spec:
+    """The spec of plain data; its mistakes are those of the arguments; raises UsageError."""
+    try:
+        spec = checked(read_text(json.dumps(plain, default=_jsonable)))
+    except SpecError as error:
+        told = dict.fromkeys(f"flow: {_argument(problem.path)}: {problem.message}" for problem in error.problems)
+        raise UsageError("\n".join(told)) from None
+    if isinstance(spec.schedule.steps[0].tau, Backtracking):
+        raise UsageError("flow: tau: found backtracking, allowed a number, or a rule that needs no trial; use a spec")
+    return spec
+
+
+def _jsonable(value: Any) -> Any:
+    """Numbers and arrays of NumPy and JAX, and mappings, as JSON knows them; what else there is by its name."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return dict(value) if isinstance(value, Mapping) else repr(value)
+
+
+def _argument(path: str) -> str:
+    """The argument that a value of the spec comes from."""
+    inside = path.removeprefix("schedule.steps[0].")
+    return next((name for key, name in ARGUMENTS.items() if f"{inside}.".startswith((f"{key}.", f"{key}["))), path)
+
+
+def _run(spec: Spec, temperature: float, seed: int) -> Flow:
+    """Take the steps; their keys are those of the same seed in a run."""
+    target: Any = spec.target
+    rows, space = lone_state(target.dimensions)
+    data = Transitions(*map(as_floats, rows))
+    program, root = compile_spec(spec, space), jax.random.key(seed)
+    first, chunk = program.stages[0], chunk_function(program.stages[0], 1)
+    enter, look = (jax.jit(jax.vmap(f, in_axes=(None, 0, None, 0))) for f in (first.enter, first.measure))
+    heads = jax.jit(lambda state: jax.tree.map(lambda x: x[0, 0], _heads(spec, state, data)))
+    state = jax.jit(jax.vmap(program.init))(stream(fold(root, 0), INIT, 0)[None])
+    path, measured, times, same = [heads(state)], [], [0.0], jax.random.key(0)[None]
+    for number, stage in enumerate(program.stages):
+        numbers, here = program.numbers_of(number), fold(root, number)
+        state = enter(numbers, state, data, stream(here, INIT, 1)[None])
+        if not measured:
+            measured.append(look(numbers, state, data, same)["energy"])
+        state, _, _, _, whole = chunk(numbers, data, state, here[None], 0, stage.updates)
+        if not whole.all():
+            raise RunError(f"flow: step {number + 1} ended in numbers that are not finite; try a smaller learning_rate")
+        path.append(heads(state))
+        measured.append(look(numbers, state, data, same)["energy"])
+        tau: Any = stage.step.tau
+        times.append(times[-1] + (tau if isinstance(tau, float) else tau.at(number)))
+        rule = stage.step.repeat_until
+        if rule is not None and rule.settled({"objective": np.asarray(measured[1:], np.float64)}).all():
+            break
+    parameters = jax.tree.map(lambda *leaves: jnp.stack(leaves), *path)
+    energies, divergence = _energies(target, temperature, parameters, np.asarray(measured, np.float64)[:, 0])
+    return Flow(parameters, np.asarray(times), energies, divergence, temperature, target)
+
+
+def _heads(spec: Spec, state: State, data: Transitions) -> Any:
+    return jax.vmap(lambda network: spec.policy.parameters(network, data.observations))(state.policy)
+
+
+def _energies(
+    target: AbstractTarget, temperature: float, parameters: Any, measured: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Energies and KL to the optimum, as precisely as they are known; without entropy as they were measured."""
+    if temperature == 0:
+        return measured, None
+    one = lambda p: free_energy(target, temperature, jax.tree.map(lambda x: x[None], p), jax.random.key(0))[0]  # noqa: E731
+    values = np.asarray(jax.jit(lambda path: jax.lax.map(one, path))(parameters), np.float64)
+    log_normalizer = target.log_normalizer(temperature)
+    return temperature * values, None if log_normalizer is None else values + log_normalizer

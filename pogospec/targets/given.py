@@ -1,0 +1,93 @@
+"""Targets that are at hand in Python, a log density or a NumPyro model; no kind of the language names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from pogospec.errors import UsageError
+from pogospec.targets.base import AbstractTarget
+from pogospec.targets.numpyro import Model, NumpyroTarget, bound
+from pogospec.types import Actions, Values
+
+
+class GivenDensity(AbstractTarget):
+    """A function of one vector as a known energy."""
+
+    any_precision: ClassVar[bool] = False
+
+    function: Callable[[Any], Any]
+    size: int
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vector."""
+        return self.size
+
+    def log_density(self, actions: Actions) -> Values:
+        """Values of the function at each row."""
+        actions = jnp.asarray(actions)
+        values = jax.vmap(self.function)(actions.reshape(-1, self.size))
+        return jnp.asarray(values, actions.dtype).reshape(actions.shape[:-1])
+
+    def formula(self) -> tuple[str, str, str]:
+        """Text, LaTeX and meaning of Q(a)."""
+        return "f(a)", "f(a)", "f: the given log density"
+
+
+class Held:
+    """A model as one thing, equal to itself alone, so that a target which holds it can be hashed."""
+
+    def __init__(self, model: Model):
+        self.model = model
+
+
+class GivenModel(NumpyroTarget):
+    """A NumPyro model with its arguments as a known energy; `model` is what it is called."""
+
+    held: Held
+
+    @property
+    def _model(self) -> Model:
+        return self.held.model
+
+
+def given(
+    energy: Any, arguments: tuple[Any, ...], model_kwargs: Mapping[str, Any] | None, dimensions: int | None
+) -> AbstractTarget:
+    """The target of a model, of a log density of so many dimensions, or the target itself; raises UsageError."""
+    if isinstance(energy, AbstractTarget):
+        if arguments or model_kwargs is not None or dimensions is not None:
+            raise UsageError("found a target and arguments or dimensions beside it, allowed the target alone")
+        return energy
+    if not callable(energy):
+        allowed = "a NumPyro model, a log density with dimensions, or a target"
+        raise UsageError(f"energy: found {type(energy).__name__}, allowed {allowed}")
+    name = getattr(energy, "__name__", type(energy).__name__)
+    if dimensions is not None:
+        if model_kwargs is not None:
+            raise UsageError("found dimensions and model_kwargs, allowed one of them: a log density takes no names")
+        return _density(name, energy, arguments, dimensions)
+    try:
+        return GivenModel(name, Held(bound(name, energy, arguments, dict(model_kwargs or {}))))
+    except ValueError as error:
+        raise UsageError(f"{error}; for a log density of a vector give dimensions") from error
+
+
+def _density(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], dimensions: Any) -> GivenDensity:
+    if isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions < 1:
+        raise UsageError(f"dimensions: found {dimensions!r}, allowed a whole number >= 1")
+    density = GivenDensity(lambda vector: function(vector, *arguments), dimensions)
+    hint = "allowed one number, by functions of jax.numpy; for a NumPyro model leave dimensions out"
+    try:
+        found = jax.eval_shape(density.function, jax.ShapeDtypeStruct((dimensions,), float))
+    except Exception as error:
+        said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise UsageError(f"{name} fails on a vector of {dimensions} numbers: {said}; {hint}") from error
+    if getattr(found, "shape", None) != () or not jnp.issubdtype(found.dtype, jnp.floating):
+        what = f"{found.dtype} of shape {found.shape}" if hasattr(found, "shape") else f"{found!r}"
+        raise UsageError(f"{name} returned {what} for a vector of {dimensions} numbers; {hint}")
+    return density

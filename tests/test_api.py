@@ -1,0 +1,207 @@
+"""The Python twin: specs load, compile and run, and a loaded policy acts as it was trained."""
+
+import itertools
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import pogospec
+from pogospec import train
+from pogospec.api import Policy
+from pogospec.check import checked
+from pogospec.data.arrays import from_episodes
+from pogospec.errors import RunDirectoryError, SpecError, UsageError
+from pogospec.runs import RunDirectory
+from pogospec.spec.resolve import read_text
+from pogospec.types import Batch, Dataset, Space
+
+LOW, HIGH = np.array([-2.0, 0.0]), np.array([0.5, 3.0])
+SPACE = Space(3, 2, tuple(LOW), tuple(HIGH))
+TEXT = """
+data: {{dataset: made/up, normalize_observations: {normalized}}}
+policy: {{kind: {family}, hidden: [8]}}
+energy: {{action_norm: {{}}}}
+schedule: {{steps: [{{learn: [policy], updates: 2}}]}}
+train: {{batch_size: 8, precision: {precision}}}
+seeds: 2
+"""
+CLOSE: dict = {"rtol": 0, "atol": 1.5e-6}
+"""1e-6 in scaled actions, whose widest range is 3."""
+CASES = [*itertools.product(["dirac", "gaussian", "tanh_gaussian"], ["true", "false"], ["float32"])]
+CASES += [("full_gaussian", "true", "float32"), ("gaussian", "true", "float64")]
+
+
+def observations(count, seed=0):
+    """Raw observations, far from standardised."""
+    return np.random.default_rng(seed).normal([30.0, -2.0, 0.1], [9.0, 0.5, 0.01], (count, 3)).astype(np.float32)
+
+
+DATA = observations(61)
+
+
+def dataset():
+    rng = np.random.default_rng(1)
+    ends = np.arange(60) == 59
+    columns = DATA, LOW + rng.uniform(size=(60, 2)) * (HIGH - LOW), rng.normal(size=60), ends, np.zeros(60, bool)
+    return Dataset("made/up", from_episodes([columns], SPACE.low, SPACE.high), SPACE, None, "0", None)
+
+
+class Trained:
+    """A finished run, and the networks as they were in the trainer when it ended."""
+
+    def __init__(self, folder, family, normalized, precision):
+        self.spec = checked(read_text(TEXT.format(family=family, normalized=normalized, precision=precision)))
+        self.run = RunDirectory.create(folder, "", {"seeds": 2})
+        trainer, self.states = train._Trainer, []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer, "_checkpoint", lambda _, state: self.states.append(state))
+            train.train(self.spec, dataset(), self.run, lambda event: None)
+        self.normalized, self.double = normalized == "true", precision == "float64"
+
+    def act(self, raw, seed, key=None):
+        """Actions by the trainer's network, with statistics of the data taken here; `key`: a sample."""
+        known = DATA[:60].astype(np.float64)
+        rows = (raw - known.mean(0)) / (known.std(0) + 1e-3) if self.normalized else raw
+        with jax.enable_x64(self.double):
+            network = jax.tree.map(lambda leaf: leaf[seed], self.states[-1].policy)
+            found = self.spec.policy.parameters(network, jnp.asarray(rows, float))
+            if key is None:
+                scaled = np.tanh(found.mean) if "TanhNormal" in type(found).__name__ else np.asarray(found.mean)
+            else:
+                found = jax.tree.map(lambda leaf: leaf[None], found)
+                scaled = np.asarray(self.spec.policy.sample(found, key)[0])
+        return LOW + (np.clip(scaled, -1, 1) + 1) / 2 * (HIGH - LOW)
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def trained(request, tmp_path_factory):
+    return Trained(tmp_path_factory.mktemp("api") / "run", *request.param)
+
+
+@pytest.fixture(scope="module")
+def gaussian(tmp_path_factory):
+    return Trained(tmp_path_factory.mktemp("api") / "run", "gaussian", "true", "float32")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_loaded_policy_acts_as_it_was_trained(trained, seed):
+    policy = pogospec.load_policy(trained.run.path, seed=seed)
+    raw = observations(40, seed=3)
+    batch, expected = policy.act(raw), trained.act(raw, seed)
+    assert batch.shape == (40, 2)
+    np.testing.assert_allclose(batch, expected, **CLOSE)
+    np.testing.assert_allclose(policy.act(raw[7]), expected[7], **CLOSE)
+    np.testing.assert_allclose(policy.act(list(raw[7])), expected[7], **CLOSE)
+    assert (batch >= LOW).all()
+    assert (batch <= HIGH + 1e-6).all()
+    assert (batch.std(0) > 1e-3).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_samples_are_those_of_the_trained_distribution(trained, seed):
+    policy, raw = pogospec.load_policy(trained.run.path, seed=seed), observations(40, seed=4)
+    for draw in (1, 2):
+        found, key = policy.act(raw, action="sample"), jax.random.fold_in(jax.random.key(seed), draw)
+        np.testing.assert_allclose(found, trained.act(raw, seed, key), **CLOSE)
+    again = pogospec.load_policy(trained.run.path, seed=seed).act(raw[0], action="sample")
+    assert again.shape == (2,)
+    if "Dirac" in type(policy.family).__name__:
+        np.testing.assert_allclose(again, policy.act(raw[0]), **CLOSE)
+    else:
+        assert (policy.act(raw, action="sample") != found).any()
+
+
+def test_seeds_and_steps_are_told_apart(gaussian):
+    raw = observations(5)
+    first, second = (pogospec.load_policy(gaussian.run, seed=seed) for seed in (0, 1))
+    assert (first.act(raw) != second.act(raw)).any()
+    assert pogospec.load_policy(gaussian.run, "step 1").label == first.label == "step 1"
+    with pytest.raises(UsageError, match="found seed 2, allowed 0 to 1"):
+        pogospec.load_policy(gaussian.run, seed=2)
+    with pytest.raises(RunDirectoryError, match="no policy 'step 2', allowed step 1"):
+        pogospec.load_policy(gaussian.run, "step 2")
+
+
+def test_parameters_are_those_behind_the_actions(gaussian):
+    policy, raw = pogospec.load_policy(gaussian.run), observations(5)
+    parameters = policy.parameters(raw)
+    scaled = np.clip(parameters.distribution().mean, -1, 1)
+    np.testing.assert_allclose(policy.act(raw), LOW + (scaled + 1) / 2 * (HIGH - LOW), **CLOSE)
+    np.testing.assert_allclose(policy.parameters(raw[1]).log_std, parameters.log_std[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (4,), (5, 2), (1, 5, 3), (0,)])
+def test_observations_of_another_size_are_refused(gaussian, shape):
+    policy = pogospec.load_policy(gaussian.run)
+    for method in (policy.act, policy.parameters):
+        with pytest.raises(UsageError, match=r"allowed \(3,\) or \(batch, 3\)"):
+            method(np.zeros(shape))
+
+
+def test_other_mistakes_are_said(gaussian, tmp_path):
+    policy: Policy = pogospec.load_policy(gaussian.run)
+    with pytest.raises(UsageError, match="found the action 'mode', allowed mean, sample"):
+        policy.act(np.zeros(3), action="mode")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="allowed numbers"):
+        policy.act(["a", "b", "c"])
+    with pytest.raises(RunDirectoryError, match="no run directory"):
+        pogospec.load_policy(tmp_path)
+    empty = RunDirectory.create(tmp_path / "empty", "", {"seeds": 1})
+    with pytest.raises(UsageError, match="holds no policies yet"):
+        pogospec.load_policy(empty)
+    with pytest.raises(UsageError, match="give them to load"):
+        pogospec.run(gaussian.spec, overrides=[("seeds", "2")])
+    with pytest.raises(SpecError, match="nowhere"):
+        pogospec.load(tmp_path / "nowhere.yaml")
+    with pytest.raises(AttributeError, match="allowed load, compile, run"):
+        pogospec.lode  # noqa: B018
+
+
+def test_run_trains_into_a_directory(tmp_path, capsys):
+    spec = pogospec.load("td3_bc", [("schedule.steps[*].updates", "3"), ("evaluate.episodes", "1")])
+    run = pogospec.run(spec, out=tmp_path / "run")
+    assert run.path == tmp_path / "run"
+    assert run.status()["state"] == "done"
+    assert run.policies() == ["step 1"]
+    action = pogospec.load_policy(run).act(np.zeros(11))
+    assert action.shape == (2,)
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(RunDirectoryError, match="exists already"):
+        pogospec.run(spec, out=tmp_path / "run")
+
+
+def test_a_program_is_pure_functions_that_run_under_jit_and_vmap():
+    small = [(f"{slot}.hidden", "[8]") for slot in ("policy", "behavior", "critic")]
+    program = pogospec.compile(pogospec.load("pogo_fr_two_step", small), SPACE)
+    assert [stage.label for stage in program.stages] == ["step 1", "step 2"]
+    batch, keys = Batch(*map(jnp.asarray, dataset().transitions)), jax.vmap(jax.random.key)(jnp.arange(3))
+
+    def two_updates(key):
+        state = program.init(key)
+        for stage in program.stages:
+            state = stage.enter(program.numbers, state, batch, key)
+            for index in (0, 1):
+                state, info = stage.update(program.numbers, state, batch, jax.random.fold_in(key, index), index)
+        return state, info
+
+    together, info = jax.jit(jax.vmap(two_updates))(keys)
+    alone, _ = jax.jit(two_updates)(keys[1])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((together, info)))
+    for many, one in zip(jax.tree.leaves(together.policy), jax.tree.leaves(alone.policy), strict=True):
+        np.testing.assert_allclose(many[1], one, rtol=2e-4, atol=1e-6)
+    moved = jax.tree.map(lambda a, b: (a != b).any(), together.policy, together.reference)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_public_names_start_no_backend():
+    code = (
+        "import sys, pogospec; assert 'jax' not in sys.modules and 'numpy' not in sys.modules\n"
+        "names = [getattr(pogospec, name) for name in pogospec.__all__]; pogospec.load('pogo_fr_two_step')\n"
+        "from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()\n"
+        "assert set(pogospec.__all__) <= set(dir(pogospec))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
