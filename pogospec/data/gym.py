@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -13,13 +14,14 @@ def quiet() -> Iterator[None]:
     import gymnasium
     import mujoco
 
-    level, handler = gymnasium.logger.min_level, mujoco.get_mju_user_warning()
+    engine: Any = mujoco  # its extension has no types
+    level, handler = gymnasium.logger.min_level, engine.get_mju_user_warning()
     gymnasium.logger.min_level = gymnasium.logger.ERROR
-    mujoco.set_mju_user_warning(lambda text: None)
+    engine.set_mju_user_warning(lambda text: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
             gymnasium.logger.min_level = level
-            mujoco.set_mju_user_warning(handler)
+            engine.set_mju_user_warning(handler)

@@ -1,5 +1,6 @@
 """Geometries of Gaussians with full covariance: values, gradients and metrics against forms written without them."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -37,10 +38,21 @@ def by_row(gradient):
     return np.concatenate([np.asarray(leaf, float) for leaf in gradient], -1)
 
 
-def both(geometry, p, q):
+@functools.cache
+def compiled(kind):
+    """Values and gradients at both ends."""
+
+    def total(p, q):
+        values = ALL[kind].divergence(p, q)
+        return values.sum(), values
+
+    return jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True))
+
+
+def both(kind, p, q):
     """Values, and gradients at p, as rows."""
-    values = geometry.divergence(p, q)
-    return np.asarray(values, float), by_row(jax.grad(lambda p: geometry.divergence(p, q).sum())(p))
+    (_, values), (gradient, _) = compiled(kind)(p, q)
+    return np.asarray(values, float), by_row(gradient)
 
 
 def pairs(size, condition, count):
@@ -62,7 +74,7 @@ def test_values_and_gradients_are_the_closed_forms(float64, kind, size, conditio
     ps, qs = pairs(size, condition, 60)
     p, q = full_forms.parameters(ps), full_forms.parameters(qs)
     expected = [full_forms.FORMS[kind](a, b) for a, b in zip(ps, qs, strict=True)]
-    values, gradients = both(GEOMETRIES[kind], p, q)
+    values, gradients = both(kind, p, q)
     # the forms subtract numbers of order one, and invert matrices of this condition
     np.testing.assert_allclose(values, [value for value, _ in expected], rtol=1e-10 + 1e-15 * condition, atol=1e-13)
     pulled = np.array([full_forms.pulled_back(a, slope) for a, (_, slope) in zip(ps, expected, strict=True)])
@@ -74,9 +86,9 @@ def test_values_and_gradients_are_the_closed_forms(float64, kind, size, conditio
 @pytest.mark.parametrize("size", [2, 3])
 def test_gradients_at_both_ends_are_central_differences(float64, kind, size):
     ps, qs = pairs(size, 10.0, 8)
-    ends, geometry, h = [full_forms.parameters(ps), full_forms.parameters(qs)], ALL[kind], 1e-5
-    divergence = jax.jit(geometry.divergence)
-    found = jax.grad(lambda p, q: geometry.divergence(p, q).sum(), (0, 1))(*ends)
+    ends, h = [full_forms.parameters(ps), full_forms.parameters(qs)], 1e-5
+    divergence = lambda p, q: compiled(kind)(p, q)[0][1]  # noqa: E731
+    _, found = compiled(kind)(*ends)
     for end in (0, 1):
         for field, leaf in enumerate(ends[end]):
             for j in range(leaf.shape[-1]):
@@ -108,7 +120,7 @@ def test_small_gaps_are_half_the_metric(float64, kind, size, condition):
     ps = [full_forms.gaussian(rng, size, condition) for _ in range(10)]
     qs = [full_forms.near(rng, p, gap) for p in ps]
     p, q = full_forms.parameters(ps), full_forms.parameters(qs)
-    values, gradients = both(ALL[kind], p, q)
+    values, gradients = both(kind, p, q)
     step = by_row(p) - by_row(q)
     metrics = np.array([full_forms.metric(kind, a) for a in ps])
     slopes = np.einsum("nij,nj->ni", metrics, step)
@@ -129,10 +141,10 @@ def test_float32_keeps_the_digits_of_its_inputs(kind, size):
                 ps.append(p)
                 qs.append(full_forms.gaussian(rng, size, condition) if gap is None else full_forms.near(rng, p, gap))
     single = [full_forms.parameters(side, np.float32) for side in (ps, qs)]
-    values, gradients = both(ALL[kind], *single)
+    values, gradients = both(kind, *single)
     with jax.enable_x64(True):
         double = [jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), side) for side in single]
-        exact, slopes = both(ALL[kind], *double)
+        exact, slopes = both(kind, *double)
         far = np.array([full_forms.bhattacharyya(p, q)[0] for p, q in zip(ps, qs, strict=True)])
     assert np.abs(values / exact - 1).max() < 1e-5
     # exp(-B) of a float32 B is uncertain by B units of rounding; a condition of 1e4 costs four digits more
@@ -148,7 +160,7 @@ def test_float32_keeps_the_digits_of_its_inputs(kind, size):
 def test_equal_gaussians_are_at_distance_zero_in_float32(kind, size, condition):
     rng = np.random.default_rng(size)
     p = full_forms.parameters([full_forms.gaussian(rng, size, condition) for _ in range(20)], np.float32)
-    values, gradients = both(ALL[kind], p, p)
+    values, gradients = both(kind, p, p)
     assert (np.abs(values) < 1e-20).all()
     assert (np.abs(gradients) < 1e-10).all()
 
@@ -163,12 +175,12 @@ def test_diagonal_covariances_are_those_of_the_diagonal_family(float64, kind, si
     diagonal = [DiagonalNormal(*map(jnp.asarray, side)) for side in zip(means, logs, strict=True)]
     zeros = jnp.zeros((40, full_forms.SHAPES[size]))
     whole = [FullNormal(side.mean, side.log_std, zeros) for side in diagonal]
-    expected, slopes = both(ALL[kind], *diagonal)
+    expected, slopes = both(kind, *diagonal)
     for p, q in (whole, (whole[0], diagonal[1])):
-        values, gradients = both(ALL[kind], p, q)
+        values, gradients = both(kind, p, q)
         np.testing.assert_allclose(values, expected, rtol=1e-10)
         np.testing.assert_allclose(gradients[:, : 2 * size], slopes, rtol=1e-8, atol=1e-10)
-    values, gradients = both(ALL[kind], diagonal[0], whole[1])
+    values, gradients = both(kind, diagonal[0], whole[1])
     np.testing.assert_allclose(values, expected, rtol=1e-10)
     np.testing.assert_allclose(gradients, slopes, rtol=1e-8, atol=1e-10)
 
