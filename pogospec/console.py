@@ -26,7 +26,7 @@ from pogospec.report.plot import learning_curve
 from pogospec.runs import RunDirectory
 
 if TYPE_CHECKING:
-    from pogospec.spec.schema import Spec
+    from pogospec.spec.schema import Spec, StepSpec
     from pogospec.types import Dataset
 
 PACKAGES = ("jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "mujoco", "minari")
@@ -43,16 +43,23 @@ def show_plan(console: Console, spec: Spec, out: Path, device: str) -> None:
     lines.add_row("device", f"{device}, {seeds}")
     number = 0
     for step in spec.schedule.steps:
-        number += "policy" in step.learn
-        name = f"step {number}" if "policy" in step.learn else "warm-up"
-        repeat = f", {step.repeat} times" if step.repeat > 1 else ""
-        what = f"from {step.from_}, learns {', '.join(step.learn)}: {step.updates:,} updates{repeat}"
-        lines.add_row(name, what)
-        number += (step.repeat - 1) * ("policy" in step.learn)
+        number += "policy" in step.learn and step.name is None
+        name = step.name or (f"step {number}" if "policy" in step.learn else "warm-up")
+        lines.add_row(name, _what(step))
+        number += (step.repeat - 1) * ("policy" in step.learn and step.name is None)
     lines.add_row("into", str(out))
     if spec.about:
         console.print(spec.about, highlight=False)
     console.print(Panel(lines, title=spec.name, title_align="left", expand=False))
+
+
+def _what(step: StepSpec) -> str:
+    """One line about a step: its references, what it learns, for how long."""
+    references = [step.from_] if step.from_ else [term.reference for term in step.proximal or ()]
+    origin = f"from {' and '.join(references)}, " if references else ""
+    bound, most = ("at most " if rule else "" for rule in (step.until, step.repeat_until))
+    repeat = f", {most}{step.repeat} times" if step.repeat > 1 else ""
+    return f"{origin}learns {', '.join(step.learn)}: {bound}{step.updates:,} updates{repeat}"
 
 
 def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
@@ -112,7 +119,7 @@ def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, r
         console.print(f"estimated time: about {span(seconds(spec, counts))}, and compiling", highlight=False)
     view = View(console, run, counts)
     with run.lock():
-        run.status("running")
+        run.status("running", update=view.done)
         try:
             with view.bar:
                 train(spec, dataset, run, view, resume)
@@ -134,7 +141,8 @@ class View:
 
     def __init__(self, console: Console, run: RunDirectory, operations: list[float]):
         self.console, self.run, self.operations = console, run, operations
-        self.done, self.shown, self.total, self.scores = 0, 0.0, 0, ""
+        self.done, self.shown, self.total, self.scores = run.status()["update"], 0.0, 0, ""
+        self.stage = ""
         self.updates: list[int] = []
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -165,6 +173,8 @@ class View:
 
     def _progress(self, event: Any) -> None:
         self.done = event.total_done
+        if event.stage != self.stage:  # scores of the stage before are not this one's
+            self.stage, self.scores = event.stage, ""
         self.run.status("running", update=self.done)
         self.run_notes()
         numbers = [f"{short} {event.metrics[name]:.3g}" for name, short in METRICS.items() if name in event.metrics]

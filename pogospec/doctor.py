@@ -42,6 +42,17 @@ import json
 from pogospec.data import available
 print(json.dumps([name for name, _ in available()]))
 """
+MODELS = """
+import json
+from pogospec.targets.numpyro import NumpyroTarget, registered
+found, broken = {}, {}
+for name in registered():
+    try:
+        found[name] = NumpyroTarget(name).dimensions
+    except Exception as error:
+        broken[name] = str(error)
+print(json.dumps([found, broken]))
+"""
 
 
 class Finding(NamedTuple):
@@ -57,10 +68,11 @@ class Finding(NamedTuple):
 
 def examine() -> list[Finding]:
     """Look at everything; never raises for what is missing or broken."""
-    tried = {name: _start(code) for name, code in (("jax", DEVICES), ("steps", STEPS), ("data", DATASETS))}
+    codes = {"jax": DEVICES, "steps": STEPS, "data": DATASETS, "models": MODELS}
+    tried = {name: _start(code) for name, code in codes.items()}
     installed, hardware, places = packages(), machine(), folders()
     outcomes = {name: _finish(process) for name, process in tried.items()}
-    last = [environment(outcomes["steps"]), datasets(outcomes["data"])]
+    last = [environment(outcomes["steps"]), datasets(outcomes["data"]), models(outcomes["models"])]
     return [*installed, *hardware, devices(outcomes["jax"]), *places, *last]
 
 
@@ -198,6 +210,19 @@ def datasets(outcome: tuple[Any, str]) -> Finding:
         return Finding("data", "datasets", f"{len(names)}: {', '.join(names)}")
     fix = f"install {PACKAGE} again; its embedded sets are part of it"
     return Finding("data", "datasets", f"cannot be listed: {error or 'none found'}", False, True, fix)
+
+
+def models(outcome: tuple[Any, str]) -> Finding:
+    """Which NumPyro models can be named in a spec, with the dimensions of their posteriors."""
+    listed, error = outcome
+    fix = f"install {PACKAGE} again, or mend the package that registers the model"
+    if not listed:
+        return Finding("data", "models", f"cannot be listed: {error or 'none found'}", False, False, fix)
+    found, broken = listed
+    text = f"{len(found)}: {', '.join(f'{name} ({size})' for name, size in found.items())}"
+    for name, why in broken.items():
+        text += f"; {name} cannot be used: {why}"
+    return Finding("data", "models", text, not broken, False, fix if broken else "")
 
 
 def _start(code: str) -> subprocess.Popen[str]:

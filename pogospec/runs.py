@@ -79,6 +79,17 @@ STATES = ("running", "done", "failed", "interrupted")
 KEPT = 2
 
 
+class _Content(dict[str, Any]):
+    """What a JSON file of a run holds; a key that it lacks is an error of that file."""
+
+    def __init__(self, content: dict[str, Any], path: Path):
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise RunDirectoryError(f"{self.path} is damaged: it lacks {key}")
+
+
 class RunDirectory:
     """A run on disk; `notes` collects what was passed over while reading it."""
 
@@ -137,8 +148,8 @@ class RunDirectory:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return _Content(json.loads((self.path / name).read_text(encoding="utf-8")), self.path / name)
+        except (OSError, ValueError, TypeError):
             raise RunDirectoryError(f"{self.path / name} is missing or damaged") from None
 
     @contextlib.contextmanager

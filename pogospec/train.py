@@ -270,10 +270,11 @@ class _Trainer:
         index, name, seed = min(found)
         if self.place.done > 0:
             self._checkpoint(state)
+        total = self.place.total
+        kept = f" The state after update {total} (the last good one) is kept in {self.run.path}/checkpoints."
         raise RunError(
-            f"{stage.label}, update {index + 1}, seed {seed}: {name} is not finite. "
-            f"The state after update {self.place.total} (the last good one) is kept in {self.run.path}/checkpoints. "
-            f"Try a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
+            f"{stage.label}, update {index + 1}, seed {seed}: {name} is not finite.{kept if total else ''} "
+            "Run the spec again with a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
         )
 
     def _log(self, stage: Stage, sums, squares, done: int, seconds: float) -> None:

@@ -17,7 +17,7 @@ LAYERS = [
     {"policies", "critics", "energies", "geometries", "steps", "targets"},
     {"program", "saved", "check", "rules", "events"},
     {"compile", "runs", "chunk"},
-    {"evaluate", "watch"},
+    {"evaluate", "watch", "flow"},
     {"train"},
     {"explain"},
     {"report"},

@@ -33,6 +33,7 @@ def test_everything_needed_is_found_here(monkeypatch, tmp_path, capsys):
     assert jax.devices()[0].platform in found["devices"]["found"]
     assert found["Hopper-v4"]["found"].startswith("made and stepped, return of 10 steps 9.9")
     assert "pocket/reacher-mixed" in found["datasets"]["found"]
+    assert found["models"]["found"] == "3: conjugate_normal (1), eight_schools (10), logistic_regression (4)"
     assert found["JAX_COMPILATION_CACHE_DIR"]["found"] == f"{tmp_path}: 1 files, 1.0 MiB"
 
 
@@ -76,6 +77,13 @@ def test_what_breaks_becomes_a_message(monkeypatch, capsys):
     assert "missing Hopper-v4 cannot be stepped: ImportError: no MuJoCo here -> pip install" in shown
     assert "missing devices JAX finds none: the process ended with -6" in shown
     assert "2 of what is needed is missing" in shown
+
+
+def test_a_model_that_is_broken_is_a_note(monkeypatch):
+    found = doctor.models(([{"good": 2}, {"bad": "it fails"}], ""))
+    assert (found.ok, found.needed, found.found) == (False, False, "1: good (2); bad cannot be used: it fails")
+    assert doctor.healthy([found])
+    assert "cannot be listed: no answer" in doctor.models((None, "no answer")).found
 
 
 def test_what_hangs_is_stopped():

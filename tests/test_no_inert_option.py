@@ -68,10 +68,10 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     "settled": shipped(
         "pogo_w_two_step",
         ("data.holdout", "0.3"),
-        ("schedule.steps[0].until", "{kind: critic_settled, every: 2, window: 2, spread: 0.3, drift: 0.1}"),
+        ("schedule.steps[0].until", "{kind: critic_settled, every: 2, window: 2, spread: 0.3, drift: 0.045}"),
         ("schedule.steps[1].until", "{kind: energy_settled, every: 2, window: 2, tolerance: 0.3}"),
         ("schedule.steps[*].updates", "24"),
-        ("train.checkpoint_every", "23"),
+        ("train.checkpoint_every", "6"),
     ),
     "by trial": shipped(
         "pogo_w_two_step",

@@ -1,158 +1,160 @@
-"""Whole runs: resumed bit for bit after a kill, stopped at the first value that is not finite, through the CLI."""
+"""Whole runs through the command line: what they leave, what reads them, what is refused before training."""
 
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from commands import pogospec, sets, started
 
-from pogospec.errors import RunDirectoryError
+from pogospec.chunk import chunk_function
+from pogospec.program import Stage
 from pogospec.runs import RunDirectory
+from pogospec.types import Transitions
 
 SPECS = Path(__file__).parents[1] / "specs"
-SMALL = [
-    "--seeds", "2", "--updates", "400", "--set", "train.log_every=50", "--set", "train.checkpoint_every=100",
-    "--set", "evaluate.every=200", "--set", "evaluate.episodes=2", "--set", "train.batch_size=32",
-    "--set", "policy.hidden=[16]", "--set", "behavior.hidden=[16]", "--set", "critic.hidden=[16, 16]",
-]  # fmt: skip
-COMMAND = [sys.executable, "-c", "from pogospec.cli import main; main()"]
-
-
-def pogospec(*arguments, check=True):
-    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
-    if check:
-        assert done.returncode == 0, done.stderr
-    return done
+SMALL = ["--seeds", "2", "--updates", "200", *sets("train.log_every=50", "train.checkpoint_every=100")]
+SMALL += sets("evaluate.every=100", "evaluate.episodes=2", "train.batch_size=32")
+SMALL += sets("policy.hidden=[8]", "critic.hidden=[8]")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def finished(tmp_path_factory):
+    """A finished run of two steps, and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    done = pogospec("run", SPECS / "pogo_fr_two_step.yaml", *SMALL, "--out", out)
-    assert "step 2 - behavior" in done.stdout
-    return out
+    arguments = [*SMALL, *sets("behavior.hidden=[8]"), "--out", out]
+    return out, pogospec("run", SPECS / "pogo_w_two_step.yaml", *arguments).stdout
 
 
-def same(a, b):
-    for name in ("behavior", "step_1", "step_2"):
-        first, second = (load_file(run / "policies" / f"{name}.safetensors") for run in (a, b))
-        assert first.keys() == second.keys()
-        for key in first:
-            np.testing.assert_array_equal(first[key], second[key])
-    assert (a / "returns.csv").read_text() == (b / "returns.csv").read_text()
+@pytest.fixture
+def whole(finished):
+    return finished[0]
 
 
 def test_the_run_directory_is_whole(whole):
     run = RunDirectory.open(whole)
-    assert run.status()["state"] == "done"
+    assert run.status() == {"state": "done", "message": "", "update": 400}
     assert run.policies() == ["behavior", "step 1", "step 2"]
     assert (whole / "learning_curve.png").stat().st_size > 5000
-    first, second = (load_file(whole / "policies" / f"step_{i}.safetensors") for i in (1, 2))
-    assert any((first[key] != second[key]).any() for key in first)
-    assert len(run.read("metrics.csv")) == 2 * 2 * 8
+    assert len(run.read("metrics.csv")) == 2 * 2 * 4
+    assert len(run.read("returns.csv")) == 2 * 2 * 5
+    assert not list(whole.rglob("*.part"))
 
 
-@pytest.mark.parametrize("kill_at", [100, 400, 500])
-def test_resume_after_a_kill_equals_the_uninterrupted_run(whole, tmp_path, kill_at):
-    out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [*COMMAND, "run", str(SPECS / "pogo_fr_two_step.yaml"), *SMALL, "--out", str(out)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 180
-    while not (out / "checkpoints" / f"{kill_at:012d}.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    pogospec("resume", out)
-    same(whole, out)
+def test_the_screen_says_what_runs_what_came_out_and_what_is_next(finished):
+    out, printed = finished
+    assert "step 1  from behavior, learns critic, behavior, policy: 200 updates" in printed
+    assert "step 2 - behavior" in printed
+    assert "mean ± std over 2 seeds" in " ".join(printed.split())
+    assert printed.rstrip().endswith(f"next            pogospec compare {out} …")
+    assert "\x1b" not in printed
+    assert max(map(len, printed.splitlines())) <= 110 + len(str(out))
 
 
-def test_an_interrupted_run_says_how_to_go_on(whole, tmp_path):
-    out = tmp_path / "interrupted"
-    process = subprocess.Popen(
-        [*COMMAND, "run", str(SPECS / "pogo_fr_two_step.yaml"), *SMALL, "--out", str(out)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list(out.glob("checkpoints/*.safetensors")) and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert errors.strip().endswith(f"pogospec resume {out}")
-    assert RunDirectory.open(out).status()["state"] == "interrupted"
-    pogospec("resume", out)
-    same(whole, out)
-
-
-def test_resume_after_a_kill_while_a_checkpoint_is_written(whole, tmp_path):
-    out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [*COMMAND, "run", str(SPECS / "pogo_fr_two_step.yaml"), *SMALL, "--out", str(out)]
-        + ["--set", "train.checkpoint_every=5"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    checkpoints, half_written = out / "checkpoints", []
-    deadline = time.monotonic() + 180
-    while process.poll() is None and not half_written and time.monotonic() < deadline:
-        half_written = [part for part in checkpoints.glob("*.part") if part.name > f"{30:012d}"]
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert half_written
-    pogospec("resume", out)
-    same(whole, out)
-
-
-def test_a_checkpoint_cut_short_falls_back_and_all_cut_short_is_said(whole, tmp_path):
-    copy = RunDirectory.create(tmp_path / "copy", "", {}, [])
-    for total in (1, 2):
-        copy.save_checkpoint(total, {"x": np.full(3, total)}, {"total_update": total})
-    newest = sorted((copy.path / "checkpoints").iterdir())
-    newest[1].write_bytes(newest[1].read_bytes()[:-4])
-    loaded = copy.load_checkpoint()
-    assert loaded is not None
-    assert loaded[1]["total_update"] == 1
-    newest[0].write_bytes(newest[0].read_bytes()[:40])
-    with pytest.raises(RunDirectoryError, match="cut short"):
-        copy.load_checkpoint()
-
-
-@pytest.mark.parametrize("step", [0, 1])
-def test_a_value_that_is_not_finite_stops_the_run(tmp_path, step):
-    out = tmp_path / "run"
-    huge = f"schedule.steps[{step}].optimizer.policy.learning_rate=1e30"
-    done = pogospec("run", SPECS / "pogo_fr_two_step.yaml", *SMALL, "--set", huge, "--out", out, check=False)
-    assert done.returncode == 1
-    assert f"step {step + 1}, update" in done.stderr
-    assert "is not finite" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert json.loads((out / "status.json").read_text())["state"] == "failed"
-    if step == 1:
-        loaded = RunDirectory.open(out).load_checkpoint()
-        assert loaded is not None
-        assert all(np.isfinite(array).all() for array in loaded[0].values())
+def test_a_score_is_shown_beside_its_own_step_only(finished):
+    _, printed = finished
+    live = [line for line in printed.splitlines() if line.startswith("step 2  50/")]
+    assert all("score" not in line for line in live)
 
 
 def test_compare_evaluate_and_list_read_the_run(whole):
     table = json.loads(pogospec("compare", whole, "--to", "json").stdout)
     scores = table["runs"][0]["scores"]
     assert len(scores["step 2"]) == 2
-    assert "step 2" in pogospec("evaluate", whole, "--episodes", "2").stdout
     markdown = pogospec("compare", whole, "--to", "markdown").stdout
     assert f"{np.mean(scores['behavior']):.1f} ± {np.std(scores['behavior'], ddof=1):.1f}" in markdown
-    assert "fisher_rao" in pogospec("list", "kinds").stdout
+    rows = json.loads(pogospec("list", "runs", "--folder", whole.parent, "--json").stdout)
+    assert [(row["run"], row["state"], row["updates"]) for row in rows] == [(str(whole), "done", 400)]
+
+
+def test_evaluate_gives_the_returns_of_the_run_again(whole):
+    returns = [row for row in RunDirectory.open(whole).read("returns.csv") if row["policy"] == "step 2"][-4:]
+    seeds = [np.mean([float(row["return"]) for row in returns if row["seed"] == seed]) for seed in ("0", "1")]
+    printed = pogospec("evaluate", whole).stdout
+    assert f"step 2    return {np.mean(seeds):.1f} ± {np.std(seeds, ddof=1):.1f}" in printed
+    one = pogospec("evaluate", whole, "--policy", "behavior", "--episodes", "1", "--seed", "7").stdout
+    assert one.splitlines()[0].endswith("mean of 1 episodes, reset seeds from 7, mean ± std over seeds (ddof 1)")
+    assert [line.split()[0] for line in one.splitlines()[1:]] == ["behavior"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--policy", "step 3"], "holds no policy 'step 3', allowed behavior, step 1, step 2"),
+        (["--episodes", "0"], "0 is not in the range x>=1"),
+        (["--seed", "-1"], "-1 is not in the range x>=0"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(whole, arguments, words):
+    done = pogospec("evaluate", whole, *arguments, check=False)
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def damaged(run: RunDirectory, how: str):
+    manifest = dict(run.manifest)
+    if how == "no environment":
+        manifest["environment"] = None
+    elif how == "another environment":
+        manifest["environment"] = "Hopper-v4"
+    elif how == "lacking":
+        del manifest["seeds"]
+    elif how == "no policies":
+        shutil.rmtree(run.path / "policies")
+    else:
+        return (run.path / "manifest.json").write_text("[" if how == "torn" else "[1]")
+    return (run.path / "manifest.json").write_text(json.dumps(manifest))
+
+
+DAMAGED = {
+    "no environment": "names no environment",
+    "another environment": "has 11 observations and 3 actions, the data have 11 and 2",
+    "lacking": "manifest.json is damaged: it lacks seeds",
+    "no policies": "holds no policies yet; go on with: pogospec resume",
+    "torn": "manifest.json is missing or damaged",
+    "a list": "manifest.json is missing or damaged",
+}
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_runs_that_cannot_be_evaluated_are_said(whole, tmp_path, how, capsys):
+    from pogospec.cli.training import evaluate
+    from pogospec.errors import PogospecError
+
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    damaged(RunDirectory.open(copy), how)
+    with pytest.raises(PogospecError, match=DAMAGED[how]) as caught:
+        evaluate(copy)
+    assert caught.value.exit_code == 2
+
+
+def test_a_policy_that_is_not_finite_ends_the_evaluation_with_code_1(whole, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy)
+    run = RunDirectory.open(copy)
+    arrays, meta = run.load_policy("step 1")
+    run.save_policy("step 1", {name: array * np.nan for name, array in arrays.items()}, meta)
+    done = pogospec("evaluate", copy, check=False)
+    assert (done.returncode, done.stderr) == (1, "step 1, seed 0, 1: its actions are not finite; train it again\n")
+    assert "behavior" in done.stdout
+
+
+def test_an_interrupted_evaluation_ends_with_code_130(whole):
+    process = started("evaluate", whole, "--episodes", "100000")
+    assert process.stdout is not None
+    assert "mean of 100000 episodes" in process.stdout.readline()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
 
 
 def test_an_existing_run_directory_is_kept(whole):
@@ -161,11 +163,9 @@ def test_an_existing_run_directory_is_kept(whole):
     assert "exists already" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["td3_bc", "pogo_w_two_step"])
-def test_other_shipped_specs_run_by_name(tmp_path, name):
-    arguments = [a for a in SMALL if a != "behavior.hidden=[16]"] if name == "td3_bc" else SMALL
-    arguments = [a for i, a in enumerate(arguments) if not (a == "--set" and arguments[i + 1] == "--set")]
-    pogospec("run", name, *arguments, "--out", tmp_path / "run")
+def test_a_shipped_spec_runs_by_name(tmp_path):
+    printed = pogospec("run", "td3_bc", *SMALL, "--out", tmp_path / "run", "--quiet").stdout
+    assert printed == f"{tmp_path / 'run'}\n"
 
 
 @pytest.mark.parametrize(
@@ -189,13 +189,14 @@ def test_what_cannot_run_is_said_before_training(tmp_path, arguments, words):
     assert "Traceback" not in done.stderr
 
 
-def test_checkpoints_cut_short_are_said_by_resume(whole, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(whole, copy)
-    (copy / "status.json").write_text(json.dumps({"state": "interrupted", "message": "", "update": 800}))
-    for file in (copy / "checkpoints").iterdir():
-        file.write_bytes(file.read_bytes()[:-100])
-    done = pogospec("resume", copy, check=False)
-    assert done.returncode == 2
-    assert "cut short" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_batch_has_the_size_that_the_loop_asks_for():
+    data = Transitions(*(np.zeros((40, 2), np.float32),) * 2, *(np.zeros(40, np.float32),) * 7)
+
+    def update(numbers, state, batch, key, index):
+        return state, {"q": jax.numpy.float32(batch.rewards.shape[0])}
+
+    function: Any = update
+    stage = Stage("step 1", 5, ("policy",), function, function, function, function, 0, None)
+    keys = jax.vmap(jax.random.key)(np.arange(2))
+    _, sums, *_ = chunk_function(stage, 7)((), data, np.zeros(2), keys, 0, 3)
+    np.testing.assert_array_equal(sums["q"], [21.0, 21.0])

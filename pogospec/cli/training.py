@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pogospec.cli.app import Allow, Device, Quiet, Run, Set, allow_modules, find_device, make_console, overrides
-from pogospec.errors import SpecError, UsageError
+from pogospec.errors import RunError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,6 +86,9 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow =
         from pogospec.console import execute, moved, show_plan
 
         show_plan(console, loaded, run, found)
+        if directory.status()["state"] == "failed":
+            before = directory.status()["message"]
+            console.print(f"note: the run failed before: {before}", highlight=False, markup=False, soft_wrap=True)
         for change in moved(directory):
             console.print(f"note: {change}; numbers may move", highlight=False)
         with located(document):
@@ -103,10 +107,13 @@ def evaluate(
 ) -> None:
     """Roll out the saved policies of a run again; nothing is written."""
     from pogospec.report.compare import normalised, spread
+    from pogospec.report.flow import is_target
     from pogospec.runs import RunDirectory
 
     directory = RunDirectory.open(run)
     about = directory.manifest
+    if is_target(directory):
+        raise UsageError(f"{run} is a flow on a known energy, which has no environment; see {run}/flow.csv")
     labels = [policy] if policy else directory.policies()
     if about["environment"] is None:
         raise UsageError(f"{run} names no environment; set data.environment in the spec and run it again")
@@ -121,9 +128,11 @@ def evaluate(
     print(f"{about['environment']}: mean of {count} episodes, reset seeds from {first}, {over}")
     for label, stored in loaded.items():
         saved = SavedPolicy.load(*stored)
-        evaluator = Evaluator(about["environment"], count, first, saved.space)
-        returns = evaluator.rollout(saved.batched(about["action"]), about["seeds"]).mean(1)
-        evaluator.close()
+        with closing(Evaluator(about["environment"], count, first, saved.space)) as evaluator:
+            returns = evaluator.rollout(saved.batched(about["action"]), about["seeds"]).mean(1)
+        broken = [str(seed) for seed, value in enumerate(returns) if value != value]
+        if broken:
+            raise RunError(f"{label}, seed {', '.join(broken)}: its actions are not finite; train it again")
         scores = normalised(directory, returns)
         score = "" if scores is None else f"  score {spread(scores)}, {about['reference']['label']}"
         print(f"{label:<9} return {spread(returns)}{score}")

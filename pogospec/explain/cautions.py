@@ -10,7 +10,7 @@ from pogospec.explain import known_cautions, spread
 from pogospec.explain.formula import short
 from pogospec.explain.metric import factors, log_std_bounds
 from pogospec.explain.stages import Stage, groups, kind_of, terms_of
-from pogospec.policies.base import DiagonalNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal
 from pogospec.spec.schema import Spec
 from pogospec.steps.explicit import Explicit
 
@@ -64,6 +64,7 @@ def _std(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[
     if not spec.policy.has_density or not q_terms(stage) or spread.seen_by_energy(stage) or _explicit(stage):
         return
     end = spread.fixed_point(spec, stage, act_dim)
+    axes = " along each principal axis" if spec.policy.parameter_type is FullNormal else ""
     if end is None:
         yield (
             "std",
@@ -74,13 +75,13 @@ def _std(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[
         low, high = log_std_bounds(spec.policy)
         yield (
             "std collapses",
-            f"Q at the mean action gives σ no gradient and the reference has no width: σ tends to {end.text}"
+            f"Q at the mean action gives σ no gradient and the reference has no width: σ{axes} tends to {end.text}"
             f"{end.place(low, high)}. For a wider policy: more entropy, or energy.q.actions: quadrature",
         )
     else:
         yield (
             "std",
-            f"Q is taken at the mean action, so σ gets no gradient from it and tends to {end.text}. "
+            f"Q is taken at the mean action, so σ gets no gradient from it and{axes} tends to {end.text}. "
             "Where Q should shape σ: energy.q.actions: quadrature",
         )
 
@@ -179,7 +180,7 @@ def _reach(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterato
 
 def _clipping(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     heat = temperature(stage)
-    if heat and spec.policy.parameter_type is DiagonalNormal:
+    if heat and spec.policy.parameter_type in (DiagonalNormal, FullNormal):
         yield (
             "entropy and clipping",
             "entropy is of the Gaussian before its actions are clipped to [-1, 1]; width outside the bounds is "

@@ -6,7 +6,8 @@ Where Q is taken at the mean action, sigma sees the entropy -lambda log sigma (p
     W2 to N(m, sigma_b^2)         lambda = w sigma (sigma - sigma_b)/(tau k)   the positive root
     KL(policy || N(m, sigma_b^2)) lambda + w/tau = w sigma^2/(tau sigma_b^2)   sigma^2 = sigma_b^2 (1 + lambda tau/w)
 
-with k = 1 for the sum over action dimensions and k = d for their mean.
+with k = 1 for the sum over action dimensions and k = d for their mean. For full covariances the same holds along each
+principal axis of that of the reference, which the policy comes to share.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from pogospec.explain.formula import short
 from pogospec.explain.stages import Stage, kind_of, terms_of
-from pogospec.policies.base import DiagonalNormal, Point
+from pogospec.policies.base import DiagonalNormal, FullNormal, Point
 from pogospec.spec.schema import Spec
 
 BOUNDED = {"fisher_rao": ("d_FR²/2", math.pi**2 / 2), "hellinger": ("4 (1 − BC)", 4.0)}
@@ -63,7 +64,8 @@ def seen_by_energy(stage: Stage) -> bool:
 
 def fixed_point(spec: Spec, stage: Stage, act_dim: int) -> Limit | None:
     """Where sigma tends under the entropy and the one proximal term; None where there is no closed form."""
-    if len(stage.proximal) != 1 or spec.policy.parameter_type is not DiagonalNormal:
+    family = spec.policy.parameter_type
+    if len(stage.proximal) != 1 or family not in (DiagonalNormal, FullNormal):
         return None
     (term,) = stage.proximal
     geometry: Any = term.geometry
@@ -72,7 +74,9 @@ def fixed_point(spec: Spec, stage: Stage, act_dim: int) -> Limit | None:
     if geometry.weight == 0:
         return None
     step = term.tau / geometry.weight
-    reference = {"data": Point, "behavior": spec.behavior.parameter_type}.get(term.reference, DiagonalNormal)
+    reference = {"data": Point, "behavior": spec.behavior.parameter_type}.get(term.reference, family)
+    if reference not in (Point, DiagonalNormal, family):
+        return None
     if kind == "wasserstein2":
         mean = geometry.reduction == "mean"
         product = heat * step * (act_dim if mean else 1)

@@ -41,19 +41,23 @@ def write(picture: Figure, path: Path) -> Path:
     return path
 
 
-def panels(
-    down: int, across: int, height: float, count: int | None = None, **options: Any
-) -> tuple[Figure, list[Axes]]:
-    """A picture of rows of panels, each so many inches high, of which the first `count` are kept."""
+def columns_of(count: int) -> int:
+    """How many panels lie side by side."""
+    return 1 if count == 1 else 2 if count in (2, 4) else 3
+
+
+def panels(count: int, height: float, across: int | None = None, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A picture of so many panels, each so many inches high."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    across = across or columns_of(count)
+    down = -(-count // across)
     picture = Figure((WIDTH, height * down + 0.5), layout=ConstrainedLayoutEngine(hspace=0.06, wspace=0.05))
     axes = picture.subplots(down, across, squeeze=False, **options).ravel().tolist()
-    kept = len(axes) if count is None else count
-    for one in axes[kept:]:
+    for one in axes[count:]:
         one.remove()
-    return picture, axes[:kept]
+    return picture, axes[:count]
 
 
 def tidy(axes: Axes, x: str, y: str, title: str = "") -> None:

@@ -42,6 +42,15 @@ def titles(runs: Sequence[RunDirectory]) -> list[str]:
     return found
 
 
+def names_of(runs: Sequence[RunDirectory]) -> list[str]:
+    """Names of the runs, told apart by their dataset too where all share one panel."""
+    found, datasets = titles(runs), [run.manifest["dataset"] for run in runs]
+    return [
+        f"{title} on {dataset}" if found.count(title) > 1 else title
+        for title, dataset in zip(found, datasets, strict=True)
+    ]
+
+
 def by_dataset(runs: Sequence[RunDirectory]) -> dict[str, list[tuple[str, RunDirectory]]]:
     """Dataset -> titles and runs, in the order given."""
     groups: dict[str, list[tuple[str, RunDirectory]]] = {}
@@ -189,6 +198,6 @@ def _values(manifests: list[dict[str, Any]], key: str) -> str:
 
 
 __all__ = [
-    "Cell", "Difference", "Group", "Rule", "by_dataset", "curves", "differences", "final", "header", "normalised",
-    "paired", "spread", "std", "table", "titles", "warnings",
+    "Cell", "Difference", "Group", "Rule", "by_dataset", "curves", "differences", "final", "header", "names_of",
+    "normalised", "paired", "spread", "std", "table", "titles", "warnings",
 ]  # fmt: skip

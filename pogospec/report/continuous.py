@@ -86,8 +86,8 @@ class Continuous(NamedTuple):
 
     @property
     def law(self) -> str:
-        """What the rate is: twice the least curvature, or twice lambda; other factors are in the number."""
-        return "2 min A" if self.wasserstein else "2λ"
+        """What half the rate is: the least curvature or lambda; other factors are in the number."""
+        return "min A" if self.wasserstein else "λ"
 
 
 def _phi(rates: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from pogospec.check import load
 from pogospec.data import load_for
 from pogospec.errors import UsageError
 from pogospec.policies.base import Point, TanhNormal
-from pogospec.report.canvas import draw_mean, head, legend_below, over_seeds, panels, tidy
+from pogospec.report.canvas import columns_of, draw_mean, head, legend_below, over_seeds, panels, tidy
 from pogospec.report.flow import START, is_target, picked
 from pogospec.report.known import Known, moments, parameters_at
 from pogospec.report.panel import GREY, step_color
@@ -64,8 +64,8 @@ def figure(run: RunDirectory, state: int | None = None) -> Figure:
     shown = [*first, *(steps[i] for i in picked(len(steps), MOST))]
     size = next(iter(found.policies.values())).mean.shape[-1]
     count = min(size, MOST)
-    across = 1 if count == 1 else 2 if count in (2, 4) else 3
-    picture, axes = panels(-(-count // across), across, 3.6 if across == 1 else 2.6, count)
+    across = columns_of(count)
+    picture, axes = panels(count, 3.6 if across == 1 else 2.6)
     handles: list[Any] = []
     for which, one in enumerate(axes):
         handles += _panel(one, found, shown, steps, which)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pogospec.errors import UsageError
 from pogospec.policies.base import Sample
 from pogospec.report.canvas import draw_mean, head, legend_below, over_seeds, panels, tidy
-from pogospec.report.compare import titles
+from pogospec.report.compare import names_of, titles
 from pogospec.report.continuous import continuous, minimum
 from pogospec.report.flow import is_target, read_flow
 from pogospec.report.known import Known
@@ -26,6 +26,8 @@ ON_DATA = {"energy": "energy E", "distance": "distance D\nto the reference", "en
 """Columns of flow.csv that say how a flow on data went, of held-out states."""
 TO_OPTIMUM = {"kl_optimum": ("KL(policy ‖ optimum) [nats]", 1.0), "w2_optimum": ("W₂ to the optimum", 0.5)}
 """What a panel shows beside the energy, and its rate beside that of the energy: W2 is a root."""
+SHOWN = 20.0
+"""A continuous flow is shown down to this part of the least value that was measured."""
 FLOOR = 1e-14
 """What is smaller is rounding."""
 
@@ -46,8 +48,8 @@ class Curve(NamedTuple):
 
 
 def times(x: np.ndarray) -> np.ndarray:
-    """Evenly spaced times from the first to the last of some."""
-    return np.linspace(x[0], x[-1], 200) if len(x) else np.zeros(0)
+    """Times from the first to the last of some, dense at the beginning, where a flow is fast."""
+    return x[0] + (x[-1] - x[0]) * np.linspace(0, 1, 300) ** 3 if len(x) else np.zeros(0)
 
 
 class Quantity(NamedTuple):
@@ -64,7 +66,7 @@ def quantities(runs: Sequence[RunDirectory]) -> list[Quantity]:
     flows = [read_flow(run) for run in runs]
     least = [minimum(known) for known in opened]
     lines = [continuous(known) for known in opened]
-    names = titles(runs)
+    names = names_of(runs)
     above = all(value is not None for value in least)
 
     def curve(place: int, column: str, share: float) -> Curve:
@@ -77,7 +79,8 @@ def quantities(runs: Sequence[RunDirectory]) -> list[Quantity]:
         elif line is not None and column == "kl_optimum":
             own = line.kl(times(x))
         rate = line.rate if line is not None and (above or column != "energy") else None
-        return Curve(x, values, own, None if rate is None else share * rate, line.law if line else "")
+        law = "" if line is None else f"2 {line.law}" if share == 1 else line.law
+        return Curve(x, values, own, None if rate is None else share * rate, law)
 
     how = {_how(known) for known in opened}
     text = "energy E above its minimum" if above else f"energy E{how.pop() if len(how) == 1 else ''}"
@@ -120,8 +123,8 @@ def _over_time(runs: Sequence[RunDirectory]) -> Figure:
     if not any(len(curve.x) for quantity in shown for curve in quantity.curves.values()):
         names = ", ".join(str(run.path) for run in runs)
         raise UsageError(f"energy: nothing was measured in {names}, needed is the end of an Euler step")
-    picture, axes = panels(1, len(shown), 3.1)
-    names = titles(runs)
+    picture, axes = panels(len(shown), 3.1)
+    names = names_of(runs)
     handles = [line for one, quantity in zip(axes, shown, strict=True) for line in _panel(one, quantity, names)]
     name = f"{runs[0].manifest['name']}, " if len(runs) == 1 else ""
     head(picture, name + over_seeds([run.manifest["seeds"] for run in runs]))
@@ -133,21 +136,27 @@ def _panel(axes: Axes, quantity: Quantity, names: list[str]) -> list:
     """Draw one quantity; returns what the legend explains."""
     from matplotlib.lines import Line2D
 
-    handles, lowest = [], []
+    handles: list[Any] = []
+    lowest: list[float] = []
+    highest: list[float] = []
     for name, curve in quantity.curves.items():
+        if not len(curve.x):
+            continue
         place = names.index(name)
         color = COLORS[place % len(COLORS)]
         mark = {"marker": MARKS[place % len(MARKS)], "markersize": 4, "linewidth": 1.4}
         values = np.where(curve.values > FLOOR, curve.values, np.nan) if quantity.logarithmic else curve.values
         draw_mean(axes, curve.x, values, color, quantity.logarithmic, label=name, zorder=3, **mark)
         handles.append(Line2D([], [], color=color, label="Euler steps" if len(names) == 1 else name, **mark))
-        lowest += [float(np.nanmin(values))] if np.isfinite(values).any() else []
+        if np.isfinite(values).any():
+            lowest.append(float(np.nanmin(values)))
+            highest.append(float(np.nanmax(values)))
         t = curve.grid
         if curve.line is not None:
             line = np.maximum(curve.line, FLOOR) if quantity.logarithmic else curve.line
             axes.plot(t, line, color=GREY, linewidth=3, alpha=0.35, label=f"{name}: continuous flow")
             handles.append(Line2D([], [], color=GREY, linewidth=3, alpha=0.35, label="continuous flow"))
-            lowest += line[-1:].tolist()
+            lowest += [max(float(line.min()), lowest[-1] / SHOWN)] if quantity.logarithmic and lowest else []
         if curve.rate is not None and len(values):
             guide = values[0].mean() * np.exp(-curve.rate * (t - t[0]))
             axes.plot(t, guide, "--", color=GREY, linewidth=1.1, label=f"{name}: rate")
@@ -158,8 +167,9 @@ def _panel(axes: Axes, quantity: Quantity, names: list[str]) -> list:
     if quantity.logarithmic:
         axes.set_yscale("log")
         if lowest:
-            bottom, top = max(min(lowest), FLOOR), axes.get_ylim()[1]
-            axes.set_ylim(bottom=bottom * (bottom / top) ** 0.06)
+            bottom, top = max(min(lowest), FLOOR), max(highest)
+            margin = max((top / bottom) ** 0.06, 1.05)
+            axes.set_ylim(bottom / margin, top * margin)
     return handles
 
 
@@ -176,7 +186,7 @@ def _over_updates(runs: Sequence[RunDirectory]) -> Figure:
     names = titles(having)
     steps = sorted({one.label for run in having for name in shown for one in series(run, name)}, key=order)
     styles = Styles("step" if len(having) == 1 and len(steps) <= len(COLORS) else "run", names, steps)
-    picture, axes = panels(len(shown), 1, 1.9, sharex=True)
+    picture, axes = panels(len(shown), 1.9, across=1, sharex=True)
     keys: dict[Key, None] = {}
     for place, (one, name) in enumerate(zip(axes, shown, strict=True)):
         panel = Panel(one, styles, name, "updates")

@@ -10,7 +10,8 @@ from pogospec.errors import DataError, RunDirectoryError, SpecError, UsageError
 from pogospec.registry import nearest
 from pogospec.report.canvas import FORMATS, check_file, write
 from pogospec.report.compare import titles
-from pogospec.report.plot import draw, learning_curve
+from pogospec.report.plot import draw
+from pogospec.report.series import series
 from pogospec.runs import RunDirectory
 
 if TYPE_CHECKING:
@@ -78,10 +79,9 @@ def _place(
     stem = name if title is None else f"{name}-{title.replace('/', '-')}"
     path = None if out is None else out / f"{stem}.png"
     if name == "curves":
-        written = draw(runs, path) if path is not None else learning_curve(runs)
-        if written is None:
+        if not any(series(run) for run in runs):
             raise UsageError("curves: nothing was evaluated")
-        return [written]
+        return [draw(runs, path)]
     return draw_figure(runs, name, path, state if name == "density" else None)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from pogospec.errors import UsageError
 from pogospec.policies.base import DiagonalNormal, FullNormal, Point
 from pogospec.report.canvas import head, legend_below, panels, tidy
-from pogospec.report.compare import titles
+from pogospec.report.compare import names_of
 from pogospec.report.continuous import continuous
 from pogospec.report.flow import is_target, picked, read_flow
 from pogospec.report.known import Known, Moments
@@ -50,7 +50,7 @@ def path(known: Known) -> Path:
     every = [known.moments(label) for label in labels]
     found = Moments(*(np.stack([getattr(one, name) for one in every]) for name in Moments._fields))
     flow, times = continuous(known), read_flow(known.run).along_time("flow_time")[0]
-    line = flow.at(np.linspace(0, times[-1], 300)) if flow is not None and len(times) else None
+    line = flow.at(times[-1] * np.linspace(0, 1, 300) ** 3) if flow is not None and len(times) else None
     return Path(labels, found, line)
 
 
@@ -58,7 +58,7 @@ def figure(runs: Sequence[RunDirectory]) -> Figure:
     """The picture of runs on known energies, those on one target over each other; raises UsageError."""
     if not all(is_target(run) for run in runs):
         raise UsageError("path: found runs on data, allowed runs on known energies, whose spec has a target")
-    opened = dict(zip(titles(runs), map(Known.open, runs), strict=True))
+    opened = dict(zip(names_of(runs), map(Known.open, runs), strict=True))
     groups: dict[tuple[str, float], list[str]] = {}
     for name, known in opened.items():
         if not known.run.policies():
@@ -67,9 +67,7 @@ def figure(runs: Sequence[RunDirectory]) -> Figure:
             raise UsageError(f"path: the policies of {known.run.path} are points of one dimension; needed is a std")
         groups.setdefault((known.run.manifest["data_sha256"], known.heat), []).append(name)
     places = [(names, which) for names in groups.values() for which in _places(opened[names[0]])]
-    across = min(2, len(places))
-    down = -(-len(places) // across)
-    picture, axes = panels(down, across, 4.4 if across == 1 else 3.0, len(places))
+    picture, axes = panels(len(places), 4.4 if len(places) == 1 else 2.8)
     handles: list[Any] = []
     for one, (names, which) in zip(axes, places, strict=True):
         members = {name: opened[name] for name in names}

@@ -56,7 +56,7 @@ def figure(run: RunDirectory) -> Figure:
         raise UsageError(f"proximal: {run.path} is a run on data, allowed runs on known energies, with a target")
     found = slices(Known.open(run))
     reference, first, second = found.labels
-    picture, (axes,) = panels(1, 1, 3.8)
+    picture, (axes,) = panels(1, 3.8)
     handles: list[Any] = []
     curves: tuple[Any, ...] = (
         (found.energy, GREY, "--", "energy E"),

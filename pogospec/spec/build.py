@@ -1,23 +1,23 @@
 """Located tree -> typed values, by the annotations of the classes; and back to plain data.
 
-Every mistake is collected; a bad field takes its default so that the rest is still checked.
+Every mistake is collected; a bad field takes its default, a required number one that is allowed, so that the rest is
+still checked.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
 import re
-import types
 import typing
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from pogospec import registry
 from pogospec.errors import Origin, Problem
+from pogospec.spec.annotations import PHRASES, choose, describe, did_you_mean, fields_of, fits, mark_of, phrase, split
 from pogospec.spec.fields import Increasing, Length, Slot, Within
 from pogospec.spec.yaml import Node, join, scalar, show, tree_of, write
 
@@ -25,31 +25,6 @@ INVALID: Any = object()
 MOST = {int: 2**31 - 1, float: 3.4028234e38}
 TINY = 1.1754944e-38
 """A float32, which programs compute with, holds numbers from TINY to MOST in size; nothing counts further than MOST."""
-PHRASES = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
-
-
-@functools.cache
-def fields_of(cls: type) -> dict[str, tuple[Any, dataclasses.Field]]:
-    """YAML key -> (annotation, dataclass field); Python's reserved words carry an underscore."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    return {f.name.rstrip("_"): (hints[f.name], f) for f in dataclasses.fields(cls) if f.init}
-
-
-def split(annotation: Any) -> tuple[list[Any], list[Any], bool]:
-    """Split an annotation: its alternatives, its marks, and whether null is one of the alternatives."""
-    marks: list[Any] = []
-    while typing.get_origin(annotation) is typing.Annotated:
-        annotation, *more = typing.get_args(annotation)
-        marks += more
-    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
-        return [annotation], marks, False
-    options = typing.get_args(annotation)
-    return [option for option in options if option is not type(None)], marks, type(None) in options
-
-
-def mark_of(marks: list[Any], kind: type) -> Any:
-    """Find the first mark of a kind, or None."""
-    return next((mark for mark in marks if isinstance(mark, kind)), None)
 
 
 class Builder:
@@ -121,6 +96,8 @@ class Builder:
                 value = self.value(annotation, tree.value[key], place)
             elif required:
                 self.missing(tree, path, key, annotation)
+            if value is INVALID and required:
+                value = stand_in(annotation)
             if value is not INVALID:
                 values[field.name] = value
             elif required:
@@ -155,10 +132,13 @@ class Builder:
             literals = [option for option in options if typing.get_origin(option) is Literal]
             if isinstance(tree.value, str) and any(fits(option, tree.value) for option in literals):
                 return tree.value
+            if float in options and isinstance(tree.value, str) and not word and isinstance(scalar(tree.value), str):
+                hint = did_you_mean(tree.value, registry.table(slot.name))
+                return self.fail(tree, path, f"found {show(tree.value)}, allowed {describe(annotation)}{hint}")
             if float in options and not known:
                 return self._scalar(float, marks, tree, path)
             return self._slot(slot, tree, path)
-        option = next((option for option in options if fits(option, tree.value)), options[0])
+        option = choose(options, tree.value)
         if typing.get_origin(option) is typing.Annotated:
             return self.value(typing.Annotated[(option, *marks)] if marks else option, tree, path)
         if typing.get_origin(option) is tuple:
@@ -237,6 +217,15 @@ class Builder:
         return self.fail(tree, path, f"found {show(value)}, allowed {allowed}{hint}")
 
 
+def stand_in(annotation: Any) -> Any:
+    """A number that an annotation allows, or INVALID where it wants something else."""
+    (option, *others), marks, _ = split(annotation)
+    bounds = [mark for mark in marks if isinstance(mark, Within)]
+    if others or option not in (int, float):
+        return INVALID
+    return next((option(value) for value in (1, 0, 2, 0.5) if all(b.holds(option(value)) for b in bounds)), INVALID)
+
+
 def holdable(value: float, kind: type) -> bool:
     """Whether a program can hold a finite number: it neither overflows nor becomes 0."""
     return abs(value) <= MOST[kind] and (kind is int or value == 0 or abs(value) >= TINY)
@@ -248,53 +237,6 @@ def is_sum(tree: Node) -> bool:
     if not isinstance(children, dict) or not children or "kind" in children:
         return False
     return all(child.value is None or isinstance(child.value, dict) for child in children.values())
-
-
-def fits(option: Any, value: Any) -> bool:
-    """Whether an alternative of a union is the one that a value is meant for."""
-    (option, *_), _, _ = split(option)
-    if typing.get_origin(option) is Literal:
-        return value in typing.get_args(option)
-    if typing.get_origin(option) is tuple:
-        return isinstance(value, list)
-    if dataclasses.is_dataclass(option) and isinstance(option, type):
-        return isinstance(value, dict) and (not value or not fields_of(option).keys().isdisjoint(value))
-    if option in (int, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(option, type) and isinstance(value, option)
-
-
-def phrase(kind: Any, bounds: list[Any]) -> str:
-    """Say what a plain type allows."""
-    return PHRASES.get(kind, "a value") + "".join(f" {bound}" for bound in bounds if str(bound))
-
-
-def describe(annotation: Any) -> str:
-    """Say what an annotation allows."""
-    options, marks, nullable = split(annotation)
-    if slot := mark_of(marks, Slot):
-        kinds = ", ".join(registry.table(slot.name))
-        if slot.named:
-            sum_of = f"a mapping from names to nodes of {slot.name} ({kinds})"
-            return sum_of if slot.named is True else f"{kinds}, or a mapping from names to such nodes"
-        return f"{phrase(float, [m for m in marks if isinstance(m, Within)])}, {kinds}" if float in options else kinds
-    words = []
-    for option in options:
-        if typing.get_origin(option) is Literal:
-            words += [str(word) for word in typing.get_args(option)]
-        elif typing.get_origin(option) is tuple:
-            words.append("a list")
-        elif dataclasses.is_dataclass(option) and isinstance(option, type):
-            words.append(f"a mapping with {', '.join(fields_of(option))}")
-        else:
-            words.append(phrase(option, [mark for mark in marks if isinstance(mark, Within)]))
-    return ", ".join([*words, "null"] if nullable else words)
-
-
-def did_you_mean(found: Any, known: Iterable[str]) -> str:
-    """Suggest a known name, or nothing."""
-    close = registry.nearest(found, known) if isinstance(found, str) else None
-    return f", did you mean {close}?" if close else ""
 
 
 def to_plain(value: Any) -> Any:

@@ -7,7 +7,8 @@ import typing
 from typing import Any, Literal, NamedTuple
 
 from pogospec import registry
-from pogospec.spec.build import describe, fields_of, mark_of, split, to_plain
+from pogospec.spec.annotations import describe, fields_of, mark_of, split
+from pogospec.spec.build import to_plain
 from pogospec.spec.fields import Slot, Within
 
 REQUIRED: Any = object()

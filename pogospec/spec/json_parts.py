@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pogospec.spec.build import phrase
+from pogospec.spec.annotations import phrase
 from pogospec.spec.catalog import TYPES, summary
 from pogospec.spec.fields import Within
 from pogospec.spec.yaml import NUMBER

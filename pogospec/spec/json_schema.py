@@ -18,7 +18,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pogospec.spec.build import mark_of, split
+from pogospec.spec.annotations import mark_of, split
 from pogospec.spec.catalog import TYPES, Key, keys_of, kinds_of, show, summary
 from pogospec.spec.fields import Length, Slot, Within
 from pogospec.spec.json_parts import Json, closed, nullable, number, words

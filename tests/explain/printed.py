@@ -1,6 +1,7 @@
 """Reads printed objectives, and the value of every printed symbol on a batch, written out without the package."""
 
 import re
+from ast import literal_eval
 from types import SimpleNamespace
 
 import jax
@@ -11,10 +12,12 @@ from pogospec.check import checked
 from pogospec.compile import compile_spec
 from pogospec.data import load as load_data
 from pogospec.data.arrays import standardize
+from pogospec.data.known import lone_state
 from pogospec.spec.resolve import read_text
 from pogospec.types import Transitions
 
 NAME = r"[^\s(),]+(?:\([^()]*\))?"
+CRITIC = r".*?(Q₁|min_i Q_i|mean_i Q_i|Q)\(.*"
 TERM = r"([−+]) (\S+) · (.+)"
 
 
@@ -25,15 +28,29 @@ def groups(pattern, text):
     return match.groups()
 
 
+def number(text):
+    """A printed number, or a quotient of two in brackets."""
+    top, _, bottom = text.replace("−", "-").strip("()").partition("/")
+    return float(top) / float(bottom or 1)
+
+
 def parsed(text):
     """(coefficient, symbol) of each term of a printed objective."""
-    inside = text[text.index("E_s[ ") + 5 :].removesuffix(" ]")
-    found = []
-    for line in inside.split("\n"):
-        sign, factor, symbol = groups(TERM, line.strip())
-        top, _, bottom = factor.strip("()").partition("/")
-        found.append(((-1 if sign == "−" else 1) * float(top) / float(bottom or 1), symbol))
-    return found
+    inside = text.partition("minimise over π  ")[2]
+    if inside.startswith("E_s[ "):
+        inside = inside.removeprefix("E_s[ ").removesuffix(" ]")
+    return [term(line.strip()) for line in inside.split("\n")]
+
+
+def term(text):
+    """(coefficient, symbol) of a signed term."""
+    sign, factor, symbol = groups(TERM, text)
+    return (-1 if sign == "−" else 1) * number(factor), symbol
+
+
+def summed(text):
+    """The terms of a sum in one line, whose first sign may be left out."""
+    return [term(part if part[0] in "+−" else f"+ {part}") for part in re.split(r" (?=[+−] [\d.e-]+ · )", text)]
 
 
 def real_batch(rows=64):
@@ -49,6 +66,12 @@ def written(text, overrides=()):
     return checked(read_text(text, "spec.yaml", overrides))
 
 
+def lone_batch(spec):
+    """The one state of a known energy."""
+    rows, space = lone_state(spec.target.dimensions)
+    return Transitions(*(jnp.asarray(column, float) for column in rows)), space
+
+
 def inside(spec, number, batch, space):
     """A compiled program and a state inside one of its stages, whose networks all differ."""
     program = compile_spec(spec, space)
@@ -61,43 +84,81 @@ def inside(spec, number, batch, space):
     return program, moved._replace(optimizer=state.optimizer, geometry=state.geometry, energy=state.energy)
 
 
-class Symbols:
-    """Values of printed symbols, one for each row of the batch."""
+def printed_q(meanings):
+    """Q of actions, as the legend under the objectives says what it is."""
+    said = dict(meanings)
+    values = {name: literal_eval(re.sub("^(∝ |diag)", "", text)) for name, text in said.items() if NUMBERS(text)}
+    if said["Q(a)"] == "−½ (a − m)ᵀ A (a − m)":
+        center, rows = np.array(values["m"]), np.array(values["A"])
+        matrix = np.diag(rows) if said["A"].startswith("diag") else rows
+        return lambda a: -0.5 * jnp.einsum("...i,ij,...j->...", a - center, matrix, a - center)
+    if said["Q(a)"] == "log Σ_k w_k N(a; m_k, σ_k²)":
+        parts = [map(np.array, values[name]) for name in ("w", "m", "σ")]
+        rows, total = list(zip(*parts, strict=True)), sum(values["w"])
+        return lambda a: jnp.log(sum(w / total * jnp.prod(gauss(a, m, s), -1) for w, m, s in rows))
+    assert said["Q(a)"] == "log N(a₁; 0, s₁²) N(a₂; b (a₁² − s₁²), s₂²)"
+    (first, second), bend = values["s"], values["b"]
+    return lambda a: jnp.log(gauss(a[..., 0], 0, first) * gauss(a[..., 1], bend * (a[..., 0] ** 2 - first**2), second))
 
-    def __init__(self, spec, state, batch, key):
-        self.spec, self.state, self.batch, self.key = spec, state, batch, key
-        self.kind = type(spec.policy).__name__
+
+NUMBERS = re.compile(r"(∝ |diag)?[-\d.e(), ]+").fullmatch
+
+
+def gauss(x, mean, std):
+    """Density of a Gaussian in one dimension."""
+    return jnp.exp(-(((x - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi))
+
+
+class Symbols:
+    """Values of printed symbols, one for each row of the batch; `start`: the network that π₀ stands for, `q`: Q(a)."""
+
+    def __init__(self, spec, state, batch, key, start=None, q=None):
+        self.spec, self.state, self.batch, self.key, self.known_q = spec, state, batch, key, q
+        self.start = state.reference if start is None else start
         self.p = self.heads(spec.policy, state.policy)
 
     def heads(self, family, network, observations=None):
-        """Mean and std of the Gaussian heads; the std of a Dirac is 0."""
+        """Mean and Cholesky factor of the Gaussian heads; the factor of a Dirac is 0."""
         out = family.parameters(network, self.batch.observations if observations is None else observations)
-        std = jnp.exp(out.log_std) if hasattr(out, "log_std") else jnp.zeros_like(out.mean)
-        return SimpleNamespace(mean=out.mean, std=std, squashed="Tanh" in type(out).__name__)
+        d = out.mean.shape[-1]
+        logs = getattr(out, "log_std", getattr(out, "log_diagonal", None))
+        std = jnp.zeros_like(out.mean) if logs is None else jnp.exp(logs)
+        factor = std[..., None] * jnp.eye(d)
+        if hasattr(out, "lower"):
+            factor = factor.at[(..., *np.tril_indices(d, -1))].set(out.lower)
+        return SimpleNamespace(mean=out.mean, std=std, factor=factor, squashed="Tanh" in type(out).__name__)
 
     def reference(self, name):
         """Parameters that a reference stands for."""
         if name == "δ_a":
-            return SimpleNamespace(mean=self.batch.actions, std=0 * self.batch.actions, squashed=False)
+            none = jnp.zeros((*self.batch.actions.shape, self.batch.actions.shape[-1]))
+            return SimpleNamespace(mean=self.batch.actions, std=0 * self.batch.actions, factor=none, squashed=False)
         if name == "π_β":
             return self.heads(self.spec.behavior, self.state.behavior)
+        if name == "π₀":
+            return self.heads(self.spec.policy, self.start)
         assert re.fullmatch("π[₀-₉]+|π_prev", name)
         return self.heads(self.spec.policy, self.state.reference)
 
     def act(self, p, z):
         """Actions at standard normal z."""
-        return jnp.tanh(p.mean + p.std * z) if p.squashed else p.mean + p.std * z
+        z = jnp.broadcast_to(z, p.mean.shape if jnp.ndim(z) < 2 else (*jnp.shape(z)[:-2], *p.mean.shape))
+        actions = p.mean + jnp.einsum("bij,...bj->...bi", p.factor, z)
+        return jnp.tanh(actions) if p.squashed else actions
 
     def q(self, name, actions):
-        """Q of clipped actions [n, batch, act], averaged over n."""
+        """Q of actions [n, batch, act]; those that enter a critic are clipped."""
+        if self.known_q is not None:
+            assert name == "Q"
+            return self.known_q(actions)
         rows = jnp.broadcast_to(self.batch.observations, (*actions.shape[:-1], self.batch.observations.shape[-1]))
         values = self.spec.critic.values(self.state.critic, rows, jnp.clip(actions, -1, 1))
-        return {"Q₁": values[0], "min_i Q_i": values.min(0), "mean_i Q_i": values.mean(0)}[name].mean(0)
+        return {"Q₁": values[0], "min_i Q_i": values.min(0), "mean_i Q_i": values.mean(0)}[name]
 
     def points(self, words, key):
         """The actions that an expectation is written over."""
         d = self.p.mean.shape[-1]
-        if "μ(s)" in words:
+        if "μ" in words:
             return self.act(self.p, 0.0)[None]
         if "E_π[" in words:
             z = np.sqrt(d) * np.concatenate([np.eye(d), -np.eye(d)])[:, None, :]
@@ -110,15 +171,14 @@ class Symbols:
     def energy(self, symbol, index):
         """The quantity of an energy term without its sign; `index`: its place, which its samples depend on."""
         key = jax.random.fold_in(self.key, index)
-        if symbol == "H[π(·|s)]":
+        if symbol in ("H[π(·|s)]", "H[π]"):
             return self.entropy(key)
         if symbol == "log π(a|s)":
             return self.log_density(self.spec.policy, self.p)
-        if "|a" in symbol or symbol == "|μ(s)|²":
+        if "|a" in symbol or symbol in ("|μ(s)|²", "|μ|²"):
             return jnp.square(self.points(symbol, key)).sum(-1).mean(0)
         words, _, size = symbol.partition(" / mean")
-        (name,) = groups(r".*?(Q₁|min_i Q_i|mean_i Q_i).*", words)
-        value = self.q(name, self.points(words, key))
+        value = self.q(groups(CRITIC, words)[0], self.points(words, key)).mean(0)
         if not size:
             return value
         if size.startswith("₀"):
@@ -134,38 +194,39 @@ class Symbols:
         slope = jnp.log1p(-jnp.square(jnp.tanh(self.p.mean + self.p.std * z)))
         return gaussian + slope.sum(-1).mean(0)
 
-    def log_density(self, family, p):
-        """Of the logged actions."""
-        a, slope = self.batch.actions, 0.0
+    def log_density(self, family, p, actions=None):
+        """Of the logged actions, or of actions [..., batch, act]."""
+        a, slope = self.batch.actions if actions is None else actions, 0.0
         if p.squashed:
             a = jnp.clip(a, family.margin - 1, 1 - family.margin)
-            a, slope = jnp.arctanh(a), jnp.log(1 - jnp.square(a))
-        normal = -jnp.square((a - p.mean) / p.std) / 2 - jnp.log(p.std) - 0.5 * np.log(2 * np.pi)
-        return (normal - slope).sum(-1)
+            a, slope = jnp.arctanh(a), jnp.log(1 - jnp.square(a)).sum(-1)
+        white = jnp.einsum("bij,...bj->...bi", jnp.linalg.inv(p.factor), a - p.mean)
+        return (-jnp.square(white) / 2 - jnp.log(p.std) - 0.5 * np.log(2 * np.pi)).sum(-1) - slope
 
     def divergence(self, symbol, p=None, q=None):
         """The quantity of a proximal term."""
         name, first, second, tail = groups(rf"(d_FR²|d_R²|W₂²|KL|4 \(1 − BC)\(({NAME})(?:,| ‖) ({NAME})\)(.*)", symbol)
         sides = {"π": self.p}
         p, q = (p or sides.get(first) or self.reference(first)), (q or sides.get(second) or self.reference(second))
-        gap, s1, s2 = p.mean - q.mean, p.std, q.std
-        affinity = jnp.prod(jnp.sqrt(2 * s1 * s2 / (s1**2 + s2**2)) * jnp.exp(-(gap**2) / (4 * (s1**2 + s2**2))), -1)
+        if name == "W₂²":
+            return self.w2(p, q) / {"/2": 2, "/(2d)": 2 * p.mean.shape[-1]}[tail]
         if name == "KL" and not tail:
-            return (jnp.log(s2 / s1) + (s1**2 + gap**2) / (2 * s2**2) - 0.5).sum(-1)
+            return kl(p, q)
+        affinity = jnp.exp(-bhattacharyya(p, q))
         if name == "4 (1 − BC" and tail == ")":
             return 4 * (1 - affinity)
         if name == "d_FR²" and tail == "/2":
             return (2 * jnp.arccos(affinity)) ** 2 / 2
-        if name == "d_R²" and tail == "/2":
-            x = (gap**2 / 2 + (s1 - s2) ** 2) / (2 * s1 * s2)
-            return (2 * jnp.arccosh(1 + x) ** 2).sum(-1) / 2
-        assert name == "W₂²"
-        return self.w2(p, q) / {"/2": 2, "/(2d)": 2 * gap.shape[-1]}[tail]
+        assert (name, tail) == ("d_R²", "/2")
+        x = ((p.mean - q.mean) ** 2 / 2 + (p.std - q.std) ** 2) / (2 * p.std * q.std)
+        return (2 * jnp.arccosh(1 + x) ** 2).sum(-1) / 2
 
     def w2(self, p, q):
         """Squared, by formula or quantiles."""
         if not (p.squashed or q.squashed):
-            return ((p.mean - q.mean) ** 2 + (p.std - q.std) ** 2).sum(-1)
+            cross = jnp.swapaxes(p.factor, -1, -2) @ q.factor
+            traces = jnp.square(p.factor).sum((-2, -1)) + jnp.square(q.factor).sum((-2, -1))
+            return jnp.square(p.mean - q.mean).sum(-1) + traces - 2 * jnp.linalg.svd(cross, compute_uv=False).sum(-1)
         nodes, weights = np.polynomial.hermite_e.hermegauss(64)
         gaps = [w * (self.act(p, z) - self.act(q, z)) ** 2 for z, w in zip(nodes, weights / weights.sum(), strict=True)]
         return jnp.sum(jnp.stack(gaps), (0, -1))
@@ -173,3 +234,23 @@ class Symbols:
     def value(self, symbol, index, proximal):
         """The batch mean of a printed quantity."""
         return float((self.divergence(symbol) if proximal else self.energy(symbol, index)).mean())
+
+
+def covariance(p):
+    return p.factor @ jnp.swapaxes(p.factor, -1, -2)
+
+
+def kl(p, q):
+    """Between Gaussians, by covariances."""
+    inverse, gap = jnp.linalg.inv(covariance(q)), p.mean - q.mean
+    trace = jnp.einsum("...ij,...ji->...", inverse, covariance(p)) + jnp.einsum(
+        "...i,...ij,...j->...", gap, inverse, gap
+    )
+    return (trace - gap.shape[-1]) / 2 + (jnp.log(q.std) - jnp.log(p.std)).sum(-1)
+
+
+def bhattacharyya(p, q):
+    """-log of the affinity of Gaussians, by covariances."""
+    middle, gap = (covariance(p) + covariance(q)) / 2, p.mean - q.mean
+    means = jnp.einsum("...i,...ij,...j->...", gap, jnp.linalg.inv(middle), gap) / 8
+    return means + jnp.linalg.slogdet(middle)[1] / 2 - (jnp.log(p.std) + jnp.log(q.std)).sum(-1) / 2

@@ -8,13 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-from printed import Symbols, groups, inside, parsed, real_batch, written
+from printed import Symbols, groups, inside, lone_batch, parsed, printed_q, real_batch, written
+from printed_explicit import Printed
 
 from pogospec import registry
 from pogospec.check import load
 from pogospec.compile import compile_spec
 from pogospec.energies.base import AbstractTerm
-from pogospec.explain.blocks import block
+from pogospec.explain.blocks import block, meanings
 from pogospec.explain.formula import number, objective
 from pogospec.explain.latex import latex
 from pogospec.explain.stages import stages
@@ -43,6 +44,9 @@ PROXIMAL = (
 )
 GEOMETRIES = [
     *itertools.product(("gaussian", "tanh_gaussian"), (*DENSITY, *WASSERSTEIN, SUM), ("from: previous",)),
+    *itertools.product(
+        ("full_gaussian",), (*(g for g in DENSITY if "gaussian" not in g), *WASSERSTEIN), ("from: previous",)
+    ),
     *itertools.product(("gaussian", "tanh_gaussian", "dirac"), WASSERSTEIN, ("from: data", "from: behavior", PROXIMAL)),
 ]
 ENERGIES = [
@@ -75,7 +79,7 @@ def compare(spec, number, data):
     assert program.stages[number].label == stage.label
     key = jax.random.key(7)
     _, info = jax.jit(program.stages[number].actor_gradient)(program.numbers, state, batch, key)
-    symbols = Symbols(spec, state, batch, key)
+    symbols = symbols_of(spec, stage, state, batch, key)
     energies = list(stage.step.energy)
     places = [sorted(energies).index(name) for name in energies]  # a pytree sorts the terms, whose samples follow
     terms = [
@@ -92,6 +96,28 @@ def compare(spec, number, data):
             assert coefficient * value == pytest.approx(float(info[term.key]), rel=1e-9, abs=1e-9)
 
 
+def symbols_of(spec, stage, state, batch, key):
+    """The symbols of a stage; on a known energy Q is what the legend says, and π₀ what the reference is."""
+    known = None if spec.target is None else printed_q(meanings([stage], batch.actions.shape[-1]))
+    start = state.behavior if stage.step.from_ == "behavior" else state.reference
+    return Symbols(spec, state, batch, key, start, known)
+
+
+def compare_explicit(spec, number, data):
+    """The printed lines of an explicit step, evaluated by hand, give the compiled loss, also at another policy."""
+    batch, space = data
+    stage = stages(spec)[number]
+    printed = dict(block(spec, stage, space.act_dim).rows)["policy"]
+    program, state = inside(spec, number, batch, space)
+    key, gradient = jax.random.key(7), jax.jit(program.stages[number].actor_gradient)
+    for moved in (state, state._replace(policy=jax.tree.map(lambda leaf: leaf - 0.05, state.policy))):
+        _, info = gradient(program.numbers, moved, batch, key)
+        symbols = symbols_of(spec, stage, moved, batch, key)
+        found = Printed(printed, symbols, key).value(symbols.p)
+        assert info["objective"].dtype == jnp.float64
+        assert float(found) == pytest.approx(float(info["objective"]), rel=1e-9, abs=1e-9)
+
+
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data, float64):
     spec = load(path, SMALL)
@@ -105,7 +131,9 @@ def test_every_geometry_is_printed_as_it_is_computed(policy, geometry, step, dat
     compare(written(TEXT.format(policy=policy, energy="{q: {}}", geometry=geometry, step=step)), 1, data)
 
 
-@pytest.mark.parametrize(("policy", "energy"), itertools.product(("gaussian", "tanh_gaussian"), ENERGIES))
+@pytest.mark.parametrize(
+    ("policy", "energy"), list(itertools.product(("gaussian", "tanh_gaussian", "full_gaussian"), ENERGIES))
+)
 def test_every_energy_is_printed_as_it_is_computed(policy, energy, data, float64):
     text = TEXT.format(
         policy=policy, energy="{action_norm: {}}", geometry="kl", step="from: previous, energy: " + energy
@@ -116,6 +144,84 @@ def test_every_energy_is_printed_as_it_is_computed(policy, energy, data, float64
         .replace("policy: {kind", "energy: {entropy: {weight: 0.01}}\npolicy: {kind")
     )
     compare(spec, 1, data)
+
+
+EXPLICIT = [
+    ("gaussian", "fisher_rao", "{critics: first}", "{actions: {sample: 5}}"),
+    (
+        "gaussian",
+        "{kind: kl, weight: 2}",
+        "{critics: mean, scale: batch, weight: 0.7}",
+        "{actions: {hermite: 3}, clip: 1.01}",
+    ),
+    ("tanh_gaussian", "hellinger", "{critics: min, scale: step}", "{actions: {sample: 1}}"),
+    ("full_gaussian", "fisher_rao", "{critics: min}", "{actions: {hermite: 4}}"),
+    ("gaussian", "wasserstein2", "{critics: first}", "{actions: {sample: 5}}"),
+    ("tanh_gaussian", "{kind: wasserstein2, reduction: mean}", "{scale: step}", "{actions: {hermite: 3}}"),
+    ("full_gaussian", "{kind: wasserstein2, weight: 0.5}", "{critics: mean, scale: batch}", "{}"),
+]
+
+
+@pytest.mark.parametrize(("policy", "geometry", "q", "scheme"), EXPLICIT)
+@pytest.mark.parametrize("more", ["", "entropy: {weight: 0.3}, action_norm: {weight: 0.2}"])
+def test_explicit_steps_are_printed_as_they_are_computed(policy, geometry, q, scheme, more, data, float64):
+    step = f"from: previous, scheme: {{kind: explicit, {scheme[1:]}, energy: {{q: {q}, {more}}}"
+    text = TEXT.format(policy=policy, energy="{action_norm: {}}", geometry=geometry, step=step)
+    compare_explicit(written(text), 1, data)
+
+
+KNOWN = """
+target: {target}
+start: {{mean: 0.4, std: 0.6}}
+policy: {policy}
+energy: {energy}
+geometry: {geometry}
+schedule: {{defaults: {{tau: 0.7, updates: 6}}, steps: [{{{step}}}, {{{step}}}]}}
+"""
+TARGETS = {
+    "quadratic": "{kind: quadratic, center: [1, -0.5], curvature: [[4, 0.25], [0.25, 0.5]]}",
+    "diagonal": "{kind: quadratic, center: [1, -0.5, 2], curvature: [4, 0.5, 1.5]}",
+    "mixture": "{kind: mixture, means: [-2, 2], stds: [0.5, 0.8], weights: [1, 2]}",
+    "points": "{kind: mixture, means: [[-2, 0], [2, 1]], stds: [[0.5, 0.6], 0.8]}",
+    "banana": "{kind: banana, bend: 0.7, scale: [1, 0.3]}",
+}
+KNOWN_ENERGIES = [
+    "{q: {}}",
+    "{q: {actions: quadrature}, entropy: {weight: 0.5}}",
+    "{q: {actions: {sample: 3}, critics: mean, scale: step}, entropy: {}}",
+    "{q: {actions: {sample: 1}, critics: first, scale: batch}, action_norm: {weight: 0.1}}",
+]
+KNOWN_STEPS = [
+    ("gaussian", "wasserstein2", ""),
+    ("full_gaussian", "kl", ""),
+    ("full_gaussian", "fisher_rao", "from: behavior"),
+    ("gaussian", "{far: {kind: wasserstein2, weight: 2}, near: {kind: kl, weight: 0.5}}", "from: behavior"),
+]
+KNOWN_EXPLICIT = [
+    ("gaussian", "fisher_rao", "scheme: {kind: explicit, actions: {hermite: 5}}"),
+    ("full_gaussian", "kl", "from: behavior, scheme: explicit"),
+    ("full_gaussian", "wasserstein2", "scheme: {kind: explicit, actions: {sample: 4}}"),
+    ("gaussian", "wasserstein2", "from: behavior, scheme: {kind: explicit, actions: {hermite: 3}}"),
+]
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize(("policy", "geometry", "step"), KNOWN_STEPS)
+def test_flows_on_known_energies_are_printed_as_they_are_computed(policy, geometry, step, place, float64):
+    energy, targets = KNOWN_ENERGIES[place], list(TARGETS.values())
+    target = targets[(place + KNOWN_STEPS.index((policy, geometry, step))) % len(targets)]
+    spec = written(KNOWN.format(target=target, policy=policy, energy=energy, geometry=geometry, step=step))
+    for index in (0, 1):
+        compare(spec, index, lone_batch(spec))
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize(("policy", "geometry", "step"), KNOWN_EXPLICIT)
+def test_explicit_steps_on_known_energies_are_printed_as_they_are_computed(policy, geometry, step, target, float64):
+    energy = "{q: {scale: step, weight: 0.5}, entropy: {weight: 0.3}}"
+    spec = written(KNOWN.format(target=target, policy=policy, energy=energy, geometry=geometry, step=step))
+    for index in (0, 1):
+        compare_explicit(spec, index, lone_batch(spec))
 
 
 def test_the_cases_cover_every_registered_kind():

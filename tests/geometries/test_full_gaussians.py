@@ -31,6 +31,7 @@ GEOMETRIES = {
 }
 ALL = GEOMETRIES | {"gaussian_fisher_rao": GaussianFisherRao()}
 SIZES = (1, 2, 3, 6)
+ROWS = 60
 
 
 def by_row(gradient):
@@ -39,20 +40,22 @@ def by_row(gradient):
 
 
 @functools.cache
-def compiled(kind):
-    """Values and gradients at both ends."""
+def compiled(kind, ends=0):
+    """Values, and gradients at an end or both."""
 
     def total(p, q):
         values = ALL[kind].divergence(p, q)
         return values.sum(), values
 
-    return jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True))
+    return jax.jit(jax.value_and_grad(total, ends, has_aux=True))
 
 
 def both(kind, p, q):
-    """Values, and gradients at p, as rows."""
-    (_, values), (gradient, _) = compiled(kind)(p, q)
-    return np.asarray(values, float), by_row(gradient)
+    """Values, and gradients at p, as rows; by a program of ROWS rows."""
+    count = len(p.mean)
+    whole = [jax.tree.map(lambda x: jnp.resize(x, (ROWS, x.shape[1])), side) for side in (p, q)]
+    (_, values), gradient = compiled(kind)(*whole)
+    return np.asarray(values, float)[:count], by_row(gradient)[:count]
 
 
 def pairs(size, condition, count):
@@ -71,7 +74,7 @@ def close(found, expected, tolerance):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("condition", [10.0, 1e4, 1e8])
 def test_values_and_gradients_are_the_closed_forms(float64, kind, size, condition):
-    ps, qs = pairs(size, condition, 60)
+    ps, qs = pairs(size, condition, ROWS)
     p, q = full_forms.parameters(ps), full_forms.parameters(qs)
     expected = [full_forms.FORMS[kind](a, b) for a, b in zip(ps, qs, strict=True)]
     values, gradients = both(kind, p, q)
@@ -83,19 +86,19 @@ def test_values_and_gradients_are_the_closed_forms(float64, kind, size, conditio
 
 
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [3])
 def test_gradients_at_both_ends_are_central_differences(float64, kind, size):
     ps, qs = pairs(size, 10.0, 8)
     ends, h = [full_forms.parameters(ps), full_forms.parameters(qs)], 1e-5
-    divergence = lambda p, q: compiled(kind)(p, q)[0][1]  # noqa: E731
-    _, found = compiled(kind)(*ends)
+    slopes = compiled(kind, (0, 1))
+    _, found = slopes(*ends)
     for end in (0, 1):
         for field, leaf in enumerate(ends[end]):
             for j in range(leaf.shape[-1]):
                 moved = []
                 for sign in (1, -1):
                     other = ends[end]._replace(**{FullNormal._fields[field]: leaf.at[:, j].add(sign * h)})
-                    moved.append(divergence(*(other if k == end else ends[k] for k in (0, 1))))
+                    moved.append(slopes(*(other if k == end else ends[k] for k in (0, 1)))[0][1])
                 slope = (moved[0] - moved[1]) / (2 * h)
                 np.testing.assert_allclose(found[end][field][:, j], slope, rtol=1e-6, atol=1e-6)
 
@@ -104,7 +107,7 @@ def test_affinity_is_its_integral(float64):
     ps, qs = pairs(2, 10.0, 6)
     for p, q in zip(ps, qs, strict=True):
         reach = 9 * max(np.abs(f).sum() for _, f in (p, q))
-        axis = np.linspace(-reach, reach, 1201)
+        axis = np.linspace(-reach, reach, 801)
         grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
         logs = [multivariate_normal(m, f @ f.T).logpdf(grid) for m, f in (p, q)]
         affinity = np.exp((logs[0] + logs[1]) / 2).sum() * (axis[1] - axis[0]) ** 2
@@ -130,7 +133,7 @@ def test_small_gaps_are_half_the_metric(float64, kind, size, condition):
 
 
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [1, 3, 6])
 def test_float32_keeps_the_digits_of_its_inputs(kind, size):
     rng = np.random.default_rng(size)
     ps, qs = [], []
@@ -155,7 +158,7 @@ def test_float32_keeps_the_digits_of_its_inputs(kind, size):
 
 
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [1, 3, 6])
 @pytest.mark.parametrize("condition", [1.0, 100.0])
 def test_equal_gaussians_are_at_distance_zero_in_float32(kind, size, condition):
     rng = np.random.default_rng(size)
@@ -166,7 +169,7 @@ def test_equal_gaussians_are_at_distance_zero_in_float32(kind, size, condition):
 
 
 @pytest.mark.parametrize("kind", ALL)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [3])
 def test_diagonal_covariances_are_those_of_the_diagonal_family(float64, kind, size):
     rng = np.random.default_rng(size)
     means, logs = rng.normal(size=(2, 40, size)), rng.uniform(-2, 1, (2, 40, size))
@@ -206,19 +209,18 @@ def test_means_over_dimensions_are_a_third_of_sums(float64):
     np.testing.assert_allclose(3 * by_mean, Wasserstein2().divergence(p, q), rtol=1e-12)
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_second_derivatives_of_the_wasserstein_distance_at_coincidence_are_the_metric(float64, size):
-    rng = np.random.default_rng(size)
+def test_second_derivatives_of_the_wasserstein_distance_at_coincidence_are_the_metric(float64):
+    rng, hessian = np.random.default_rng(8), jax.jit(jax.hessian(Wasserstein2().divergence))
     for condition in (1.0, 10.0):
-        p = full_forms.gaussian(rng, size, condition)
+        p = full_forms.gaussian(rng, 3, condition)
         q = jax.tree.map(lambda x: x[0], full_forms.parameters([p]))
-        blocks = jax.hessian(Wasserstein2().divergence)(q, q)
+        blocks = hessian(q, q)
         found = np.block([[np.asarray(block) for block in row] for row in blocks])
         np.testing.assert_allclose(found, full_forms.metric("wasserstein2", p), rtol=1e-8, atol=1e-10)
 
 
 def preconditioned(terms, p, gradient, clip=(1e-12, 1e12)):
-    return by_row(Natural(clip=clip).precondition(terms, p, gradient))
+    return by_row(jax.jit(lambda p, gradient: Natural(clip=clip).precondition(terms, p, gradient))(p, gradient))
 
 
 @pytest.mark.parametrize(

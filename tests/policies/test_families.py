@@ -69,7 +69,9 @@ def test_log_stds_stay_inside_their_bounds_in_every_state(policy):
     low, high = policy.log_std
     wild = jax.tree.map(lambda w: 100 * w + 100, network)
     for net in (network, wild):
-        log_std = policy.parameters(net, observations).log_std
+        parameters = policy.parameters(net, observations)
+        log_std = getattr(parameters, "log_std", None)
+        log_std = parameters.log_diagonal if log_std is None else log_std
         assert ((log_std >= low) & (log_std <= high)).all()
     if policy.std == "shared":
         assert (policy.parameters(network, observations).log_std == 0).all()

@@ -1,8 +1,14 @@
 """Hand-made run directories."""
 
+import io
+
+import flows
 import numpy as np
 import pytest
+from rich.console import Console
 
+import pogospec
+from pogospec.console import report
 from pogospec.runs import RunDirectory
 
 REFERENCE = {"low": -10.0, "high": 40.0, "source": "made up", "label": "made-up score"}
@@ -41,3 +47,20 @@ def make_run(path, seeds=3, done=True, more=(), evaluated=True, **changes):
 def make(tmp_path):
     """Make a run under tmp_path: make(name, **changes)."""
     return lambda directory="a", **changes: make_run(tmp_path / directory, **changes)
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory):
+    """A flow that was run: three exact Wasserstein steps on a quadratic, two seeds; its report, as it was printed."""
+    out = io.StringIO()
+    folder = tmp_path_factory.mktemp("ran")
+    (folder / "flow.yaml").write_text("\n".join(f"{key}: {text}" for key, text in flows.SPEC.items()) + "\nseeds: 2\n")
+    run = pogospec.run(folder / "flow.yaml", folder / "run")
+    report(Console(file=out, width=110), run)
+    return run, out.getvalue()
+
+
+@pytest.fixture
+def flow(tmp_path):
+    """Make a flow by hand under tmp_path: flow(name, **changes)."""
+    return lambda directory="flow", **changes: flows.by_hand(tmp_path / directory, **changes)

@@ -202,6 +202,45 @@ def test_python_tells_where_data_are_named(tmp_path, monkeypatch):
     assert str(caught.value).startswith("data.dataset: 'mine/nosuch-v0' is not in ")
 
 
+TARGET = """\
+policy: {kind: gaussian, initialization: lecun}
+target: {kind: mixture, means: [[0], [1]], stds: [1, 1]}
+energy: {q: , entropy: }
+geometry: wasserstein2
+schedule: {defaults: {gradient: natural}, steps: [{tau: 1, updates: 3}]}
+"""
+ALONE = [
+    (SPEC, "critic: clipped_double_q", "critic: clipped_double", "6:9: critic: found 'clipped_double', allowed"),
+    (SPEC, "critic: clipped_double_q", "critic: {kind: clipped_double_q, hidden: 3}", "6:42: critic.hidden: found 3"),
+    (SPEC, "from: behavior", "from: behavor", "10:14: schedule.steps[0].from: found 'behavor', allowed"),
+    (
+        SPEC,
+        "tau: 20.0",
+        "energy: {q: {actions: {sample: 0}}}, tau: 20.0",
+        "10:55: schedule.steps[0].energy.q.actions.s",
+    ),
+    (TARGET, "kind: mixture", "kind: mixtur", "2:16: target.kind: found 'mixtur', allowed quadratic, mixture,"),
+    (TARGET, "[[0], [1]]", "[[0], 1]", "2:9: target: found means ((0), 1), allowed points of one number of dimensions"),
+    (TARGET, "[[0], [1]]", "[[], []]", "2:9: target: found no dimensions, allowed 1 or more"),
+    (
+        TARGET,
+        "tau: 1,",
+        "tau: {kind: backtracking, start: 1, tries: 200},",
+        "5:57: schedule.steps[0].tau: reaches 10^-60",
+    ),
+    (TARGET, "tau: 1,", "tau: x,", "5:57: schedule.steps[0].tau: found 'x', allowed a number > 0, geometric,"),
+]
+
+
+@pytest.mark.parametrize(("text", "old", "new", "message"), ALONE)
+def test_a_mistake_brings_no_others_with_it(tmp_path, text, old, new, message):
+    assert text.count(old) >= 1
+    (tmp_path / "good.yaml").write_text(text)
+    assert load(tmp_path / "good.yaml")
+    (found,) = problems(tmp_path, text.replace(old, new, 1))
+    assert str(found).partition("spec.yaml:")[2].startswith(message)
+
+
 def test_density_kinds_are_refused_on_dirac(tmp_path):
     found = {str(p).partition("spec.yaml:")[2] for p in problems(tmp_path, changed(NODE, "policy: dirac"))}
     assert found == {
@@ -219,6 +258,15 @@ def test_mistakes_of_a_file_come_together(tmp_path):
     assert found >= {(10, f"{FIRST}.tau"), (12, "sseds"), (4, "energy.entropy.weight")}
     rest = problems(tmp_path, changed("from: behavior", "from: data").replace("seeds: 1", "sseds: 1"))
     assert {"sseds", f"{FIRST}.from"} == {p.path for p in rest}
+    text = changed("from: behavior", "from: previous").replace("updates: 10}", "updates: 0}", 1)
+    found = problems(tmp_path, text.replace("tau: 20.0, updates: 10}", "tau: 20.0}"))
+    assert {f"{FIRST}.from", f"{FIRST}.updates", "schedule.steps[1].updates"} == {p.path for p in found}
+
+
+def test_a_spec_begins_with_data_or_a_target(tmp_path):
+    (found,) = problems(tmp_path, changed("data: {dataset: pocket/reacher-mixed}\n", ""))
+    assert str(found).partition("spec.yaml:")[2].startswith("1:1: data: missing, required: a mapping with dataset")
+    assert str(found).endswith("; or a known energy, with target")
 
 
 @pytest.mark.parametrize(

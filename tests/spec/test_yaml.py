@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from pogospec.errors import SpecError
-from pogospec.spec.yaml import MAX_BYTES, parse, parse_mapping, plain_of, read_tree, scalar, write
+from pogospec.errors import Origin, Problem, SpecError
+from pogospec.spec.yaml import MAX_BYTES, parse, parse_mapping, plain_of, read_tree, scalar, show, write
 
 SCALARS = [
     ("1e-3", 1e-3), ("5e5", 5e5), ("500_000", 500_000), ("1_000.5", 1000.5), (".5", 0.5), ("1.", 1.0),
@@ -83,6 +83,28 @@ def test_alias_bomb_and_honest_aliases():
     with pytest.raises(SpecError, match="with aliases written out"):
         parse("\n".join(lines), "f.yaml")
     assert plain_of(parse("a: &x [1]\nb: *x", None)) == {"a": [1], "b": [1]}
+
+
+def test_characters_that_cannot_be_written():
+    for escape in (r"\0", r"\ud83d", r"\udca1 x", r"\udca1\ud83d"):
+        with pytest.raises(SpecError, match="f.yaml:1:4: a: found the character"):
+            parse(f'a: "{escape}"', "f.yaml")
+        with pytest.raises(SpecError, match="f.yaml:1:1: found the character"):
+            parse(f'"{escape}": 1', "f.yaml")
+    assert plain_of(parse(r'{"a": "\ud83d\udca1", "\ud83d\udca1": 1}', None)) == {"a": "💡", "💡": 1}  # JSON's pairs
+
+
+def test_what_is_told_is_one_short_line():
+    assert show("two\nlines\x7f\u202e") == r"'two\nlines\x7f\u202e'"
+    assert show("ünï 💡") == "'ünï 💡'"
+    long = show("a" * 500 + "z" * 500)
+    assert len(long) < 70
+    assert long.startswith("'aaa")
+    assert long.endswith("zzz'")
+    assert show(10**90) == show(10**90)[:40] + "…" + "0" * 15
+    problem = Problem(Origin("file", "a\nb.yaml", 1, 2), "x." * 400, "said\ttwice")
+    assert str(problem).isprintable()
+    assert len(str(problem)) < 200
 
 
 def test_several_mistakes_come_together():

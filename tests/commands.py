@@ -1,0 +1,23 @@
+"""The command line, in processes of its own."""
+
+import subprocess
+import sys
+
+COMMAND = [sys.executable, "-c", "from pogospec.cli import main; main()"]
+
+
+def pogospec(*arguments, check=True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True)
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def started(*arguments, code=COMMAND[2]) -> subprocess.Popen[str]:
+    """A command that goes on while the test does; `code`: what Python runs before or instead."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def sets(*assignments: str) -> list[str]:
+    return [part for assignment in assignments for part in ("--set", assignment)]

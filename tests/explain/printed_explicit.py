@@ -1,0 +1,99 @@
+"""Reads printed explicit steps, and evaluates their losses from nothing but their lines."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from printed import groups, number, summed
+
+
+class Printed:
+    """An explicit step as printed; `symbols` are those of its stage."""
+
+    def __init__(self, text, symbols, key):
+        self.symbols, self.key = symbols, key
+        self.loss, *self.lines = text.split("\n")
+
+    def points(self, text):
+        """Standard normal points [n, batch, act] and their weights."""
+        mean = self.symbols.p.mean
+        drawn = re.fullmatch(r".*: (\d+) samples? of .+, anew at every update; ω_k = 1/(\d+)(?:;.*)?", text)
+        if drawn:
+            count = int(drawn[1])
+            assert drawn[1] == drawn[2]
+            return jax.random.normal(self.key, (count, *mean.shape), float), jnp.full(count, 1 / count)
+        (grid,) = groups(r".*: the ([\d ×]+) Gauss-Hermite nodes of .+; ω_k: their weights, of sum 1(?:;.*)?", text)
+        nodes, shares = [np.zeros(0)], np.ones(1)
+        sizes = [int(size) for size in grid.split(" × ")]
+        assert len(sizes) == mean.shape[-1]
+        for size in sizes:
+            axis, weights = np.polynomial.hermite_e.hermegauss(size)
+            nodes = [np.append(node, x) for node in nodes for x in axis]
+            shares = np.outer(shares, weights / weights.sum()).ravel()
+        return jnp.broadcast_to(jnp.array(nodes)[:, None], (len(nodes), *mean.shape)), jnp.asarray(shares)
+
+    def potential(self, symbol, actions):
+        """A printed function of a, one value for each point and row."""
+        symbol = symbol.replace("|s)", ")").replace("(s, ", "(")
+        if symbol == "|a|²":
+            return jnp.square(actions).sum(-1)
+        density = re.fullmatch(r"log (π\S+)\(a\)", symbol)
+        if density:
+            reference = self.symbols.reference(density[1])
+            return self.symbols.log_density(self.symbols.spec.policy, reference, actions)
+        name, size = groups(r"(Q₁|min_i Q_i|mean_i Q_i|Q)\(a\)(?: / mean(.*))?", symbol)
+        value = self.symbols.q(name, actions)
+        if size:
+            assert size.removeprefix("₀") == f"|{name}|"
+            scale = self.symbols.state.energy["q"] if size.startswith("₀") else jnp.abs(value).mean()
+            value = value / jax.lax.stop_gradient(scale)
+        return value
+
+    def product(self, text, actions):
+        """Log of a printed product of powers of densities and an exponential of a sum."""
+        total = jnp.zeros(actions.shape[:-1])
+        powers, _, rest = text.partition("exp(")
+        for factor in filter(None, powers.split(" · ")):
+            density, power = groups(r"(π\S+?\(a(?:\|s)?\))(?:\^\((.+)\))?", factor)
+            total += (1.0 if power is None else number(power)) * self.potential(f"log {density}", actions)
+        for coefficient, symbol in summed(rest.removesuffix(")")) if rest else ():
+            total += coefficient * self.potential(symbol, actions)
+        return total
+
+    def value(self, heads):
+        """The printed loss of a policy, on average over the batch."""
+        bare = re.sub(r"minimise over π  (?:E_s\[ )?(.*?)(?: \])?, an explicit step", r"\1", self.loss)
+        if bare.startswith("Σ_k ω_k"):
+            return self.transported(bare, heads)
+        assert bare.replace("(a_k|s)", "(a_k)") == "− Σ_k w_k log π(a_k)"
+        weights, ratio, points, limit = self.lines
+        (cap,) = groups(r"w_k ∝ ω_k min\(r\(a_k\)/R, (.+)\), R = Σ_k ω_k r\(a_k\), Σ_k w_k = 1", weights)
+        (name,) = groups(r"a_k: .* of (π[^\s(,;]+)(?:\(·\|s\))?[,;].*", points)
+        z, shares = self.points(points)
+        reference = self.symbols.reference(name)
+        actions = self.symbols.act(reference, z)
+        log_r = self.product(ratio.removeprefix("r(a) = "), actions)
+        (product,) = groups(r"π\S+ is the member of the family nearest to (.+) / Z, by maximum likelihood", limit)
+        density = self.symbols.log_density(self.symbols.spec.policy, reference, actions)
+        np.testing.assert_allclose(self.product(product, actions), log_r + density, rtol=1e-9, atol=1e-9)
+        ratios = jnp.exp(log_r) / (shares[:, None] * jnp.exp(log_r)).sum(0)
+        w = shares[:, None] * jnp.minimum(ratios, float(cap))
+        w = w / w.sum(0)
+        return -(w * self.symbols.log_density(self.symbols.spec.policy, heads, actions)).sum(0).mean()
+
+    def transported(self, bare, heads):
+        """Half the mean squared gap of moved points."""
+        assert bare == "Σ_k ω_k |F_π(z_k) − a'_k|²/2"
+        moved, velocity, points = self.lines
+        length, name = groups(r"a'_k = a_k \+ (.+) · v\(a_k\), a_k = F_(π\S+)\(z_k\)", moved)
+        (potential,) = groups(r"v\(a\) = ∇ₐ\[(.+)\]", velocity)
+        z, shares = self.points(points)
+        actions = self.symbols.act(self.symbols.reference(name), z)
+
+        def total(a):
+            return sum(c * self.potential(symbol, a).sum() for c, symbol in summed(potential))
+
+        aims = actions + number(length) * jax.grad(total)(actions)
+        gaps = jnp.square(self.symbols.act(heads, z) - aims).sum(-1) / 2
+        return (shares[:, None] * gaps).sum(0).mean()

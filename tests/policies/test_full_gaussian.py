@@ -1,0 +1,119 @@
+"""Gaussian policies with full covariance, against SciPy and by fitting correlated actions."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.stats import multivariate_normal
+
+from pogospec.policies.base import FullNormal, Sample, below, triangle
+from pogospec.policies.full_gaussian import FullGaussianPolicy
+from pogospec.types import Space
+
+
+def space(act_dim):
+    return Space(4, act_dim, (-1.0,) * act_dim, (1.0,) * act_dim)
+
+
+def drawn(size, rows=5):
+    rng = np.random.default_rng(size)
+    below = size * (size - 1) // 2
+    columns = rng.normal(size=(rows, size)), rng.uniform(-1, 0.5, (rows, size)), rng.normal(size=(rows, below))
+    return FullNormal(*map(jnp.asarray, columns))
+
+
+def test_the_factor_is_filled_row_by_row(float64):
+    p = FullNormal(jnp.zeros(3), jnp.log(jnp.array([1.0, 2.0, 3.0])), jnp.array([4.0, 5.0, 6.0]))
+    np.testing.assert_allclose(p.factor(), [[1, 0, 0], [4, 2, 0], [5, 6, 3]], rtol=1e-15)
+    np.testing.assert_array_equal(below(p.factor()), p.lower)
+    assert triangle(jnp.ones((2, 1)), jnp.zeros((2, 0))).shape == (2, 1, 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 6])
+def test_densities_and_entropies_are_those_of_the_covariance(float64, size):
+    p, policy = drawn(size), FullGaussianPolicy()
+    actions = np.random.default_rng(1).normal(size=(5, size))
+    found = policy.log_likelihood(p, jnp.asarray(actions)), policy.entropy(p, jax.random.key(0))
+    for row in range(5):
+        factor = np.asarray(p.factor()[row])
+        covariance: Any = factor @ factor.T
+        exact = multivariate_normal(np.asarray(p.mean[row]), covariance)
+        assert found[0][row] == pytest.approx(exact.logpdf(actions[row]), rel=1e-10)
+        assert found[1][row] == pytest.approx(exact.entropy(), rel=1e-10)
+    np.testing.assert_array_equal(policy.fit_loss(p, jnp.asarray(actions)), -found[0])
+
+
+@pytest.mark.parametrize("size", [1, 2, 6])
+def test_cubature_is_exact_for_cubics_and_samples_tend_to_the_same(float64, size):
+    p, policy, rng = drawn(size), FullGaussianPolicy(), np.random.default_rng(2)
+    matrix, third = rng.normal(size=(size, size)), rng.normal(size=size)
+    function = lambda a: ((a @ matrix) * a).sum(-1) + (a @ third) ** 3  # noqa: E731
+    covariance = np.asarray(p.factor() @ jnp.swapaxes(p.factor(), 1, 2))
+    along = np.asarray(p.mean) @ third
+    exact = ((p.mean @ matrix) * p.mean).sum(-1) + np.einsum("ij,nij->n", matrix, covariance)
+    exact = exact + along**3 + 3 * along * np.einsum("i,nij,j->n", third, covariance, third)
+    points = policy.actions("quadrature", p, jax.random.key(0))
+    assert points.shape == (2 * size, 5, size)
+    np.testing.assert_allclose(function(points).mean(0), exact, rtol=1e-10, atol=1e-10)
+    sampled = function(policy.actions(Sample(40_000), p, jax.random.key(1)))
+    assert (np.abs(sampled.mean(0) - exact) < 5 * sampled.std(0) / 200).all()
+
+
+@pytest.mark.parametrize("std", ["state", "shared"])
+@pytest.mark.parametrize("size", [1, 2, 3, 17])
+def test_heads_have_the_shapes_of_the_action_space(std, size):
+    policy = FullGaussianPolicy(hidden=(8,), std=std)
+    network = policy.init(jax.random.key(0), space(size))
+    p = policy.parameters(network, jnp.ones((7, 4)))
+    assert [leaf.shape for leaf in p] == [(7, size), (7, size), (7, size * (size - 1) // 2)]
+    if std == "shared":
+        np.testing.assert_array_equal(p.factor(), np.broadcast_to(np.eye(size), (7, size, size)))
+
+
+@pytest.mark.parametrize("std", ["state", "shared"])
+@pytest.mark.parametrize("how", ["clamp", "tanh"])
+def test_the_diagonal_stays_inside_its_bounds_and_no_gradient_passes_a_clamp(std, how):
+    policy = FullGaussianPolicy(hidden=(8,), std=std, log_std=(-2.0, 1.0), log_std_map=how)
+    wild = jax.tree.map(lambda w: 100 * w + 100, policy.init(jax.random.key(0), space(3)))
+    diagonal = lambda net: policy.parameters(net, jnp.ones((7, 4))).log_diagonal  # noqa: E731
+    assert ((diagonal(wild) >= -2) & (diagonal(wild) <= 1)).all()
+    if how == "clamp":
+        slopes = jax.grad(lambda net: diagonal(net).sum())(wild)
+        assert all((leaf == 0).all() for leaf in jax.tree.leaves(slopes))
+
+
+@pytest.mark.parametrize("std", ["state", "shared"])
+@pytest.mark.parametrize("how", ["clamp", "tanh"])
+def test_a_placed_network_has_these_moments(std, how):
+    policy = FullGaussianPolicy(hidden=(8,), std=std, log_std_map=how)
+    network = policy.placed(policy.init(jax.random.key(0), space(2)), (0.3, -0.6), (0.2, 0.5))
+    p = policy.parameters(network, jax.random.normal(jax.random.key(1), (6, 4)))
+    np.testing.assert_allclose(p.mean, np.broadcast_to([0.3, -0.6], (6, 2)), rtol=1e-5)
+    np.testing.assert_allclose(p.factor(), np.broadcast_to(np.diag([0.2, 0.5]), (6, 2, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("std", ["state", "shared"])
+def test_fitting_finds_the_correlation_of_the_actions(std):
+    rng = np.random.default_rng(0)
+    factor = np.array([[0.3, 0.0], [-0.24, 0.1]])
+    observations = jnp.asarray(rng.normal(size=(2000, 4)), jnp.float32)
+    actions = jnp.asarray(0.2 + rng.normal(size=(2000, 2)) @ factor.T, jnp.float32)
+    policy, adam = FullGaussianPolicy(hidden=(), std=std, mean="linear"), optax.adam(0.02)
+    network = policy.init(jax.random.key(0), space(2))
+
+    @jax.jit
+    def fitted(network):
+        def step(_, carry):
+            network, state = carry
+            loss = lambda net: policy.fit_loss(policy.parameters(net, observations), actions).mean()  # noqa: E731
+            updates, state = adam.update(jax.grad(loss)(network), state)
+            return optax.apply_updates(network, updates), state
+
+        return jax.lax.fori_loop(0, 600, step, (network, adam.init(network)))[0]
+
+    p = policy.parameters(fitted(network), jnp.zeros((1, 4)))
+    np.testing.assert_allclose(p.factor()[0], factor, atol=0.02)
+    np.testing.assert_allclose(p.mean[0], 0.2, atol=0.03)
