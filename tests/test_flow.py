@@ -206,14 +206,6 @@ def test_wrong_arguments_are_named(arguments, options, message):
         pogospec.flow(*arguments, **options)
 
 
-def test_what_a_flow_cannot_give():
-    flow = pogospec.flow(quadratic, dimensions=2, steps=1, updates=1)
-    with pytest.raises(UsageError, match="found step 2, allowed -2 to 1"):
-        flow.distribution(2)
-    with pytest.raises(UsageError, match="allowed for flows of NumPyro models"):
-        flow.posterior_samples(jax.random.key(0))
-
-
 def test_the_example_of_the_docstring_runs():
     import pogospec.flow  # noqa: F401 - the module, which must not hide the function
 
@@ -293,32 +285,3 @@ geometry: wasserstein2
 schedule: {steps: [{tau: 5.0, updates: 20, repeat: 2}]}
 optimizer: {kind: adam, learning_rate: 0.05}
 """
-
-
-def test_modules_of_the_user_are_imported_where_they_are_allowed(tmp_path):
-    (tmp_path / "my_models.py").write_text(MODULE)
-    (tmp_path / "spec.yaml").write_text(SPEC)
-
-    def command(*words):
-        code = "import sys; sys.path = [p for p in sys.path if p not in ('', sys.argv[1])]; sys.argv = sys.argv[2:]; "
-        code += "from pogospec.cli import main; main()"  # as the installed command, which does not see the folder
-        line = [sys.executable, "-c", code, str(tmp_path), "pogospec", *words]
-        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    for words in (["check", "spec.yaml"], ["explain", "spec.yaml", "--no-measure"], ["run", "spec.yaml"]):
-        refused = command(*words)
-        assert refused.returncode == 2
-        assert "run with --allow-module my_models" in refused.stderr
-        assert "Traceback" not in refused.stderr
-    allow = ["--allow-module", "my_models"]
-    assert "fine (2 steps, 40 updates on target/numpyro)" in command("check", "spec.yaml", *allow).stdout
-    explained = command("explain", "spec.yaml", "--no-measure", *allow)
-    assert "the sites x of the model my_models:made" in " ".join(explained.stdout.split())
-    ran = command("run", "spec.yaml", "--quiet", "--out", "run", *allow)
-    assert ran.returncode == 0, ran.stderr
-    assert command("resume", "run", "--quiet").returncode == 2
-    assert command("resume", "run", "--quiet", *allow).returncode == 0
-    wrong = command("check", "spec.yaml", "--allow-module", "my_models.py")
-    missing = command("check", "spec.yaml", "--allow-module", "../my_models")
-    assert wrong.returncode == missing.returncode == 2
-    assert "--allow-module: found '../my_models', allowed the dotted name of a module" in missing.stderr
