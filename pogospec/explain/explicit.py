@@ -122,7 +122,8 @@ def _transported(stage: Stage, parts: list[Part], reference: Written, length: fl
         ),
         (f"v(a) = ∇ₐ[{text}]", rf"v(a) = \nabla_a \big[ {latex} \big]"),
         (
-            f"z_k: {points}; F_π(z): the point of π at z, μ + σ z for a Gaussian",
+            f"z_k: {points}; F_π(z): the point of π at z, μ + σ z for a Gaussian, μ + L O z with the rotation O that "
+            "brings F_π(z_k) nearest to a'_k where π has a full covariance",
             rf"z_k \sim \mathcal{{N}}(0, I),\quad k = 1, \ldots, {count}",
         ),
     ]

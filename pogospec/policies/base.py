@@ -89,6 +89,24 @@ class FullNormal(NamedTuple):
         return self.mean + (self.factor() @ z[..., None])[..., 0]
 
 
+def coupled(parameters: Any, reference: Any, z: Actions, change: Actions, shares: Values) -> Actions:
+    """Actions at standard normal z [n, ..., act], for comparison with those of a reference there plus `change`.
+
+    A factor of a full covariance is known up to a rotation of z: taken is the one that brings the actions nearest to
+    their aims, so that the least mean square by `shares` [n] is the squared distance from the law of the aims. The
+    moments of a Gaussian reference enter exactly, so that without a change nothing is turned, whatever the sample.
+    """
+    if isinstance(parameters, FullNormal):
+        size = z.shape[-1]
+        axes = jnp.eye(size, dtype=z.dtype).reshape(size, *(1,) * (z.ndim - 2), size)
+        moments = jnp.moveaxis(reference.at(axes) - reference.at(0 * axes), 0, -1)
+        moments += jnp.einsum("n,n...i,n...j->...ij", shares, change, z)
+        turned = jnp.swapaxes(parameters.factor(), -1, -2) @ moments
+        left, _, right = jnp.linalg.svd(jax.lax.stop_gradient(turned))
+        z = ((left @ right) @ z[..., None])[..., 0]
+    return parameters.at(z)
+
+
 def triangle(diagonal: Actions, lower: Float[Array, "*batch below"]) -> Float[Array, "*batch act act"]:
     """A lower triangular matrix from its diagonal and its entries below, row by row."""
     size = diagonal.shape[-1]

@@ -3,7 +3,7 @@
 Fisher-Rao and its kin: pi_next is proportional to pi_ref^(1 - tau lambda) exp(tau Q), projected by forward KL, that is
 weighted maximum likelihood on points of pi_ref with weights pi_ref^(-tau lambda) exp(tau Q), normalised in each state.
 Wasserstein: points of pi_ref move along the velocity grad Q - lambda grad log pi_ref for a time tau, and the policy's
-quantiles are regressed on them.
+quantiles are regressed on them, up to a rotation of the normals behind a full covariance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pogospec.energies.base import Context
-from pogospec.policies.base import Sample
+from pogospec.policies.base import Sample, coupled
 from pogospec.spec.fields import Within
 from pogospec.steps.base import AbstractScheme, Problem, Proximal
 from pogospec.types import Actions, Key, Params, Scalar, Values
@@ -94,8 +94,9 @@ class Explicit(AbstractScheme):
         velocity = -jax.grad(total)(actions)
         geometry: Any = term.geometry
         speed = term.tau / geometry.weight * geometry.speed(actions.shape[-1])
-        moved = jax.lax.stop_gradient(actions + speed * velocity)
-        gaps = jnp.square(heads.at(z) - moved).sum(-1) / 2
+        actions, change = jax.lax.stop_gradient((actions, speed * velocity))
+        gaps = coupled(heads, reference, z, change, shares) - (actions + change)
+        gaps = jnp.square(gaps).sum(-1) / 2
         return jnp.tensordot(shares, gaps, 1).mean()
 
 

@@ -95,5 +95,13 @@ class Printed:
             return sum(c * self.potential(symbol, a).sum() for c, symbol in summed(potential))
 
         aims = actions + number(length) * jax.grad(total)(actions)
+        if "full covariance" in points and type(self.symbols.spec.policy).__name__ == "FullGaussianPolicy":
+            z = self.turned(heads, self.symbols.reference(name), z, aims - actions, shares)
         gaps = jnp.square(self.symbols.act(heads, z) - aims).sum(-1) / 2
         return (shares[:, None] * gaps).sum(0).mean()
+
+    def turned(self, heads, reference, z, change, shares):
+        """Points after the rotation O that brings them nearest to their aims, by moments of the Gaussian reference."""
+        moments = reference.factor + jnp.einsum("n,nbi,nbj->bij", shares, change, z)
+        left, _, right = jnp.linalg.svd(jnp.swapaxes(heads.factor, -1, -2) @ moments)
+        return jnp.einsum("bij,nbj->nbi", left @ right, z)

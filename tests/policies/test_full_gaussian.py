@@ -1,5 +1,7 @@
 """Gaussian policies with full covariance, against SciPy and by fitting correlated actions."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,7 +11,10 @@ import optax
 import pytest
 from scipy.stats import multivariate_normal
 
-from pogospec.policies.base import FullNormal, Sample, below, triangle
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import closed_forms
+
+from pogospec.policies.base import DiagonalNormal, FullNormal, Sample, below, coupled, triangle
 from pogospec.policies.full_gaussian import FullGaussianPolicy
 from pogospec.types import Space
 
@@ -117,3 +122,29 @@ def test_fitting_finds_the_correlation_of_the_actions(std):
     p = policy.parameters(fitted(network), jnp.zeros((1, 4)))
     np.testing.assert_allclose(p.factor()[0], factor, atol=0.02)
     np.testing.assert_allclose(p.mean[0], 0.2, atol=0.03)
+
+
+def test_points_coupled_to_moved_ones_have_the_wasserstein_distance_of_their_laws(float64):
+    nodes, weights = np.polynomial.hermite_e.hermegauss(4)
+    z = jnp.asarray(np.stack(np.meshgrid(nodes, nodes, indexing="ij"), -1).reshape(-1, 1, 2))
+    z, shares = jnp.broadcast_to(z, (16, 5, 2)), jnp.asarray(np.outer(weights, weights).ravel() / weights.sum() ** 2)
+    reference, rng = drawn(2), np.random.default_rng(3)
+    p = jax.tree.map(lambda x: x + 0.3 * rng.normal(size=x.shape), reference)
+    push = jnp.array([[1.2, -0.5], [-0.5, 0.8]])
+    change = reference.at(z) @ push - reference.at(z)
+    gaps = coupled(p, reference, z, change, shares) - reference.at(z) - change
+    found = jnp.tensordot(shares, jnp.square(gaps).sum(-1), 1)
+    for row in range(5):
+        factors = np.asarray(p.factor()[row]), np.asarray(push @ reference.factor()[row])
+        means = np.asarray(p.mean[row]) - np.asarray(reference.mean[row]) @ np.asarray(push)
+        expected = closed_forms.w2_squared_full(means, factors[0] @ factors[0].T, 0.0, factors[1] @ factors[1].T)
+        assert found[row] == pytest.approx(expected, rel=1e-9)
+
+
+def test_points_without_a_change_are_those_of_the_reference_whatever_the_sample(float64):
+    reference = drawn(3)
+    z = jnp.asarray(np.random.default_rng(4).normal(size=(4, 5, 3)))
+    found = coupled(reference, reference, z, 0 * z, jnp.full(4, 0.25))
+    np.testing.assert_allclose(found, reference.at(z), rtol=1e-9, atol=1e-12)
+    flat = DiagonalNormal(reference.mean, reference.log_diagonal)
+    np.testing.assert_array_equal(coupled(flat, reference, z, 0 * z, jnp.full(4, 0.25)), flat.at(z))
