@@ -81,7 +81,7 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Iterator[tuple[str, str]]:
     for index, step in enumerate(spec.schedule.steps):
         earlier, known = known, known | set(step.learn)
         where = f"schedule.steps[{index}]"
-        if "critic" in step.learn and not _any(told, "critic"):
+        if "critic" in step.learn and spec.target is None and not _any(told, "critic"):
             yield from _critic_rules(spec, known, where)
         if "policy" in step.learn:
             yield from _policy_rules(spec, step, earlier, known, where)

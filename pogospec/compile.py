@@ -12,6 +12,7 @@ import optax
 
 from pogospec.critics.base import Views
 from pogospec.energies.base import Context
+from pogospec.errors import DataError
 from pogospec.nets import polyak
 from pogospec.policies.base import Point
 from pogospec.program import Program, Stage, State
@@ -48,7 +49,14 @@ BEGIN_ROWS = 4096
 
 
 def compile_spec(spec: Spec, space: Space) -> Program:
-    """Compile a checked spec for a task; no arrays are made but the numbers of the spec."""
+    """Compile a checked spec for a task; no arrays are made but the numbers of the spec.
+
+    Raises DataError where a step is too large for the task.
+    """
+    for index, step in enumerate(spec.schedule.steps):
+        large = None if step.scheme is None else step.scheme.too_large(space.act_dim)
+        if large is not None:
+            raise DataError(f"schedule.steps[{index}].scheme.actions: {large}")
     steps = [(step, k) for step in spec.schedule.steps for k in range(step.repeat)]
     plain = [step for step, _ in steps]
     horizons, learned = _horizons(plain), set()

@@ -18,7 +18,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pogospec import __version__
+from pogospec import __version__, stop
 from pogospec.errors import PogospecError
 from pogospec.report.compare import differences, final, header, paired, spread, table, warnings
 from pogospec.report.flow import is_target
@@ -123,15 +123,15 @@ def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, r
         try:
             with view.bar:
                 train(spec, dataset, run, view, resume)
-        except KeyboardInterrupt:
-            run.status("interrupted", "stopped by the user", view.done)
-            print(f"interrupted; go on from the newest checkpoint with: pogospec resume {run.path}", file=sys.stderr)
-            raise
-        except PogospecError as error:
-            run.status("failed", str(error), view.done)
-            raise
         except BaseException as error:
-            run.status("failed", f"{type(error).__name__}: {error}", view.done)
+            if isinstance(error, KeyboardInterrupt) or stop.asked():
+                run.status("interrupted", "stopped by the user", view.done)
+                print(
+                    f"interrupted; go on from the newest checkpoint with: pogospec resume {run.path}", file=sys.stderr
+                )
+                raise KeyboardInterrupt from None
+            said = str(error) if isinstance(error, PogospecError) else f"{type(error).__name__}: {error}"
+            run.status("failed", said, view.done)
             raise
         run.status("done", update=view.done)
 
@@ -159,6 +159,7 @@ class View:
         """Take one event of the training loop."""
         from pogospec import events
 
+        stop.check()
         if isinstance(event, events.Started):
             self.total = event.total_updates
             self.updates = [updates for _, updates in event.stages]

@@ -35,6 +35,9 @@ def target_rules(spec: Spec) -> Problems:
         references = [term.reference for term in step.proximal or ()] + [step.from_]
         if "data" in references:
             yield f"{where}.from", "found 'data', but a known energy has none; allowed previous, behavior (the start)"
+        large = None if step.scheme is None else step.scheme.too_large(size)
+        if large is not None:
+            yield f"{where}.scheme.actions", large
         for name, term in (step.energy or {}).items():
             if kind_of("energy", type(term)) == "log_likelihood":
                 yield f"{where}.energy.{name}", "needs logged actions, which a known energy has not; use q"

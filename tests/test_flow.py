@@ -5,6 +5,7 @@ import doctest
 import os
 import subprocess
 import sys
+from typing import Any
 
 import closed_forms as cf
 import jax
@@ -15,12 +16,16 @@ import numpyro.distributions as dist
 import pytest
 
 import pogospec
-from pogospec.check import load
-from pogospec.errors import UsageError
+from pogospec.check import checked, load
+from pogospec.compile import compile_spec
+from pogospec.errors import DataError, UsageError
+from pogospec.runs import RunDirectory
+from pogospec.spec.resolve import read_text
 from pogospec.spec.shipped import shipped_specs, spec_name
 from pogospec.targets.mixture import MixtureTarget
 from pogospec.targets.models import READINGS, eight_schools
 from pogospec.targets.quadratic import QuadraticTarget
+from pogospec.types import Space
 
 A, M, HEAT, TAU = np.array([4.0, 0.5]), np.array([1.0, -0.5]), 0.5, 0.2
 START = [-1.0, 1.0], [0.5, 2.0]
@@ -29,7 +34,8 @@ GRID = {"scheme": {"kind": "explicit", "clip": 1e30}, "actions": {"hermite": 48}
 
 
 def quadratic(a):
-    return -0.5 * (A * (a - M) ** 2).sum()
+    gap = a - jnp.array([1.0, -0.5])
+    return -0.5 * (jnp.array([4.0, 0.5]) * gap**2).sum()
 
 
 def conjugate(readings, scale=2.0):
@@ -65,6 +71,7 @@ def test_the_path_is_that_of_closed_forms(geometry, options, closed, tolerance, 
         np.testing.assert_allclose(np.exp(flow.parameters.log_std[k]), std, atol=tolerance)
         energy = 0.5 * (A * ((mean - M) ** 2 + std**2)).sum() - HEAT * np.log(std * np.sqrt(2 * np.pi * np.e)).sum()
         assert flow.energies[k] == pytest.approx(energy, rel=1e-4)
+        assert flow.kl is not None
         assert flow.kl[k] == pytest.approx(cf.kl(mean, std, M, end), rel=1e-4)
         mean, std = closed(mean, std, M, A, HEAT, TAU)
     assert len(flow) == 4
@@ -77,6 +84,8 @@ def test_a_target_is_the_same_as_its_log_density(float64):
     target = QuadraticTarget(center=tuple(M), curvature=tuple(A))
     one, other = pogospec.flow(target, **options), pogospec.flow(quadratic, dimensions=2, **options)
     np.testing.assert_allclose(one.parameters.mean, other.parameters.mean, rtol=1e-12)
+    assert one.kl is not None
+    assert other.kl is not None
     np.testing.assert_allclose(one.kl, other.kl, rtol=1e-6)
 
 
@@ -102,6 +111,7 @@ def test_a_conjugate_model_ends_at_its_posterior(family, float64):
     end = flow.distribution()
     np.testing.assert_allclose(end.mean, [sum(READINGS) / precision], atol=1e-4)
     np.testing.assert_allclose(end.variance, [1 / precision], rtol=1e-3)
+    assert flow.kl is not None
     assert flow.kl[-1] < 1e-6 < flow.kl[0]
     assert (np.diff(flow.energies) < 1e-12).all()
     # minus the energy at the posterior is the log evidence
@@ -144,6 +154,7 @@ def test_a_flow_ends_when_it_has_settled_and_follows_a_law_of_step_sizes(float64
     assert 4 <= len(flow) < 20
     np.testing.assert_allclose(np.diff(flow.times), 0.5 * 2.0 ** np.arange(len(flow)))
     assert abs(flow.energies[-1] - flow.energies[-4]) <= 0.011 * abs(flow.energies[-1] - flow.energies[1])
+    assert flow.kl is not None
     assert flow.kl[-1] < 1e-3
 
 
@@ -192,6 +203,11 @@ WRONG = [
     ((quadratic,), {"dimensions": 2, "family": "dirac"}, "temperature: needs a policy with a density"),
     ((quadratic,), {"dimensions": 2, "scheme": "leapfrog"}, "scheme: found 'leapfrog', allowed implicit, explicit"),
     ((quadratic,), {"dimensions": 2, "actions": "some"}, "actions: found 'some'"),
+    (
+        (lambda a: -(a**2).sum(),),
+        {"dimensions": 10, "scheme": "explicit", "geometry": "kl", "tau": 0.1, "actions": {"hermite": 40}},
+        r"actions: found a grid of 40\^10 nodes in 10 dimensions, allowed up to 1,000,000",
+    ),
     ((quadratic,), {"dimensions": 2, "start": 0.0}, r"start: found 0.0, allowed a pair \(mean, std\)"),
     ((quadratic,), {"dimensions": 2, "start": ((1.0, 2.0, 3.0), 1.0)}, "start: found 3 entries, allowed 2"),
     ((quadratic,), {"dimensions": 2, "start": (0.0, -1.0)}, "start: found -1.0"),
@@ -204,6 +220,42 @@ WRONG = [
 def test_wrong_arguments_are_named(arguments, options, message):
     with pytest.raises(UsageError, match=f"^flow: .*{message}"):
         pogospec.flow(*arguments, **options)
+
+
+def test_arguments_serve_both_float_types():
+    """JAX remembers the float type that it once gave to an array of NumPy; arguments must not."""
+    top, readings = np.array([3.0, 1.0]), np.array(READINGS)
+    options: dict[str, Any] = {"steps": 1, "updates": 5}
+    for wide in (True, False, True):
+        with jax.enable_x64(wide):
+            flow = pogospec.flow(lambda a, top: -((a - top) ** 2).sum(), top, dimensions=2, **options)
+            assert flow.parameters.mean.dtype == (jnp.float64 if wide else jnp.float32)
+            pogospec.flow(conjugate, readings, model_kwargs={"scale": np.array(2.0)}, **options)
+
+
+def test_a_grid_that_is_too_large_for_the_actions_of_data_is_refused():
+    text = """data: {dataset: pocket/hopper-mixed}
+policy: {kind: gaussian, hidden: [4]}
+energy: {q: {}}
+geometry: fisher_rao
+critic: {kind: clipped_double_q, hidden: [4]}
+schedule:
+  steps:
+    - {from: behavior, updates: 6, tau: 0.1}
+    - {from: previous, learn: [policy], updates: 6, tau: 0.1, scheme: {kind: explicit, actions: {hermite: 101}}}
+"""
+    spec = checked(read_text(text))
+    compile_spec(spec, Space(11, 2, (-1.0,) * 2, (1.0,) * 2))
+    with pytest.raises(DataError, match=r"schedule.steps\[1\].scheme.actions: found a grid of 101\^3 nodes"):
+        compile_spec(spec, Space(11, 3, (-1.0,) * 3, (1.0,) * 3))
+
+
+def test_what_a_flow_cannot_give():
+    flow = pogospec.flow(quadratic, dimensions=2, steps=1, updates=1)
+    with pytest.raises(UsageError, match="found step 2, allowed -2 to 1"):
+        flow.distribution(2)
+    with pytest.raises(UsageError, match="allowed for flows of NumPyro models"):
+        flow.posterior_samples(jax.random.key(0))
 
 
 def test_the_example_of_the_docstring_runs():
@@ -285,3 +337,35 @@ geometry: wasserstein2
 schedule: {steps: [{tau: 5.0, updates: 20, repeat: 2}]}
 optimizer: {kind: adam, learning_rate: 0.05}
 """
+
+
+def test_modules_of_the_user_are_imported_where_they_are_allowed(tmp_path):
+    (tmp_path / "my_models.py").write_text(MODULE)
+    (tmp_path / "spec.yaml").write_text(SPEC)
+
+    def command(*words):
+        code = "import sys; sys.path = [p for p in sys.path if p not in ('', sys.argv[1])]; sys.argv = sys.argv[2:]; "
+        code += "from pogospec.cli import main; main()"  # as the installed command, which does not see the folder
+        line = [sys.executable, "-c", code, str(tmp_path), "pogospec", *words]
+        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    for words in (["check", "spec.yaml"], ["explain", "spec.yaml", "--no-measure"], ["run", "spec.yaml"]):
+        refused = command(*words)
+        assert refused.returncode == 2
+        assert "run with --allow-module my_models" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    allow = ["--allow-module", "my_models"]
+    assert "fine (2 steps, 40 updates on target/numpyro)" in command("check", "spec.yaml", *allow).stdout
+    explained = command("explain", "spec.yaml", "--no-measure", *allow)
+    assert "the sites x of the model my_models:made" in " ".join(explained.stdout.split())
+    ran = command("run", "spec.yaml", "--quiet", "--out", "run", *allow)
+    assert ran.returncode == 0, ran.stderr
+    directory = RunDirectory.open(tmp_path / "run")
+    directory.status("interrupted", update=20)
+    assert command("resume", "run", "--quiet").returncode == 2
+    assert command("resume", "run", "--quiet", *allow).returncode == 0
+    assert directory.status()["state"] == "done"
+    for name in ("my_models.py", "../my_models"):
+        wrong = command("check", "spec.yaml", "--allow-module", name)
+        assert wrong.returncode == 2
+        assert f"--allow-module: found '{name}', allowed the dotted name of a module" in wrong.stderr

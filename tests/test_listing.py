@@ -1,6 +1,7 @@
 """`list`: what there is, read off the classes, for people and for programs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from pogospec.data import available
 from pogospec.errors import UsageError
 from pogospec.spec.build import build_node, fields_of
 from pogospec.spec.catalog import kinds_of, plain, show, summary
-from pogospec.spec.shipped import shipped_specs
+from pogospec.spec.shipped import shipped_specs, spec_name, spec_path
 
 SLOTS = registry.slots()
 
@@ -67,7 +68,7 @@ def test_tables_for_people(capsys):
         assert all(any(kind in line.split()[:2] for line in lines) for kind in registry.table(slot))
     list_("specs")
     shown = capsys.readouterr().out
-    assert all(path.stem in shown for path in shipped_specs())
+    assert all(spec_name(path) in shown for path in shipped_specs())
     list_("datasets")
     shown = capsys.readouterr().out
     assert all(name in shown for name, _ in available())
@@ -76,8 +77,52 @@ def test_tables_for_people(capsys):
 def test_datasets_and_specs_for_programs(capsys):
     assert [(row["dataset"], row["about"]) for row in listed(capsys, "datasets")] == available()
     rows = listed(capsys, "specs")
-    assert [row["spec"] for row in rows] == [path.stem for path in shipped_specs()]
+    assert [row["spec"] for row in rows] == [spec_name(path) for path in shipped_specs()]
     assert all(row["about"] for row in rows)
+    named = {row["spec"]: row["file"] for row in rows}
+    assert "pogo_fr" in named
+    assert named["flows/quadratic_w2"].endswith("flows/quadratic_w2.yaml")
+    assert list(named) == sorted(named, key=lambda name: ("/" in name, name))
+
+
+@pytest.mark.parametrize("path", shipped_specs(), ids=spec_name)
+def test_every_listed_spec_is_found_by_its_names(path):
+    names = {spec_name(path), path.stem, path.stem.replace("_", "-")}
+    assert {spec_path(name) for name in names} == {path}
+    assert spec_path(str(path)) == path
+
+
+def test_names_of_specs_that_are_none(tmp_path, monkeypatch):
+    for name, near in (("quadratic_w3", "flows/quadratic_w2"), ("flows/pogo_f", "pogo_fr"), ("pogo-f", "pogo_fr")):
+        with pytest.raises(
+            UsageError, match=f"found no spec '{name}', allowed a file or one of .*; did you mean {near}"
+        ):
+            spec_path(name)
+    with pytest.raises(UsageError, match="found no spec 'flows/'"):
+        spec_path("flows/")
+    with pytest.raises(UsageError, match="found no spec 'flows/pogo_fr'"):
+        spec_path("flows/pogo_fr")
+    for name in ("other/quadratic_w2", "quadratic_w2.yaml", "..", "flows/../quadratic_w2"):
+        assert spec_path(name) == Path(name)  # paths, whether they are there or not
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flows").mkdir()
+    assert spec_path("flows/quadratic_w2").parent.name == "flows"
+    (tmp_path / "flows" / "quadratic_w2").write_text("mine")
+    assert spec_path("flows/quadratic_w2") == Path("flows/quadratic_w2")
+
+
+def test_models(capsys, monkeypatch):
+    rows = listed(capsys, "models")
+    assert {row["model"] for row in rows} >= {"conjugate_normal", "eight_schools", "logistic_regression"}
+    assert {row["model"]: row["about"] for row in rows}["eight_schools"].startswith("Eight schools")
+    list_("models")
+    assert "Eight schools" in capsys.readouterr().out
+    monkeypatch.setattr("pogospec.targets.numpyro.registered", lambda: {"lost": "no_such_module:made"})
+    (row,) = listed(capsys, "models")
+    assert row["about"] == "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"
+    monkeypatch.setattr("pogospec.targets.numpyro.registered", dict)
+    list_("models")
+    assert "no models are registered" in capsys.readouterr().out
 
 
 def test_runs(capsys, tmp_path):

@@ -187,7 +187,7 @@ def test_an_interrupted_run_says_how_to_go_on(whole, tmp_path, sent):
         assert process.poll() is None
     process.send_signal(sent)
     _, errors = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert errors.strip() == f"interrupted; go on from the newest checkpoint with: pogospec resume {out}"
     assert RunDirectory.open(out).status()["state"] == "interrupted"
     pogospec("resume", out)

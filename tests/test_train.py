@@ -86,8 +86,8 @@ def test_evaluate_gives_the_returns_of_the_run_again(whole):
     ("arguments", "words"),
     [
         (["--policy", "step 3"], "holds no policy 'step 3', allowed behavior, step 1, step 2"),
-        (["--episodes", "0"], "0 is not in the range x>=1"),
-        (["--seed", "-1"], "-1 is not in the range x>=0"),
+        (["--episodes", "0"], "should be greater than or equal to 1"),
+        (["--seed", "-1"], "should be greater than or equal to 0"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said(whole, arguments, words):
@@ -153,7 +153,7 @@ def test_an_interrupted_evaluation_ends_with_code_130(whole):
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from pogospec import __version__
+from pogospec import __version__, stop
 from pogospec.errors import PogospecError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pogospec.spec.resolve import Override
+
+INTERRUPTED = 130
+"""Exit code of a command that was interrupted, as shells have it."""
 
 app = typer.Typer(
     help="Policy gradient flows for offline reinforcement learning, declared in YAML.",
@@ -46,12 +48,27 @@ def main() -> None:
     """Run the command line; errors of the user or the run become one message and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MUJOCO_GL", "egl")
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    stop.listen()
     try:
         app()
     except PogospecError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            _leave()
+        raise
+    except Exception:  # an interrupt inside a library may come out as another error
+        if not stop.asked():
+            raise
+        _leave()
+
+
+def _leave() -> NoReturn:
+    """End an interrupted command at once: what still compiles in a thread would crash an orderly end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 def overrides(
@@ -75,10 +92,9 @@ def allow_modules(modules: list[str] | None) -> None:
     if not modules:
         return
     for module in modules:
-        if not all(part.isidentifier() for part in module.split(".")):
-            raise UsageError(
-                f"--allow-module: found '{module}', allowed the dotted name of a module, for example my_models"
-            )
+        if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
+            allowed = "the dotted name of a module, for example my_models"
+            raise UsageError(f"--allow-module: found '{module}', allowed {allowed}")
     from pogospec.targets.numpyro import allow
 
     here = str(Path.cwd())

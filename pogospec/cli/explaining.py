@@ -35,7 +35,7 @@ def explain(
 ) -> None:
     """Explain a spec: its objectives as mathematics, hidden choices, shapes, cost, and warnings."""
     allow_modules(allow)
-    from pogospec.check import checked
+    from pogospec.check import checked, located
     from pogospec.spec.resolve import read
     from pogospec.spec.shipped import spec_path
 
@@ -55,7 +55,8 @@ def explain(
         _origins(console, found, origins)
         _pairs(console, "Fixed by the program", found.choices)
     if space is not None:
-        found = replace(found, cost=cost(loaded, found.plan, space, data, measure))
+        with located(document):
+            found = replace(found, cost=cost(loaded, found.plan, space, data, measure))
     if to == "json":
         import json
 
@@ -214,13 +215,7 @@ def _cost(console: Console, found: Explanation) -> None:
         took = f", compiled in {rate.compiling:.1f} s" if rate.compiling else ""
         seconds = span(len(group.stages) * first.step.updates / rate.per_second)
         speed = f"{rate.per_second:,.0f} updates/s"
-        work = (
-            f"{count / 1e6:,.1f} Mflop/update"
-            if count >= 5e4
-            else f"{count:,.0f} flop/update"
-            if count
-            else "no matrix products"
-        )
+        work = "" if found.known else f"{count / 1e6:,.1f} Mflop/update"
         rows.append((group.label, work, speed, seconds, how + took))
     _grid(console, rows, fixed=4)
     seeds = f"{found.spec.seeds} seeds in one program" if found.spec.seeds > 1 else "1 seed"

@@ -1,4 +1,4 @@
-"""The command that lists what there is: kinds, datasets, specs, runs."""
+"""The command that lists what there is: kinds, datasets, specs, models, runs."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ Row = dict[str, Any]
 
 
 def list_(
-    what: Annotated[Literal["kinds", "datasets", "specs", "runs"], typer.Argument(help="What to list.")],
+    what: Annotated[Literal["kinds", "datasets", "specs", "models", "runs"], typer.Argument(help="What to list.")],
     slot: Annotated[str | None, typer.Argument(help="With kinds: one slot, and the keys of its kinds.")] = None,
     folder: Annotated[Path, typer.Option(help="Where runs are.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """List kinds, datasets, specs or runs; `list kinds geometry` shows the keys of every geometry."""
+    """List kinds, datasets, specs, NumPyro models or runs; `list kinds geometry` shows the keys of every geometry."""
     if slot is not None and what != "kinds":
         raise UsageError(f"list {what}: found '{slot}', allowed nothing after {what}")
     if what == "kinds":
         rows = kinds(slot)
     else:
-        rows = {"datasets": datasets, "specs": specs, "runs": lambda: runs(folder)}[what]()
+        rows = {"datasets": datasets, "specs": specs, "models": models, "runs": lambda: runs(folder)}[what]()
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     elif slot is not None:
         _show_keys(rows)
     elif rows:
         _show(rows)
+    elif what == "models":
+        print("no models are registered; a package registers its own under the entry point group pogospec.models")
     else:
         print(f"no runs in {folder}; start one with: pogospec run SPEC")
 
@@ -59,11 +61,29 @@ def datasets() -> list[Row]:
 
 def specs() -> list[Row]:
     """Specs that come with the package."""
-    from pogospec.spec.shipped import shipped_specs
+    from pogospec.spec.shipped import shipped_specs, spec_name
     from pogospec.spec.yaml import plain_of, read_tree
 
     found = [(path, plain_of(read_tree(path))) for path in shipped_specs()]
-    return [{"spec": path.stem, "about": plain.get("about", ""), "file": str(path)} for path, plain in found]
+    return [{"spec": spec_name(path), "about": plain.get("about", ""), "file": str(path)} for path, plain in found]
+
+
+def models() -> list[Row]:
+    """NumPyro models that targets of kind numpyro may name, with what their functions say of themselves."""
+    from importlib import import_module
+
+    from pogospec.spec.catalog import summary
+    from pogospec.targets.numpyro import registered
+
+    rows = []
+    for name, place in registered().items():
+        module, _, function = place.partition(":")
+        try:
+            about = summary(getattr(import_module(module), function))
+        except Exception as error:  # what the module of another package raises
+            about = f"cannot be imported: {type(error).__name__}: {error}"
+        rows.append({"model": name, "about": about, "function": place})
+    return rows
 
 
 def runs(folder: Path) -> list[Row]:

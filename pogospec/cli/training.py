@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pogospec import stop
 from pogospec.cli.app import Allow, Device, Quiet, Run, Set, allow_modules, find_device, make_console, overrides
 from pogospec.errors import RunError, SpecError, UsageError
 
@@ -30,8 +31,10 @@ def run(
     device: Device = None,
     set_: Set = None,
     quiet: Quiet = False,
+    allow: Allow = None,
 ) -> None:
     """Train and evaluate specs; all are checked before the first starts."""
+    allow_modules(allow)
     from pogospec.check import located
     from pogospec.data import load_for
     from pogospec.spec.resolve import read
@@ -127,6 +130,7 @@ def evaluate(
     over = "mean ± std over seeds (ddof 1)" if about["seeds"] > 1 else "one seed"
     print(f"{about['environment']}: mean of {count} episodes, reset seeds from {first}, {over}")
     for label, stored in loaded.items():
+        stop.check()
         saved = SavedPolicy.load(*stored)
         with closing(Evaluator(about["environment"], count, first, saved.space)) as evaluator:
             returns = evaluator.rollout(saved.batched(about["action"]), about["seeds"]).mean(1)

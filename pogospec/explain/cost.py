@@ -18,12 +18,17 @@ EFFICIENCY = 0.4
 """Rate of whole updates over the rate of a bare matrix product of 256 rows and 128 units; measured on two CPU cores."""
 
 
+ELEMENT = 20.0
+"""Operations in whose time an element of any other result is made, where products are few; measured likewise."""
 OVERHEAD = 1e-6
 """Seconds that an update takes beside its matrix products, at least; measured on two CPU cores."""
 
 
 def operations(spec: Spec, space: Space) -> list[float]:
-    """Floating-point operations of a mean update of one seed in each stage, matrix products only."""
+    """Floating-point operations of a mean update of one seed in each stage, those of matrix products.
+
+    On a known energy, where there are few of them, all other results count by their elements.
+    """
     program = compile_spec(spec, space)
     steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
     batch, key = batch_shapes(space, spec.train.batch_size), jax.random.key(0)
@@ -35,6 +40,8 @@ def operations(spec: Spec, space: Space) -> list[float]:
         state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
         jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
         counts.append(sum(_products(jaxpr.jaxpr, 1.0 / step.actor_every)))
+        if spec.target is not None:
+            counts[-1] += ELEMENT * _elements(jaxpr.jaxpr) / step.actor_every
     return counts
 
 
@@ -67,6 +74,17 @@ def _products(jaxpr: Any, share: float) -> Iterator[float]:
                 inner = getattr(value, "jaxpr", value)
                 if hasattr(inner, "eqns"):
                     yield from _products(inner, share)
+
+
+def _elements(jaxpr: Any) -> int:
+    """Elements of the results of all that is computed."""
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [getattr(value, "jaxpr", value) for value in jax.tree.leaves(list(equation.params.values()))]
+        inside = [part for part in inner if hasattr(part, "eqns")]
+        sizes = [int(np.prod(result.aval.shape)) for result in equation.outvars]
+        total += sum(_elements(part) for part in inside) if inside else sum(sizes)
+    return total
 
 
 def intermediates(jaxpr: Any) -> int:

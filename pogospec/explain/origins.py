@@ -49,7 +49,8 @@ def _idle(value: Value, known: bool) -> bool:
     under = any(value.path == key or value.path.startswith(f"{key}.") for key in IDLE[known])
     learner = known and ".optimizer." in f".{value.path}" and ".optimizer.policy" not in f".{value.path}"
     copy = known and value.path.startswith("behavior.")
-    return copy or (value.origin.layer == "default" and (under or learner))
+    one = known and value.path.endswith(".critics")
+    return copy or (value.origin.layer == "default" and (under or learner or one))
 
 
 def grouped(found: list[Value], known: bool = False) -> list[Value]:

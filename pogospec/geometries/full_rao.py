@@ -84,20 +84,15 @@ def _slope(p: FullNormal, velocity: Velocity) -> FullNormal:
     return FullNormal(solved[..., 0], diagonal, below(by_factor))
 
 
+@jax.custom_jvp
 def _velocity(p: FullNormal, q: FullNormal) -> Velocity:
     """At p towards q, in coordinates where p is N(0, 1)."""
     mean, v = whitened(q, p)
     _, u = whitened(p, q)
-    found = jnp.vectorize(_log_map, signature="(d),(d,d),(d,d)->(d),(d,d),()")(mean, v, u)
-    return _once_differentiable(Velocity(*found))
+    return Velocity(*jnp.vectorize(_log_map, signature="(d),(d,d),(d,d)->(d),(d,d),()")(mean, v, u))
 
 
-@jax.custom_jvp
-def _once_differentiable(velocity: Velocity) -> Velocity:
-    return velocity
-
-
-@_once_differentiable.defjvp
+@_velocity.defjvp
 def _no_second_derivative(primals, tangents):
     raise NotImplementedError("the Rao distance of full Gaussians has no second derivatives here")
 

@@ -2,6 +2,8 @@
 
 One dimension: d = sqrt(2) arccosh(1 + x) = 2 sqrt(2) asinh(sqrt(x / 2)) with
 x = ((m1 - m2)^2 / 2 + (s1 - s2)^2) / (2 s1 s2); the squares add up over dimensions (Atkinson and Mitchell 1981).
+Full covariances: see `full_rao`. The diagonal Gaussians are not totally geodesic among them: where several means
+differ, the same two Gaussians are nearer as members of the full family.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from pogospec import registry
-from pogospec.errors import Origin, Problem
+from pogospec.errors import Origin, Problem, printable
 from pogospec.spec.annotations import PHRASES, choose, describe, did_you_mean, fields_of, fits, mark_of, phrase, split
 from pogospec.spec.fields import Increasing, Length, Slot, Within
 from pogospec.spec.yaml import Node, join, scalar, show, tree_of, write
@@ -109,7 +109,7 @@ class Builder:
         try:
             return cls(**values)
         except ValueError as error:
-            return self.fail(tree, path, str(error))
+            return self.fail(tree, path, printable(str(error), 400))
 
     def _default(self, path: str, field: dataclasses.Field) -> None:
         factory = field.default_factory

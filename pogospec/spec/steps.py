@@ -74,7 +74,8 @@ def _refuse(step: Node, keys: Iterable[str], why: str, path: str, builder: Build
     fields = fields_of(StepSpec)
     for key in keys:
         node = step.value.get(key)
-        if node is not None and _said(step, key) and node.value != fields[key][1].default:
+        said = node is not None and node.origin != DEFAULT and _said(step, key)
+        if node is not None and said and node.value != fields[key][1].default:
             builder.fail(node, join(path, key), f"found {key}, but {why}", at_key=True)
 
 

@@ -32,6 +32,10 @@ class Problem(NamedTuple):
 class AbstractScheme(eqx.Module):
     """A discretisation of the flow."""
 
+    def too_large(self, act_dim: int) -> str | None:
+        """Why the scheme cannot be used in so many action dimensions; None where it can."""
+        return None
+
     @abc.abstractmethod
     def gradient(
         self,

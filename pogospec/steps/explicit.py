@@ -22,6 +22,9 @@ from pogospec.spec.fields import Within
 from pogospec.steps.base import AbstractScheme, Problem, Proximal
 from pogospec.types import Actions, Key, Params, Scalar, Values
 
+MOST_NODES = 1_000_000
+"""Nodes of a grid in one state, at most."""
+
 
 class Hermite(eqx.Module):
     """Expectations over a policy by a tensor grid of Gauss-Hermite nodes."""
@@ -38,6 +41,13 @@ class Explicit(AbstractScheme):
     clip: Annotated[
         float, Within(gt=1.0), "largest weight of a point beside its mean weight; density geometries only"
     ] = 100.0
+
+    def too_large(self, act_dim: int) -> str | None:
+        """Why the grid is larger than memory should hold."""
+        if isinstance(self.actions, Sample) or self.actions.hermite**act_dim <= MOST_NODES:
+            return None
+        grid = f"found a grid of {self.actions.hermite}^{act_dim} nodes in {act_dim} dimensions"
+        return f"{grid}, allowed up to {MOST_NODES:,}; use fewer, or {{sample: n}}"
 
     def gradient(
         self,

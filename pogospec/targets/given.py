@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pogospec.errors import UsageError
 from pogospec.targets.base import AbstractTarget
@@ -63,6 +64,8 @@ def given(
         if arguments or model_kwargs is not None or dimensions is not None:
             raise UsageError("found a target and arguments or dimensions beside it, allowed the target alone")
         return energy
+    # as arrays of JAX in the float type of now; it remembers the type that it once gave to an array of NumPy
+    arguments, model_kwargs = jax.tree.map(_of_jax, (arguments, model_kwargs))
     if not callable(energy):
         allowed = "a NumPyro model, a log density with dimensions, or a target"
         raise UsageError(f"energy: found {type(energy).__name__}, allowed {allowed}")
@@ -75,6 +78,10 @@ def given(
         return GivenModel(name, Held(bound(name, energy, arguments, dict(model_kwargs or {}))))
     except ValueError as error:
         raise UsageError(f"{error}; for a log density of a vector give dimensions") from error
+
+
+def _of_jax(value: Any) -> Any:
+    return jnp.asarray(value) if isinstance(value, np.ndarray) and value.dtype.kind in "biufc" else value
 
 
 def _density(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], dimensions: Any) -> GivenDensity:

@@ -380,6 +380,18 @@ FACTORS = [
         "natural gradient (1 on the mean, 1/σ² on log σ, held by the clip where log σ is outside [-3.45, 2])",
     ),
     ("dirac", "wasserstein2", "natural", "natural gradient (1 on the mean)"),
+    (
+        "full_gaussian",
+        "fisher_rao",
+        "natural",
+        "natural gradient (σ² on the mean, 1 on the whitened shape; σ²: eigenvalues of the covariance)",
+    ),
+    (
+        "full_gaussian",
+        "{kind: wasserstein2, reduction: mean}",
+        "{kind: natural, clip: [1.0e-9, 1.0e+9]}",
+        "natural gradient (3 on the mean, 6/σ² on the whitened shape; σ²: eigenvalues of the covariance)",
+    ),
     ("gaussian", "fisher_rao", "euclidean", "euclidean gradient"),
 ]
 

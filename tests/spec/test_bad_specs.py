@@ -228,6 +228,7 @@ ALONE = [
         "tau: {kind: backtracking, start: 1, tries: 200},",
         "5:57: schedule.steps[0].tau: reaches 10^-60",
     ),
+    (TARGET, "mixture, means: [[0], [1]], stds: [1, 1]", f"numpyro, model: {'x' * 900}", "2:9: target: found unknown"),
     (TARGET, "tau: 1,", "tau: x,", "5:57: schedule.steps[0].tau: found 'x', allowed a number > 0, geometric,"),
 ]
 
@@ -239,6 +240,11 @@ def test_a_mistake_brings_no_others_with_it(tmp_path, text, old, new, message):
     assert load(tmp_path / "good.yaml")
     (found,) = problems(tmp_path, text.replace(old, new, 1))
     assert str(found).partition("spec.yaml:")[2].startswith(message)
+
+
+def test_a_flow_on_a_target_learns_its_policy_alone(tmp_path):
+    found = problems(tmp_path, TARGET.replace("tau: 1,", "tau: 1, learn: [critic],"))
+    assert [(p.origin.column, p.path) for p in found] == [(52, f"{FIRST}.tau"), (67, f"{FIRST}.learn")]
 
 
 def test_density_kinds_are_refused_on_dirac(tmp_path):
