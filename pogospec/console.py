@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -96,9 +97,13 @@ def versions() -> dict[str, str | None]:
 
 
 def new_run(spec: Spec, dataset: Dataset, out: Path, device: str) -> RunDirectory:
-    """Create the run directory of a spec."""
+    """Create the run directory of a spec; raises TaskError, with none left behind, where its task cannot be made."""
+    from pogospec.evaluate import Evaluator
     from pogospec.spec.build import dump
 
+    if dataset.environment is not None:
+        with closing(Evaluator(dataset.environment, 1, spec.evaluate.seed, dataset.space)) as evaluator:
+            evaluator.check()
     terms = sorted({name for step in spec.schedule.steps for name in step.energy or {}})
     return RunDirectory.create(out, dump(spec), manifest(spec, dataset, device), terms)
 

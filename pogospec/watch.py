@@ -21,6 +21,8 @@ from pogospec.types import Transitions
 
 Q_ROWS = 512
 """Rows on which the drift of Q is measured."""
+LOOKS = 256
+"""Copies of the one state of a known energy: sampled energies are means over independent samples, with their error."""
 HISTORY = ("objective", "energy", "critic_noise", "q_drift")
 
 
@@ -72,7 +74,7 @@ class Watch:
 
     def __init__(self, spec: Spec, program: Program, held: Transitions, run: RunDirectory):
         self.spec, self.program, self.run = spec, program, run
-        self.held = held
+        self.held = held if spec.target is None else Transitions(*(np.repeat(x, LOOKS, axis=0) for x in held))
         self.keys = jax.vmap(jax.random.key)(jnp.zeros(spec.seeds, int))
         self._measures: dict[int, Callable] = {}
         self._normalizers: dict[float, float | None] = {}

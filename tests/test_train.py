@@ -187,6 +187,7 @@ def test_what_cannot_run_is_said_before_training(tmp_path, arguments, words):
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_batch_has_the_size_that_the_loop_asks_for():

@@ -48,7 +48,10 @@ def densities(run: RunDirectory, state: int | None = None) -> Densities:
             raise UsageError(f"--state: found {state} for {run.path}, whose known energy has no states; leave it out")
         known = Known.open(run)
         return Densities({label: known.parameters(label) for label in known.labels}, known)
-    observations = load_for(load(run.path / "spec.yaml")).transitions.observations
+    data = load_for(load(run.path / "spec.yaml"))
+    if data.sha256 != run.manifest["data_sha256"]:
+        raise UsageError(f"density: the data of {run.path} changed since the run: its states are not those of now")
+    observations = data.transitions.observations
     number = 0 if state is None else state
     if not 0 <= number < len(observations):
         raise UsageError(f"--state: found {number}, allowed 0 to {len(observations) - 1}, the rows of the data")

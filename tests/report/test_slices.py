@@ -1,5 +1,7 @@
 """The numbers behind the pictures of proximal energies and densities; pictures that cannot be drawn."""
 
+import json
+
 import closed_forms
 import flows
 import jax
@@ -15,6 +17,7 @@ from pogospec.errors import UsageError
 from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
 from pogospec.report import density, energy, path, proximal
 from pogospec.report.known import Known, moments
+from pogospec.runs import RunDirectory
 from pogospec.spec.build import dump
 from pogospec.types import Normalizer
 
@@ -130,6 +133,11 @@ def test_densities_in_a_state_of_the_data(on_data):
     assert "state 7" in picture.get_suptitle()
     with pytest.raises(UsageError, match=f"--state: found {len(data.transitions.rewards)}, allowed 0 to"):
         density.figure(run, len(data.transitions.rewards))
+    manifest = run.manifest
+    (run.path / "manifest.json").write_text(json.dumps(manifest | {"data_sha256": "0" * 64}))
+    with pytest.raises(UsageError, match="changed since the run"):
+        density.figure(RunDirectory.open(run.path))
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_what_cannot_be_drawn(ran, make, flow, on_data):
