@@ -10,6 +10,7 @@ mean and a standard deviation of the unconstrained sites, both in standard devia
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     jax.monitoring.register_event_duration_secs_listener(_listen)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 132)
     for model in MODELS:
         target = NumpyroTarget(model)
         with _clock() as spent:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pogospec import stop
 from pogospec.data.gym import quiet
 from pogospec.errors import TaskError
 from pogospec.types import Space
@@ -48,6 +49,7 @@ class Evaluator:
             returns, lengths, running = np.zeros(count), np.zeros(count, int), np.ones(count, bool)
             time = 0
             while running.any():
+                stop.check()
                 chosen = np.asarray(act(observations.reshape(policies, self.episodes, -1), time))
                 actions = self._checked(chosen, policies, space).reshape(count, *space.shape)
                 broken = running & np.isnan(actions).reshape(count, -1).any(1)

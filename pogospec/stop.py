@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ def listen() -> None:
     signal.signal(signal.SIGTERM, _note)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _note)
+    sys.unraisablehook = _unraisable
 
 
 def asked() -> bool:
@@ -30,3 +32,9 @@ def check() -> None:
 def _note(*_) -> NoReturn:
     _asked.set()
     raise KeyboardInterrupt
+
+
+def _unraisable(found: sys.UnraisableHookArgs) -> None:
+    """What a garbage collector or a destructor swallowed; an interrupt there is noted already."""
+    if not issubclass(found.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(found)

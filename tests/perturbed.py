@@ -107,7 +107,8 @@ def all_fields() -> set[str]:
         for key, (annotation, _) in fields_of(cls).items():
             inner = [option for option in alternatives(annotation) if dataclasses.is_dataclass(option)]
             queue += inner
-            if key not in TEXT and (not inner or chosen(annotation)):
+            slot = mark_of(split(annotation)[1], Slot)
+            if key not in TEXT and (chosen(annotation) if inner or slot is not None else True):
                 found.add(f"{cls.__name__}.{key}")
     return found
 

@@ -51,7 +51,10 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     "sampled": shipped("pogo_w_two_step", ("energy.q.actions", "{sample: 2}"), ("energy.action_norm.weight", "0.2")),
     "settled scale": shipped("pogo_w_two_step", ("schedule.steps[1].energy.q.scale", "step")),
     "long form": shipped(
-        "td3_bc", ("schedule.steps[0].from", "null"), ("schedule.steps[0].proximal", "[{reference: data}]")
+        "pogo_w_two_step",
+        ("schedule.steps[1].from", "null"),
+        ("schedule.steps[1].tau", "null"),
+        ("schedule.steps[1].proximal", "[{reference: behavior, geometry: kl, tau: 1.25}]"),
     ),
     "repeated": shipped(
         "pogo_w_two_step",
@@ -64,6 +67,7 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     "all geometries": shipped(
         "pogo_w_two_step", ("geometry", "{fisher_rao: {}, gaussian_fisher_rao: {}, kl: {}, hellinger: {}}")
     ),
+    "own geometry": shipped("pogo_w_two_step", ("schedule.steps[1].geometry", "kl")),
     "full": shipped("pogo_w", ("policy", "full_gaussian"), ("behavior", "full_gaussian")),
     "settled": shipped(
         "pogo_w_two_step",

@@ -14,6 +14,8 @@ from pogospec.spec.yaml import Node
 
 LEARNERS = ("critic", "behavior", "policy")
 DEFAULT = Origin("default")
+CHOICES = ("actions", "baseline")
+"""Values whose mapping has one key, which says what is meant: {sample: 4} over {hermite: 5} is {sample: 4}."""
 ADAM = Node({name: Node("adam", DEFAULT) for name in LEARNERS}, DEFAULT)
 
 
@@ -33,6 +35,8 @@ def merge(low: Node, high: Node, name: str = "") -> Node:
         return high
     kinds = _kind(low, name), _kind(high, name)
     if "kind" in high.value and kinds[0] is not None and kinds[0] != kinds[1]:
+        return high
+    if name in CHOICES and not low.value.keys() & high.value.keys():
         return high
     joined = dict(low.value)
     for key, child in high.value.items():
