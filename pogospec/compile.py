@@ -17,7 +17,7 @@ from pogospec.nets import polyak
 from pogospec.policies.base import Point
 from pogospec.program import Program, Stage, State
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
-from pogospec.steps.base import Problem, Proximal
+from pogospec.steps.base import Problem, Proximal, learn
 from pogospec.steps.measure import measure, scales
 from pogospec.types import Batch, Key, Space
 
@@ -46,6 +46,8 @@ class _StageNodes:
 
 BEGIN_ROWS = 4096
 """Rows of the data that a term looks at when a step begins."""
+LEARNING = 1_000_003
+"""Folded into the key of what geometries learn, whose samples are not those of the policy's update."""
 
 
 def compile_spec(spec: Spec, space: Space) -> Program:
@@ -164,7 +166,8 @@ def _stage(plan: _Plan, space: Space, nodes_of: _StageNodes) -> Stage:
 
             def act(state):
                 gradient, part = _actor_gradient(nodes, state, batch, actor_key)
-                new = _apply(plan, nodes, "policy", state, gradient)
+                new, more = _geometry_update(nodes, _apply(plan, nodes, "policy", state, gradient), batch, actor_key)
+                part |= more
                 return (_move_targets(nodes, new) if step.target_every is None and plan.targets else new), part
 
             state, part = _every(step.actor_every, index, act, state)
@@ -191,7 +194,10 @@ def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, k
         name: kept[name] if name in kept else node.transform(plan.horizons[name]).init(getattr(state, name))
         for name, node in nodes.optimizer.items()
     }
-    geometry = tuple(term.geometry.init(geometry_key, space) for term in nodes.problem.proximal)
+    terms = enumerate(nodes.problem.proximal)
+    geometry = tuple(term.geometry.init(jax.random.fold_in(geometry_key, i), space) for i, term in terms)
+    if plan.step.optimizer_state == "keep" and _alike(geometry, state.geometry):
+        geometry = state.geometry
     count = data.rewards.shape[0]
     rows = jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(rows_key, (BEGIN_ROWS,), 0, count)
     batch = jax.tree.map(lambda column: column[rows], data)
@@ -205,6 +211,12 @@ def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, k
         energy=energy,
         optimizer=state.optimizer | fresh,
     )
+
+
+def _alike(first: Any, second: Any) -> bool:
+    """Whether two trees hold arrays of the same shapes in the same places."""
+    shapes = [(jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (first, second)]
+    return shapes[0] == shapes[1]
 
 
 def _every(count: int, index, function, state):
@@ -243,6 +255,14 @@ def _views(plan: _Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
         behavior_mean=None
         if behavior is None
         else lambda: _within(nodes.behavior.mean_action(nodes.behavior.parameters(behavior, nexts))),
+        learned=lambda geometry: next(
+            (
+                learned
+                for term, learned in zip(nodes.problem.proximal, state.geometry, strict=True)
+                if term.geometry.kind == geometry.kind
+            ),
+            None,
+        ),
     )
 
 
@@ -269,7 +289,7 @@ def _context(nodes: Nodes, state: State, batch: Batch) -> Context:
     known = None if state.critic is None else q
     if nodes.target is not None:
         known = lambda actions, count=None: nodes.target.log_density(actions)[None]  # noqa: E731
-    return Context(batch.observations, batch.actions, nodes.policy, known, state.energy)
+    return Context(batch.observations, batch.actions, nodes.policy, known, state.energy, state.geometry)
 
 
 def _references(nodes: Nodes, state: State, batch: Batch) -> tuple:
@@ -289,6 +309,16 @@ def _actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
     heads = lambda network: nodes.policy.parameters(network, batch.observations)  # noqa: E731
     context = _context(nodes, state, batch)
     return nodes.scheme.gradient(nodes.problem, heads, state.policy, _references(nodes, state, batch), context, key)
+
+
+def _geometry_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
+    """Train what the geometries of the proximal terms learn, beside the policy as it is now."""
+    if not any(term.geometry.learns for term in nodes.problem.proximal):
+        return state, {}
+    parameters, context = nodes.policy.parameters(state.policy, batch.observations), _context(nodes, state, batch)
+    key = jax.random.fold_in(key, LEARNING)
+    learned, info = learn(nodes.problem, parameters, _references(nodes, state, batch), context, key)
+    return state._replace(geometry=learned), info
 
 
 def _measure(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pogospec.energies.entropy import EntropyTerm
@@ -32,6 +33,10 @@ def target_rules(spec: Spec) -> Problems:
         where = f"schedule.steps[{index}]"
         if step.learn != ("policy",):
             yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
+        for key, geometry in _geometries(step):
+            if geometry.by_samples:
+                message = f"found {geometry.kind}, which is estimated by samples; allowed here: those with closed forms"
+                yield f"{where}.{key}", message
         references = [term.reference for term in step.proximal or ()] + [step.from_]
         if "data" in references:
             yield f"{where}.from", "found 'data', but a known energy has none; allowed previous, behavior (the start)"
@@ -41,6 +46,20 @@ def target_rules(spec: Spec) -> Problems:
         for name, term in (step.energy or {}).items():
             if kind_of("energy", type(term)) == "log_likelihood":
                 yield f"{where}.energy.{name}", "needs logged actions, which a known energy has not; use q"
+
+
+def _geometries(step: StepSpec) -> Iterator[tuple[str, Any]]:
+    """Every geometry of a step, with its key."""
+    nodes = [(f"proximal[{i}].geometry", term.geometry) for i, term in enumerate(step.proximal or ())]
+    for key, node in [("geometry", step.geometry), *nodes]:
+        parts = node.items() if isinstance(node, dict) else [("", node)]
+        yield from ((f"{key}.{name}" if name else key, part) for name, part in parts if part is not None)
+
+
+def shared(geometry: Any, step: StepSpec) -> bool:
+    """Whether the first proximal geometry of this kind in a step is the same, up to its weight."""
+    same = [other for _, other in _geometries(step) if type(other) is type(geometry)]
+    return bool(same) and replace(same[0], weight=geometry.weight) == geometry
 
 
 def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
