@@ -16,6 +16,7 @@ from pogospec.errors import DataError
 from pogospec.nets import polyak
 from pogospec.policies.base import Point
 from pogospec.program import Program, Stage, State
+from pogospec.rules import metric_of_behavior
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.steps.base import Problem, Proximal, learn
 from pogospec.steps.measure import measure, scales
@@ -31,6 +32,7 @@ class Nodes(NamedTuple):
     target: Any  # the known energy, in the place of a critic
     scheme: Any
     problem: Problem
+    fit: Problem  # of the behaviour: no terms, the geometry and the gradient of its loss
     optimizer: dict[str, Any]
 
 
@@ -98,7 +100,9 @@ class _Plan(NamedTuple):
 def _nodes(spec: Spec, step: StepSpec, k: int) -> Nodes:
     optimizer = {name: getattr(step.optimizer, name) for name in step.learn}
     problem = Problem(step.energy or {}, tuple(proximal_terms(step, k)), step.gradient)
-    return Nodes(spec.policy, spec.behavior, spec.critic, spec.target, step.scheme, problem, optimizer)
+    metric = metric_of_behavior(spec, step)
+    fit = Problem({}, tuple(Proximal(geometry, "behavior", 1.0) for geometry in metric), step.behavior_gradient)
+    return Nodes(spec.policy, spec.behavior, spec.critic, spec.target, step.scheme, problem, fit, optimizer)
 
 
 def proximal_terms(step: StepSpec, k: int = 0) -> Iterator[Proximal]:
@@ -274,12 +278,13 @@ def _critic_update(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: K
 
 
 def _behavior_update(plan: _Plan, nodes: Nodes, state: State, batch: Batch) -> tuple[State, dict]:
-    def loss(network):
-        parameters = nodes.behavior.parameters(network, batch.observations)
-        return nodes.behavior.fit_loss(parameters, batch.actions).mean()
-
-    value, gradient = jax.value_and_grad(loss)(state.behavior)
-    return _apply(plan, nodes, "behavior", state, gradient), {"behavior_loss": value}
+    heads = lambda network: nodes.behavior.parameters(network, batch.observations)  # noqa: E731
+    parameters, pull_back = jax.vjp(heads, state.behavior)
+    loss = lambda parameters: nodes.behavior.fit_loss(parameters, batch.actions).mean()  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(parameters)
+    if nodes.fit.proximal:
+        gradient = nodes.fit.gradient.precondition(nodes.fit.proximal, parameters, gradient)
+    return _apply(plan, nodes, "behavior", state, pull_back(gradient)[0]), {"behavior_loss": value}
 
 
 def _context(nodes: Nodes, state: State, batch: Batch) -> Context:

@@ -62,6 +62,32 @@ def shared(geometry: Any, step: StepSpec) -> bool:
     return bool(same) and replace(same[0], weight=geometry.weight) == geometry
 
 
+def metric_of_behavior(spec: Spec, step: StepSpec) -> list[Any]:
+    """Geometries whose metric the gradient of the behaviour's loss takes: the step's, else the spec's; or none."""
+    if step.behavior_gradient is None or not step.behavior_gradient.needs_metric:
+        return []
+    own = [geometry for _, geometry in _geometries(step)]
+    top = spec.geometry.values() if isinstance(spec.geometry, dict) else [spec.geometry]
+    return own or [geometry for geometry in top if geometry is not None]
+
+
+def behavior_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What a natural gradient of the behaviour's loss needs: a geometry, with a metric on its family."""
+    gradient: Any = step.behavior_gradient
+    if gradient is None or not gradient.needs_metric or "behavior" not in step.learn:
+        return
+    geometries = metric_of_behavior(spec, step)
+    family = spec.behavior.parameter_type
+    without = next((geometry for geometry in geometries if not geometry.has_metric(family)), None)
+    if not geometries:
+        yield f"{where}.behavior_gradient", "needs the metric of a geometry, but there is none; add the key `geometry`"
+    elif without is not None:
+        kind = kind_of("policy", type(spec.behavior))
+        yield f"{where}.behavior_gradient", f"{without.kind} has no metric on {kind}; use the euclidean gradient"
+    elif any(geometry.weight == 0 for geometry in geometries):
+        yield f"{where}.behavior_gradient", "found natural in a geometry of weight 0, which leaves no metric"
+
+
 def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     """What an explicit step needs: one reference with points, a retraction, and terms with a first variation."""
     if not isinstance(step.scheme, Explicit):

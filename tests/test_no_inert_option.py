@@ -64,6 +64,7 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     "all geometries": shipped(
         "pogo_w_two_step", ("geometry", "{fisher_rao: {}, gaussian_fisher_rao: {}, kl: {}, hellinger: {}}")
     ),
+    "natural behaviour": shipped("pogo_fr", ("schedule.steps[0].behavior_gradient", "natural")),
     "mmd": shipped("kl_brac", ("geometry", "{kind: mmd, bandwidth: 0.5, samples: 2}")),
     "dual critic": shipped("w_brac", ("geometry.hidden", "[5]"), ("geometry.learning_rate", "0.5")),  # steep at once
     "full": shipped("pogo_w", ("policy", "full_gaussian"), ("behavior", "full_gaussian")),

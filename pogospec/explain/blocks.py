@@ -12,6 +12,7 @@ from pogospec.explain.formula import behavior_loss, critic_loss, known_q, object
 from pogospec.explain.metric import Factor, factors
 from pogospec.explain.stages import Stage, groups, kind_of
 from pogospec.policies.base import FullNormal
+from pogospec.rules import metric_of_behavior
 from pogospec.spec.schema import Spec
 
 NAMES = {"critic": "critic", "behavior": "behaviour"}
@@ -47,7 +48,9 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
     rows += _critic(spec, stage, optimizer)
     loss = behavior_loss(spec, stage)
     if loss is not None:
-        rows.append(("behaviour", f"minimise  {loss[0]};  {optimizer['behavior']}"))
+        metric = " + ".join(kind_of("geometry", geometry) for geometry in metric_of_behavior(spec, step))
+        by = f"natural gradient in {metric}; " if metric else ""
+        rows.append(("behaviour", f"minimise  {loss[0]};  {by}{optimizer['behavior']}"))
     slow = targets(spec, stage)
     if slow is not None:
         rows.append(("slow copies", slow))

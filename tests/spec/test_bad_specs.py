@@ -244,6 +244,18 @@ ALONE = [
     ),
     (
         SPEC,
+        "from: previous",
+        "behavior_gradient: natural, from: previous",
+        "11:8: schedule.steps[1].behavior_gradient: found behavior_gradient, but this step does not learn the behaviour",
+    ),
+    (
+        SPEC,
+        "from: behavior",
+        "behavior_gradient: natural, from: behavior, geometry: mmd",
+        "10:27: schedule.steps[0].behavior_gradient: mmd has no metric on gaussian; use the euclidean gradient",
+    ),
+    (
+        SPEC,
         "critic: clipped_double_q",
         "critic: {kind: clipped_double_q, target_penalty: {kind: divergence, geometry: wasserstein1, weight: 1}}",
         "6:79: critic.target_penalty.geometry: wasserstein1 shares what the proximal term of a step learns, but "
