@@ -12,7 +12,7 @@ from typing import Any
 from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError
 from pogospec.policies.base import Point
 from pogospec.registry import kind_of
-from pogospec.rules import behavior_rules, ending_rules, explicit_rules, shared, target_rules
+from pogospec.rules import behavior_rules, ending_rules, explicit_rules, multiplier_rules, shared, target_rules
 from pogospec.spec.catalog import keys_of, kinds_of
 from pogospec.spec.resolve import DEFAULT, Document, Override, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
@@ -91,6 +91,7 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Iterator[tuple[str, str]]:
         yield from ending_rules(spec, step, where)
         yield from explicit_rules(spec, step, where)
         yield from behavior_rules(spec, step, where)
+        yield from multiplier_rules(spec, step, where)
 
 
 def _any(told: Collection[str], *paths: str) -> bool:

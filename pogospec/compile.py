@@ -18,8 +18,9 @@ from pogospec.policies.base import Point
 from pogospec.program import Program, Stage, State
 from pogospec.rules import metric_of_behavior
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
-from pogospec.steps.base import Problem, Proximal, learn
+from pogospec.steps.base import Problem, Proximal, divergences, learn
 from pogospec.steps.measure import measure, scales
+from pogospec.steps.multiplier import Multiplier
 from pogospec.types import Batch, Key, Space
 
 
@@ -33,6 +34,7 @@ class Nodes(NamedTuple):
     scheme: Any
     problem: Problem
     fit: Problem  # of the behaviour: no terms, the geometry and the gradient of its loss
+    multiplier: Multiplier | None  # what learns the step size
     optimizer: dict[str, Any]
 
 
@@ -102,7 +104,10 @@ def _nodes(spec: Spec, step: StepSpec, k: int) -> Nodes:
     problem = Problem(step.energy or {}, tuple(proximal_terms(step, k)), step.gradient)
     metric = metric_of_behavior(spec, step)
     fit = Problem({}, tuple(Proximal(geometry, "behavior", 1.0) for geometry in metric), step.behavior_gradient)
-    return Nodes(spec.policy, spec.behavior, spec.critic, spec.target, step.scheme, problem, fit, optimizer)
+    law = step.tau if step.proximal is None else step.proximal[0].tau
+    multiplier = law if isinstance(law, Multiplier) else None
+    families = spec.policy, spec.behavior, spec.critic, spec.target
+    return Nodes(*families, step.scheme, problem, fit, multiplier, optimizer)
 
 
 def proximal_terms(step: StepSpec, k: int = 0) -> Iterator[Proximal]:
@@ -170,7 +175,7 @@ def _stage(plan: _Plan, space: Space, nodes_of: _StageNodes) -> Stage:
 
             def act(state):
                 gradient, part = _actor_gradient(nodes, state, batch, actor_key)
-                new, more = _geometry_update(nodes, _apply(plan, nodes, "policy", state, gradient), batch, actor_key)
+                new, more = _proximal_update(nodes, _apply(plan, nodes, "policy", state, gradient), batch, actor_key)
                 part |= more
                 return (_move_targets(nodes, new) if step.target_every is None and plan.targets else new), part
 
@@ -200,8 +205,9 @@ def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, k
     }
     terms = enumerate(nodes.problem.proximal)
     geometry = tuple(term.geometry.init(jax.random.fold_in(geometry_key, i), space) for i, term in terms)
-    if plan.step.optimizer_state == "keep" and _alike(geometry, state.geometry):
-        geometry = state.geometry
+    learned = geometry, None if nodes.multiplier is None else nodes.multiplier.init()
+    if plan.step.optimizer_state == "keep" and _alike(learned, (state.geometry, state.multiplier)):
+        learned = state.geometry, state.multiplier
     count = data.rewards.shape[0]
     rows = jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(rows_key, (BEGIN_ROWS,), 0, count)
     batch = jax.tree.map(lambda column: column[rows], data)
@@ -211,7 +217,8 @@ def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, k
         energy[name] = term.begin(parameters, _context(nodes, state, batch), jax.random.fold_in(energy_key, index))
     return state._replace(
         reference=state.policy if "policy" in plan.step.learn else state.reference,
-        geometry=geometry,
+        geometry=learned[0],
+        multiplier=learned[1],
         energy=energy,
         optimizer=state.optimizer | fresh,
     )
@@ -311,23 +318,40 @@ def _references(nodes: Nodes, state: State, batch: Batch) -> tuple:
 
 
 def _actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
+    nodes = _at_tau(nodes, state)
     heads = lambda network: nodes.policy.parameters(network, batch.observations)  # noqa: E731
     context = _context(nodes, state, batch)
     return nodes.scheme.gradient(nodes.problem, heads, state.policy, _references(nodes, state, batch), context, key)
 
 
-def _geometry_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
-    """Train what the geometries of the proximal terms learn, beside the policy as it is now."""
-    if not any(term.geometry.learns for term in nodes.problem.proximal):
+def _at_tau(nodes: Nodes, state: State) -> Nodes:
+    """The nodes with the step size as it is now, where it is learned."""
+    if nodes.multiplier is None:
+        return nodes
+    tau = nodes.multiplier.tau(state.multiplier)
+    proximal = tuple(term._replace(tau=tau) for term in nodes.problem.proximal)
+    return nodes._replace(problem=nodes.problem._replace(proximal=proximal))
+
+
+def _proximal_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
+    """Train what geometries and step size learn, beside the policy as it is now."""
+    if nodes.multiplier is None and not any(term.geometry.learns for term in nodes.problem.proximal):
         return state, {}
     parameters, context = nodes.policy.parameters(state.policy, batch.observations), _context(nodes, state, batch)
-    key = jax.random.fold_in(key, LEARNING)
-    learned, info = learn(nodes.problem, parameters, _references(nodes, state, batch), context, key)
-    return state._replace(geometry=learned), info
+    key, references = jax.random.fold_in(key, LEARNING), _references(nodes, state, batch)
+    learned, info = learn(nodes.problem, parameters, references, context, key)
+    state, context = state._replace(geometry=learned), context._replace(learned=learned)
+    if nodes.multiplier is not None:
+        key = jax.random.fold_in(key, LEARNING)
+        distances = divergences(nodes.problem, parameters, references, context, key)
+        total = sum((rows.mean() for rows in distances), jnp.zeros(()))
+        state = state._replace(multiplier=nodes.multiplier.update(state.multiplier, total))
+    return state, info
 
 
 def _measure(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> dict:
     """Numbers on a set of states; `q_rows` are the values of the logged actions by the first critic."""
+    nodes = _at_tau(nodes, state)
     found, context = {}, _context(nodes, state, batch)
     if state.critic is not None:
         found["q_rows"] = nodes.critic.values(state.critic, batch.observations, batch.actions, 1)[0]

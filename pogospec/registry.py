@@ -55,6 +55,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "tau": {
         "geometric": "pogospec.steps.schedule:Geometric",
         "backtracking": "pogospec.steps.schedule:Backtracking",
+        "multiplier": "pogospec.steps.multiplier:Multiplier",
     },
     "until": {
         "critic_settled": "pogospec.steps.until:CriticSettled",

@@ -10,6 +10,7 @@ from pogospec.energies.entropy import EntropyTerm
 from pogospec.registry import kind_of
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.explicit import Explicit
+from pogospec.steps.multiplier import Multiplier
 from pogospec.steps.schedule import Backtracking
 
 Problems = Iterator[tuple[str, str]]
@@ -128,6 +129,24 @@ def ending_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         elif not held:
             yield f"{where}.repeat_until", need
     yield from _backtracking_rules(spec, step, where, held, need)
+
+
+def multiplier_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What a learned step size needs: one proximal term, in an implicit step on data."""
+    terms = [(term.tau, f"{where}.proximal[{i}].tau") for i, term in enumerate(step.proximal or ())]
+    terms += [(step.tau, f"{where}.tau")]
+    for tau, place in terms:
+        if not isinstance(tau, Multiplier):
+            continue
+        if tau.start * tau.most < 1:
+            most = f"1/most = {1 / tau.most:g}"
+            yield f"{place}.start", f"found {tau.start:g}, allowed {most} or more, since 1/tau is at most {tau.most:g}"
+        if spec.target is not None:
+            yield place, "multiplier follows minibatches of data; allowed here: a number, geometric, backtracking"
+        if isinstance(step.scheme, Explicit):
+            yield place, "multiplier weighs a proximal term, which an explicit step has not; use scheme: implicit"
+        if len(terms) > 2:
+            yield place, "multiplier learns the one step size of a step; allowed one proximal term"
 
 
 def _backtracking_rules(spec: Spec, step: StepSpec, where: str, held: bool, need: str) -> Problems:

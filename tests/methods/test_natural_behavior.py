@@ -13,7 +13,7 @@ from pogospec.explain.stages import stages
 
 TEXT = """
 data: {dataset: pocket/hopper-mixed}
-policy: {kind: gaussian, hidden: [24, 16]}
+policy: {kind: gaussian, hidden: [24, 16], mean: tanh, log_std: [-5, 2]}
 energy: {q: {}}
 geometry: GEOMETRY
 critic: {kind: clipped_double_q, hidden: [8]}
@@ -72,7 +72,7 @@ def test_the_behaviour_follows_the_natural_gradient(geometry, gradient, override
     assert (f"natural gradient in {kind}; Adam" in row) == ("natural" in gradient)
 
 
-def test_natural_likelihood_reaches_a_gaussian_in_fewer_updates(tmp_path):
+def test_natural_likelihood_reaches_a_gaussian_in_fewer_updates():
     """For one Gaussian, plain descent along the Fisher natural gradient contracts at a rate free of its std."""
     from pogospec.geometries.fisher_rao import FisherRao
     from pogospec.policies.base import DiagonalNormal

@@ -198,3 +198,27 @@ def test_the_clone_is_fitted_by_likelihood_kept_off_the_bounds(float64):
     np.testing.assert_allclose(info["behavior_loss"], value, rtol=1e-9)
     same(gradient_of(new.optimizer["behavior"]), gradient, 1e-6)
     same(new.behavior, Adam(5e-4, state.behavior)(state.behavior, gradient), 1e-5)
+
+
+def test_the_multiplier_is_brac_s_trained_alpha(float64):
+    """An Adam step on -alpha (mean D - target) after the policy's update, alpha held within its bounds."""
+    tau = f"{{kind: multiplier, start: {1 / ALPHA}, divergence: 0.05, most: 3.0015}}"
+    program, state, batch = compiled("kl_brac", [("geometry", "mmd"), ("schedule.steps[2].tau", tau)])
+    key = jax.random.split(jax.random.key(3))[1]
+    others = state.critic, state.behavior, None, batch, key, half_mmd
+    found, _ = program.stages[MAIN].actor_gradient(program.numbers, state, batch, key)
+    same(found, jax.grad(actor_loss)(state.policy, *others), 1e-6)
+    assert state.multiplier.alpha == pytest.approx(ALPHA)
+    alpha, step, update = state.multiplier.alpha, Adam(1e-3, jnp.zeros(())), jax.jit(program.stages[MAIN].update)
+    for index, behavior in enumerate((state.behavior, *[jax.tree.map(jnp.negative, state.behavior)] * 3)):
+        state = state._replace(behavior=behavior)
+        key = jax.random.key(30 + index)
+        state, _ = update(program.numbers, state, batch, key, jnp.int32(index))
+        own = jax.random.fold_in(jax.random.fold_in(jax.random.split(key)[1], LEARNING), LEARNING)
+        policy = state.policy, behavior, jax.random.fold_in(own, 1)
+        slope = 0.05 - half_mmd(None, batch.observations, *policy).mean()
+        outwards = (slope < 0 and alpha >= 3.0015) or (slope > 0 and alpha <= 1e-6)
+        alpha = step(alpha, jnp.where(outwards, 0.0, slope))
+        np.testing.assert_allclose(state.multiplier.alpha, alpha, rtol=1e-9)
+        measured = program.stages[MAIN].measure(program.numbers, state, batch, jax.random.key(0))
+        np.testing.assert_allclose(measured["tau"], 1 / min(max(float(alpha), 1e-6), 3.0015), rtol=1e-9)

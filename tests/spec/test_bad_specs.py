@@ -104,7 +104,7 @@ TABLE = [
         "tau: {kind: geometrc}",
         "10:36",
         f"{FIRST}.tau.kind",
-        "allowed geometric, backtracking, did you mean",
+        "allowed geometric, backtracking, multiplier, did you mean",
     ),
     (
         "updates: 10",
@@ -244,9 +244,21 @@ ALONE = [
     ),
     (
         SPEC,
+        "tau: 20.0",
+        "tau: {kind: multiplier, start: 0.001, divergence: 1}",
+        "10:53: schedule.steps[0].tau.start: found 0.001, allowed 1/most = 0.002 or more, since 1/tau is at most 500",
+    ),
+    (
+        TARGET,
+        "tau: 1,",
+        "tau: {kind: multiplier, start: 1, divergence: 1},",
+        "5:57: schedule.steps[0].tau: multiplier follows minibatches of data; allowed here: a number, geometric, back",
+    ),
+    (
+        SPEC,
         "from: previous",
         "behavior_gradient: natural, from: previous",
-        "11:8: schedule.steps[1].behavior_gradient: found behavior_gradient, but this step does not learn the behaviour",
+        "11:8: schedule.steps[1].behavior_gradient: found behavior_gradient, but this step does not learn the be",
     ),
     (
         SPEC,
