@@ -12,7 +12,7 @@ from typing import Any
 from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError
 from pogospec.policies.base import Point
 from pogospec.registry import kind_of
-from pogospec.rules import ending_rules, explicit_rules, target_rules
+from pogospec.rules import behavior_rules, ending_rules, explicit_rules, multiplier_rules, shared, target_rules
 from pogospec.spec.catalog import keys_of, kinds_of
 from pogospec.spec.resolve import DEFAULT, Document, Override, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
@@ -82,7 +82,7 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Iterator[tuple[str, str]]:
         earlier, known = known, known | set(step.learn)
         where = f"schedule.steps[{index}]"
         if "critic" in step.learn and spec.target is None and not _any(told, "critic"):
-            yield from _critic_rules(spec, known, where)
+            yield from _critic_rules(spec, step, known, where)
         if "policy" in step.learn:
             yield from _policy_rules(spec, step, earlier, known, where)
             if not _any(told, *(f"{where}.{key}" for key in ("from", "proximal", "energy"))):
@@ -90,6 +90,8 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Iterator[tuple[str, str]]:
         yield from _optimizer_rules(spec, index, earlier, where)
         yield from ending_rules(spec, step, where)
         yield from explicit_rules(spec, step, where)
+        yield from behavior_rules(spec, step, where)
+        yield from multiplier_rules(spec, step, where)
 
 
 def _any(told: Collection[str], *paths: str) -> bool:
@@ -115,7 +117,7 @@ def _name_rules(spec: Spec) -> Iterator[tuple[str, str]]:
         taken |= labels
 
 
-def _critic_rules(spec: Spec, known: set[str], where: str) -> Iterator[tuple[str, str]]:
+def _critic_rules(spec: Spec, step: StepSpec, known: set[str], where: str) -> Iterator[tuple[str, str]]:
     if spec.critic is None:
         yield f"{where}.learn", "found critic, but the spec declares no critic; add the key `critic`"
         return
@@ -136,6 +138,12 @@ def _critic_rules(spec: Spec, known: set[str], where: str) -> Iterator[tuple[str
     families = spec.policy.parameter_type, spec.behavior.parameter_type
     if geometry is not None and not geometry.supports(*families):
         yield "critic.target_penalty.geometry", _no_distance(spec, geometry, families[1])
+    elif geometry is not None and geometry.learns and not shared(geometry, step):
+        yield (
+            "critic.target_penalty.geometry",
+            f"{geometry.kind} shares what the proximal term of a step learns, but {where} has none with this geometry; "
+            "give both the same keys",
+        )
 
 
 def _policy_rules(spec: Spec, step: StepSpec, earlier: set[str], known: set[str], where: str):

@@ -16,9 +16,11 @@ from pogospec.errors import DataError
 from pogospec.nets import polyak
 from pogospec.policies.base import Point
 from pogospec.program import Program, Stage, State
+from pogospec.rules import metric_of_behavior
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
-from pogospec.steps.base import Problem, Proximal
+from pogospec.steps.base import Problem, Proximal, divergences, learn
 from pogospec.steps.measure import measure, scales
+from pogospec.steps.multiplier import Multiplier
 from pogospec.types import Batch, Key, Space
 
 
@@ -31,6 +33,8 @@ class Nodes(NamedTuple):
     target: Any  # the known energy, in the place of a critic
     scheme: Any
     problem: Problem
+    fit: Problem  # of the behaviour: no terms, the geometry and the gradient of its loss
+    multiplier: Multiplier | None  # what learns the step size
     optimizer: dict[str, Any]
 
 
@@ -46,6 +50,8 @@ class _StageNodes:
 
 BEGIN_ROWS = 4096
 """Rows of the data that a term looks at when a step begins."""
+LEARNING = 1_000_003
+"""Folded into the key of what geometries learn, whose samples are not those of the policy's update."""
 
 
 def compile_spec(spec: Spec, space: Space) -> Program:
@@ -96,7 +102,12 @@ class _Plan(NamedTuple):
 def _nodes(spec: Spec, step: StepSpec, k: int) -> Nodes:
     optimizer = {name: getattr(step.optimizer, name) for name in step.learn}
     problem = Problem(step.energy or {}, tuple(proximal_terms(step, k)), step.gradient)
-    return Nodes(spec.policy, spec.behavior, spec.critic, spec.target, step.scheme, problem, optimizer)
+    metric = metric_of_behavior(spec, step)
+    fit = Problem({}, tuple(Proximal(geometry, "behavior", 1.0) for geometry in metric), step.behavior_gradient)
+    law = step.tau if step.proximal is None else step.proximal[0].tau
+    multiplier = law if isinstance(law, Multiplier) else None
+    families = spec.policy, spec.behavior, spec.critic, spec.target
+    return Nodes(*families, step.scheme, problem, fit, multiplier, optimizer)
 
 
 def proximal_terms(step: StepSpec, k: int = 0) -> Iterator[Proximal]:
@@ -164,7 +175,8 @@ def _stage(plan: _Plan, space: Space, nodes_of: _StageNodes) -> Stage:
 
             def act(state):
                 gradient, part = _actor_gradient(nodes, state, batch, actor_key)
-                new = _apply(plan, nodes, "policy", state, gradient)
+                new, more = _proximal_update(nodes, _apply(plan, nodes, "policy", state, gradient), batch, actor_key)
+                part |= more
                 return (_move_targets(nodes, new) if step.target_every is None and plan.targets else new), part
 
             state, part = _every(step.actor_every, index, act, state)
@@ -191,7 +203,11 @@ def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, k
         name: kept[name] if name in kept else node.transform(plan.horizons[name]).init(getattr(state, name))
         for name, node in nodes.optimizer.items()
     }
-    geometry = tuple(term.geometry.init(geometry_key, space) for term in nodes.problem.proximal)
+    terms = enumerate(nodes.problem.proximal)
+    geometry = tuple(term.geometry.init(jax.random.fold_in(geometry_key, i), space) for i, term in terms)
+    learned = geometry, None if nodes.multiplier is None else nodes.multiplier.init()
+    if plan.step.optimizer_state == "keep" and _alike(learned, (state.geometry, state.multiplier)):
+        learned = state.geometry, state.multiplier
     count = data.rewards.shape[0]
     rows = jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(rows_key, (BEGIN_ROWS,), 0, count)
     batch = jax.tree.map(lambda column: column[rows], data)
@@ -201,10 +217,17 @@ def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, k
         energy[name] = term.begin(parameters, _context(nodes, state, batch), jax.random.fold_in(energy_key, index))
     return state._replace(
         reference=state.policy if "policy" in plan.step.learn else state.reference,
-        geometry=geometry,
+        geometry=learned[0],
+        multiplier=learned[1],
         energy=energy,
         optimizer=state.optimizer | fresh,
     )
+
+
+def _alike(first: Any, second: Any) -> bool:
+    """Whether two trees hold arrays of the same shapes in the same places."""
+    shapes = [(jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (first, second)]
+    return shapes[0] == shapes[1]
 
 
 def _every(count: int, index, function, state):
@@ -243,6 +266,14 @@ def _views(plan: _Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
         behavior_mean=None
         if behavior is None
         else lambda: _within(nodes.behavior.mean_action(nodes.behavior.parameters(behavior, nexts))),
+        learned=lambda geometry: next(
+            (
+                learned
+                for term, learned in zip(nodes.problem.proximal, state.geometry, strict=True)
+                if term.geometry.kind == geometry.kind
+            ),
+            None,
+        ),
     )
 
 
@@ -254,12 +285,13 @@ def _critic_update(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: K
 
 
 def _behavior_update(plan: _Plan, nodes: Nodes, state: State, batch: Batch) -> tuple[State, dict]:
-    def loss(network):
-        parameters = nodes.behavior.parameters(network, batch.observations)
-        return nodes.behavior.fit_loss(parameters, batch.actions).mean()
-
-    value, gradient = jax.value_and_grad(loss)(state.behavior)
-    return _apply(plan, nodes, "behavior", state, gradient), {"behavior_loss": value}
+    heads = lambda network: nodes.behavior.parameters(network, batch.observations)  # noqa: E731
+    parameters, pull_back = jax.vjp(heads, state.behavior)
+    loss = lambda parameters: nodes.behavior.fit_loss(parameters, batch.actions).mean()  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(parameters)
+    if nodes.fit.proximal:
+        gradient = nodes.fit.gradient.precondition(nodes.fit.proximal, parameters, gradient)
+    return _apply(plan, nodes, "behavior", state, pull_back(gradient)[0]), {"behavior_loss": value}
 
 
 def _context(nodes: Nodes, state: State, batch: Batch) -> Context:
@@ -269,7 +301,7 @@ def _context(nodes: Nodes, state: State, batch: Batch) -> Context:
     known = None if state.critic is None else q
     if nodes.target is not None:
         known = lambda actions, count=None: nodes.target.log_density(actions)[None]  # noqa: E731
-    return Context(batch.observations, batch.actions, nodes.policy, known, state.energy)
+    return Context(batch.observations, batch.actions, nodes.policy, known, state.energy, state.geometry)
 
 
 def _references(nodes: Nodes, state: State, batch: Batch) -> tuple:
@@ -286,13 +318,40 @@ def _references(nodes: Nodes, state: State, batch: Batch) -> tuple:
 
 
 def _actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
+    nodes = _at_tau(nodes, state)
     heads = lambda network: nodes.policy.parameters(network, batch.observations)  # noqa: E731
     context = _context(nodes, state, batch)
     return nodes.scheme.gradient(nodes.problem, heads, state.policy, _references(nodes, state, batch), context, key)
 
 
+def _at_tau(nodes: Nodes, state: State) -> Nodes:
+    """The nodes with the step size as it is now, where it is learned."""
+    if nodes.multiplier is None:
+        return nodes
+    tau = nodes.multiplier.tau(state.multiplier)
+    proximal = tuple(term._replace(tau=tau) for term in nodes.problem.proximal)
+    return nodes._replace(problem=nodes.problem._replace(proximal=proximal))
+
+
+def _proximal_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
+    """Train what geometries and step size learn, beside the policy as it is now."""
+    if nodes.multiplier is None and not any(term.geometry.learns for term in nodes.problem.proximal):
+        return state, {}
+    parameters, context = nodes.policy.parameters(state.policy, batch.observations), _context(nodes, state, batch)
+    key, references = jax.random.fold_in(key, LEARNING), _references(nodes, state, batch)
+    learned, info = learn(nodes.problem, parameters, references, context, key)
+    state, context = state._replace(geometry=learned), context._replace(learned=learned)
+    if nodes.multiplier is not None:
+        key = jax.random.fold_in(key, LEARNING)
+        distances = divergences(nodes.problem, parameters, references, context, key)
+        total = sum((rows.mean() for rows in distances), jnp.zeros(()))
+        state = state._replace(multiplier=nodes.multiplier.update(state.multiplier, total))
+    return state, info
+
+
 def _measure(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> dict:
     """Numbers on a set of states; `q_rows` are the values of the logged actions by the first critic."""
+    nodes = _at_tau(nodes, state)
     found, context = {}, _context(nodes, state, batch)
     if state.critic is not None:
         found["q_rows"] = nodes.critic.values(state.critic, batch.observations, batch.actions, 1)[0]

@@ -20,6 +20,7 @@ class State(NamedTuple):
     geometry: tuple[Any, ...]  # learned state of each proximal term's geometry
     energy: dict[str, Any]  # what energy terms measured when the step began
     optimizer: dict[str, Any]  # learner -> optimiser state
+    multiplier: Any = None  # the learned 1/tau of the step
 
 
 class Stage(NamedTuple):

@@ -32,6 +32,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "gaussian_fisher_rao": "pogospec.geometries.gaussian_fisher_rao:GaussianFisherRao",
         "kl": "pogospec.geometries.kl:KL",
         "hellinger": "pogospec.geometries.hellinger:Hellinger",
+        "mmd": "pogospec.geometries.mmd:MMD",
+        "wasserstein1": "pogospec.geometries.wasserstein1:Wasserstein1",
     },
     "critic": {"clipped_double_q": "pogospec.critics.clipped_double_q:ClippedDoubleQ"},
     "target_actions": {
@@ -53,6 +55,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "tau": {
         "geometric": "pogospec.steps.schedule:Geometric",
         "backtracking": "pogospec.steps.schedule:Backtracking",
+        "multiplier": "pogospec.steps.multiplier:Multiplier",
     },
     "until": {
         "critic_settled": "pogospec.steps.until:CriticSettled",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pogospec.energies.entropy import EntropyTerm
 from pogospec.registry import kind_of
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.explicit import Explicit
+from pogospec.steps.multiplier import Multiplier
 from pogospec.steps.schedule import Backtracking
 
 Problems = Iterator[tuple[str, str]]
@@ -32,6 +34,10 @@ def target_rules(spec: Spec) -> Problems:
         where = f"schedule.steps[{index}]"
         if step.learn != ("policy",):
             yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
+        for key, geometry in _geometries(step):
+            if geometry.by_samples:
+                message = f"found {geometry.kind}, which is estimated by samples; allowed here: those with closed forms"
+                yield f"{where}.{key}", message
         references = [term.reference for term in step.proximal or ()] + [step.from_]
         if "data" in references:
             yield f"{where}.from", "found 'data', but a known energy has none; allowed previous, behavior (the start)"
@@ -41,6 +47,46 @@ def target_rules(spec: Spec) -> Problems:
         for name, term in (step.energy or {}).items():
             if kind_of("energy", type(term)) == "log_likelihood":
                 yield f"{where}.energy.{name}", "needs logged actions, which a known energy has not; use q"
+
+
+def _geometries(step: StepSpec) -> Iterator[tuple[str, Any]]:
+    """Every geometry of a step, with its key."""
+    nodes = [(f"proximal[{i}].geometry", term.geometry) for i, term in enumerate(step.proximal or ())]
+    for key, node in [("geometry", step.geometry), *nodes]:
+        parts = node.items() if isinstance(node, dict) else [("", node)]
+        yield from ((f"{key}.{name}" if name else key, part) for name, part in parts if part is not None)
+
+
+def shared(geometry: Any, step: StepSpec) -> bool:
+    """Whether the first proximal geometry of this kind in a step is the same, up to its weight."""
+    same = [other for _, other in _geometries(step) if type(other) is type(geometry)]
+    return bool(same) and replace(same[0], weight=geometry.weight) == geometry
+
+
+def metric_of_behavior(spec: Spec, step: StepSpec) -> list[Any]:
+    """Geometries whose metric the gradient of the behaviour's loss takes: the step's, else the spec's; or none."""
+    if step.behavior_gradient is None or not step.behavior_gradient.needs_metric:
+        return []
+    own = [geometry for _, geometry in _geometries(step)]
+    top = spec.geometry.values() if isinstance(spec.geometry, dict) else [spec.geometry]
+    return own or [geometry for geometry in top if geometry is not None]
+
+
+def behavior_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What a natural gradient of the behaviour's loss needs: a geometry, with a metric on its family."""
+    gradient: Any = step.behavior_gradient
+    if gradient is None or not gradient.needs_metric or "behavior" not in step.learn:
+        return
+    geometries = metric_of_behavior(spec, step)
+    family = spec.behavior.parameter_type
+    without = next((geometry for geometry in geometries if not geometry.has_metric(family)), None)
+    if not geometries:
+        yield f"{where}.behavior_gradient", "needs the metric of a geometry, but there is none; add the key `geometry`"
+    elif without is not None:
+        kind = kind_of("policy", type(spec.behavior))
+        yield f"{where}.behavior_gradient", f"{without.kind} has no metric on {kind}; use the euclidean gradient"
+    elif any(geometry.weight == 0 for geometry in geometries):
+        yield f"{where}.behavior_gradient", "found natural in a geometry of weight 0, which leaves no metric"
 
 
 def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
@@ -83,6 +129,24 @@ def ending_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         elif not held:
             yield f"{where}.repeat_until", need
     yield from _backtracking_rules(spec, step, where, held, need)
+
+
+def multiplier_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What a learned step size needs: one proximal term, in an implicit step on data."""
+    terms = [(term.tau, f"{where}.proximal[{i}].tau") for i, term in enumerate(step.proximal or ())]
+    terms += [(step.tau, f"{where}.tau")]
+    for tau, place in terms:
+        if not isinstance(tau, Multiplier):
+            continue
+        if tau.start * tau.most < 1:
+            most = f"1/most = {1 / tau.most:g}"
+            yield f"{place}.start", f"found {tau.start:g}, allowed {most} or more, since 1/tau is at most {tau.most:g}"
+        if spec.target is not None:
+            yield place, "multiplier follows minibatches of data; allowed here: a number, geometric, backtracking"
+        if isinstance(step.scheme, Explicit):
+            yield place, "multiplier weighs a proximal term, which an explicit step has not; use scheme: implicit"
+        if len(terms) > 2:
+            yield place, "multiplier learns the one step size of a step; allowed one proximal term"
 
 
 def _backtracking_rules(spec: Spec, step: StepSpec, where: str, held: bool, need: str) -> Problems:

@@ -41,6 +41,7 @@ METRICS = {
     "energy": "energy of the policy, minimised",
     "energy.*": "each weighted term of the energy",
     "distance": "divergence D from the policy to its reference",
+    "dual_loss": "loss of the dual critic of wasserstein1: minus its gap, plus its gradient penalty",
 }
 RETURNS = {
     "policy": "behavior, step 1, step 2, …",

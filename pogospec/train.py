@@ -283,7 +283,7 @@ class _Trainer:
         actor_updates = stop // every - done // every
         metrics = {}
         for name, column in sums.items():
-            actor = name in ("energy", "distance", "objective") or name.startswith("energy.")
+            actor = name in ("energy", "distance", "objective", "dual_loss") or name.startswith("energy.")
             count = actor_updates if actor else stop - done
             if count:
                 metrics[name] = np.asarray(column, np.float64) / count

@@ -68,6 +68,13 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
         "pogo_w_two_step", ("geometry", "{fisher_rao: {}, gaussian_fisher_rao: {}, kl: {}, hellinger: {}}")
     ),
     "own geometry": shipped("pogo_w_two_step", ("schedule.steps[1].geometry", "kl")),
+    "natural behaviour": shipped("pogo_fr", ("schedule.steps[0].behavior_gradient", "natural")),
+    "mmd": shipped("kl_brac", ("geometry", "{kind: mmd, bandwidth: 0.5, samples: 2}")),
+    "dual critic": shipped("w_brac", ("geometry.hidden", "[5]"), ("geometry.learning_rate", "0.5")),  # steep at once
+    "multiplier": shipped(
+        "kl_brac",
+        ("schedule.steps[2].tau", "{kind: multiplier, start: 0.5, divergence: 0.3, learning_rate: 0.2, most: 2.1}"),
+    ),
     "full": shipped("pogo_w", ("policy", "full_gaussian"), ("behavior", "full_gaussian")),
     "settled": shipped(
         "pogo_w_two_step",

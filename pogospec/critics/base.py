@@ -19,6 +19,7 @@ class Views(NamedTuple):
     online: Callable[[], Any]  # parameters of the policy
     behavior: Callable[[], Any] | None  # parameters of the fitted behaviour
     behavior_mean: Callable[[], Actions] | None  # mean action of the fitted behaviour
+    learned: Callable[[Any], Any]  # a geometry -> the learned state of the step's proximal term of that kind
 
 
 class AbstractCritic(eqx.Module):

@@ -47,7 +47,7 @@ class ClippedDoubleQ(AbstractCritic):
         actions = self.target_actions.actions(views, key)
         bootstrap = self.values(target, batch.next_observations, actions).min(0)
         if self.target_penalty is not None:
-            bootstrap = bootstrap - self.target_penalty.value(actions, batch, views)
+            bootstrap = bootstrap - self.target_penalty.value(actions, batch, views, key)
         y = jax.lax.stop_gradient(batch.rewards + self.discount * (1 - batch.terminated) * bootstrap)
         q = self.values(network, batch.observations, batch.actions)
         return jnp.square(q - y).mean(-1).sum(), {"q": q.mean()}

@@ -8,8 +8,9 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from pogospec.critics.base import Views
+from pogospec.geometries.base import Seen
 from pogospec.spec.fields import Slot, Within
-from pogospec.types import Actions, Batch, Values
+from pogospec.types import Actions, Batch, Key, Values
 
 
 class SquaredDistance(eqx.Module):
@@ -26,7 +27,7 @@ class SquaredDistance(eqx.Module):
         """Whether the fitted behaviour is asked for."""
         return self.reference == "behavior_mean"
 
-    def value(self, actions: Actions, batch: Batch, views: Views) -> Values:
+    def value(self, actions: Actions, batch: Batch, views: Views, key: Key) -> Values:
         """The penalty of each row."""
         if self.reference == "next_action":
             return self.weight * batch.next_action_valid * jnp.square(actions - batch.next_actions).sum(-1)
@@ -51,10 +52,11 @@ class DivergencePenalty(eqx.Module):
     geometry: Annotated[Any, Slot("geometry"), "the divergence"]
     weight: Annotated[float, Within(ge=0.0), "factor of the divergence; BRAC's alpha, 1/tau"]
 
-    def value(self, actions: Actions, batch: Batch, views: Views) -> Values:
-        """The penalty of each row."""
+    def value(self, actions: Actions, batch: Batch, views: Views, key: Key) -> Values:
+        """The penalty of each row; `key` is that of the next actions, so that one sample may serve both (BRAC)."""
         assert views.behavior is not None
-        return self.weight * self.geometry.divergence(views.online(), views.behavior())
+        seen = Seen(batch.next_observations, key, views.learned(self.geometry))
+        return self.weight * self.geometry.divergence(views.online(), views.behavior(), seen)
 
     def formula(self, online: tuple[str, str], slow: tuple[str, str], parts: dict) -> tuple[str, str]:
         """The penalty, as text and LaTeX; `online`, `slow`: the policy at s' and its slow mean action."""

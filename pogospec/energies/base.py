@@ -20,6 +20,7 @@ class Context(NamedTuple):
     policy: Any  # the policy family that the parameters belong to
     q: Callable[..., Any] | None  # actions [..., batch, act], count=None -> values [critics, ..., batch]
     fixed: Any = None  # what the term's `begin` returned when the step began
+    learned: tuple[Any, ...] = ()  # learned state of each proximal term's geometry
 
 
 class AbstractTerm(eqx.Module):

@@ -12,6 +12,7 @@ from pogospec.explain.formula import behavior_loss, critic_loss, known_q, object
 from pogospec.explain.metric import Factor, factors
 from pogospec.explain.stages import Stage, groups, kind_of
 from pogospec.policies.base import FullNormal
+from pogospec.rules import metric_of_behavior
 from pogospec.spec.schema import Spec
 
 NAMES = {"critic": "critic", "behavior": "behaviour"}
@@ -43,10 +44,13 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
         if not any(stage.begins_flow(name) for name in names):
             rows.append(("starts from", start(spec, stage)))
         rows += [("centred at", f"{stage.reference(name)[0]}: {reference(spec, stage, name)}") for name in names]
+        rows += [("dual critic", t.geometry.learning()) for t in stage.proximal if hasattr(t.geometry, "learning")]
     rows += _critic(spec, stage, optimizer)
     loss = behavior_loss(spec, stage)
     if loss is not None:
-        rows.append(("behaviour", f"minimise  {loss[0]};  {optimizer['behavior']}"))
+        metric = " + ".join(kind_of("geometry", geometry) for geometry in metric_of_behavior(spec, step))
+        by = f"natural gradient in {metric}; " if metric else ""
+        rows.append(("behaviour", f"minimise  {loss[0]};  {by}{optimizer['behavior']}"))
     slow = targets(spec, stage)
     if slow is not None:
         rows.append(("slow copies", slow))

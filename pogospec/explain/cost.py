@@ -70,10 +70,11 @@ def _products(jaxpr: Any, share: float) -> Iterator[float]:
         elif equation.primitive.name == "cond":
             yield share * max(sum(_products(branch.jaxpr, share)) for branch in equation.params["branches"])
         else:
+            times = equation.params["length"] if equation.primitive.name == "scan" else 1
             for value in equation.params.values():
                 inner = getattr(value, "jaxpr", value)
                 if hasattr(inner, "eqns"):
-                    yield from _products(inner, share)
+                    yield times * sum(_products(inner, share))
 
 
 def _elements(jaxpr: Any) -> int:

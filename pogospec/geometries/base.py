@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 
 from pogospec.spec.fields import Within
-from pogospec.types import Key, Space, Values
+from pogospec.types import Actions, Key, Observations, Space, Values
 
 _DIVERGENCES: dict[tuple[str, type, type], Callable[..., Any]] = {}
 _METRICS: dict[tuple[str, type], Callable[..., Any]] = {}
@@ -65,6 +65,14 @@ def frame_at(policy: Any) -> Frame:
     return Frame(lambda gradient: gradient, lambda tangent: tangent) if at is None else at(policy)
 
 
+class Seen(NamedTuple):
+    """What an estimate by samples looks at beside the two distributions."""
+
+    observations: Observations
+    key: Key
+    learned: Any = None  # what the geometry's `init` made, as it is now
+
+
 class AbstractGeometry(eqx.Module):
     """A probability geometry: D = d^2/2 for a metric, the divergence itself otherwise."""
 
@@ -72,6 +80,8 @@ class AbstractGeometry(eqx.Module):
     needs_density: ClassVar[bool]
     natural_clip: ClassVar[tuple[float, float]]
     retraction: ClassVar[Literal["reweight", "transport"] | None] = None  # how an explicit step moves the reference
+    by_samples: ClassVar[bool] = False  # whether D is estimated, by samples that differ from call to call
+    learns: ClassVar[bool] = False  # whether `init` makes a state, which `update` trains
 
     weight: eqx.AbstractVar[Annotated[float, Within(ge=0.0), "factor of this divergence"]]
 
@@ -79,19 +89,39 @@ class AbstractGeometry(eqx.Module):
         """State that the geometry learns; none unless a variant says otherwise."""
         return None
 
+    def update(self, policy: Any, reference: Any, seen: Seen) -> tuple[Any, dict]:
+        """The learned state after an update of the policy, and numbers for people."""
+        return seen.learned, {}
+
     def supports(self, policy: type, reference: type) -> bool:
-        """Whether a closed form is known for the pair of parameter types."""
+        """Whether D is known for the pair of parameter types; in closed form unless a variant estimates it."""
         return (self.kind, policy, reference) in _DIVERGENCES
 
     def has_metric(self, policy: type) -> bool:
         """Whether natural gradients are known for the parameter type."""
         return (self.kind, policy) in _METRICS
 
-    def divergence(self, policy: Any, reference: Any) -> Values:
-        """D(policy, reference) of each row."""
-        return self.weight * _DIVERGENCES[self.kind, type(policy), type(reference)](self, policy, reference)
+    def divergence(self, policy: Any, reference: Any, seen: Seen | None = None) -> Values:
+        """D(policy, reference) of each row; `seen`: for estimates by samples."""
+        return self.weight * self.unweighted(policy, reference, seen)
+
+    def unweighted(self, policy: Any, reference: Any, seen: Seen | None) -> Values:
+        """D without its weight; the closed form of the table unless a variant estimates it."""
+        return _DIVERGENCES[self.kind, type(policy), type(reference)](self, policy, reference)
 
     def inverse_metric(self, policy: Any, clip: tuple[float, float] | None) -> Any:
         """Factors of the inverse metric at the policy, in its frame; `clip` bounds the part that varies."""
         factors = _METRICS[self.kind, type(policy)](self, policy, clip or self.natural_clip)
         return jax.tree.map(lambda factor: factor / self.weight, factors)
+
+
+def drawn(policy: Any, reference: Any, count: int, key: Key) -> tuple[Actions, Actions]:
+    """Actions [count, ..., act] of both distributions, independent and differentiable, not clipped."""
+    shape, dtype = (count, *policy.mean.shape), policy.mean.dtype
+    other = jax.random.fold_in(key, 1)
+    return policy.at(jax.random.normal(key, shape, dtype)), reference.at(jax.random.normal(other, shape, dtype))
+
+
+def has_points(*types: type) -> bool:
+    """Whether actions can be drawn from parameters of these types."""
+    return all(hasattr(one, "at") for one in types)

@@ -85,6 +85,9 @@ class StepSpec:
     ] = None
     energy: Annotated[dict[str, Any] | None, Slot("energy", named=True), "override of the energy in this step"] = None
     gradient: Annotated[Any | None, Slot("gradient"), "euclidean, or natural in the metric of the geometry"] = None
+    behavior_gradient: Annotated[
+        Any | None, Slot("gradient"), "gradient of the behaviour's loss: euclidean (null), or natural in the geometry"
+    ] = None
     scheme: Annotated[Any | None, Slot("scheme"), "how the Euler step is taken"] = None
     start: Annotated[
         Literal["as_is", "behavior"], "where the policy starts: its weights at hand, or a copy of the fitted behaviour"

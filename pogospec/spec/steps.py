@@ -13,6 +13,8 @@ from pogospec.spec.yaml import Node, join, show
 
 POLICY_KEYS = ("from", "tau", "geometry", "proximal", "energy", "gradient", "scheme", "start", "actor_every")
 """Keys that mean nothing in a step that does not learn the policy."""
+BEHAVIOR_KEYS = ("behavior_gradient",)
+"""Keys that mean nothing in a step that does not learn the behaviour."""
 INHERITED = (*POLICY_KEYS, "optimizer")
 """Keys that, with nothing after them, keep what a step inherits."""
 
@@ -51,12 +53,10 @@ def long_step(step: Node, path: str, defaults: Node, tree: Node, builder: Builde
                 entries[key] = optimizers(entries[key], node)
             else:
                 entries[key] = merge(entries[key], node, key) if key in entries else node
-    learn = entries["learn"].value
-    if isinstance(learn, list) and all(learner.value != "policy" for learner in learn):
-        why = "this step does not learn the policy; remove it, or add policy to `learn`"
-        _refuse(step, POLICY_KEYS, why, path, builder)
-        entries = {key: node for key, node in entries.items() if key not in POLICY_KEYS}
-    elif "proximal" in entries:
+    entries, learns_policy = _without_vain(entries, step, path, builder)
+    if not learns_policy:
+        return Node(entries, step.origin, step.key_origin, step.path)
+    if "proximal" in entries:
         entries = _long_proximal(entries, step, path, tree, builder)
     elif "from" in entries:
         _need(entries, step, path, tree, builder)
@@ -67,6 +67,19 @@ def long_step(step: Node, path: str, defaults: Node, tree: Node, builder: Builde
     elif entries.keys() & {"tau", "geometry"}:
         builder.missing(step, path, "from", fields_of(ProximalSpec)["reference"][0])
     return Node(entries, step.origin, step.key_origin, step.path)
+
+
+def _without_vain(entries: dict[str, Node], step: Node, path: str, builder: Builder) -> tuple[dict[str, Node], bool]:
+    """Take away, or refuse, what means nothing without the policy or the behaviour; whether the policy is learned."""
+    learn, learns_policy = entries["learn"].value, True
+    keys = {"policy": ("policy", POLICY_KEYS), "behavior": ("behaviour", BEHAVIOR_KEYS)}
+    for learner, (name, vain) in keys.items():
+        if isinstance(learn, list) and all(one.value != learner for one in learn):
+            why = f"this step does not learn the {name}; remove it, or add {learner} to `learn`"
+            _refuse(step, vain, why, path, builder)
+            entries = {key: node for key, node in entries.items() if key not in vain}
+            learns_policy &= learner != "policy"
+    return entries, learns_policy
 
 
 def _refuse(step: Node, keys: Iterable[str], why: str, path: str, builder: Builder) -> None:

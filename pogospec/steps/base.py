@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 
 from pogospec.energies.base import AbstractTerm, Context
-from pogospec.geometries.base import AbstractGeometry
-from pogospec.types import Key, Params
+from pogospec.geometries.base import AbstractGeometry, Seen
+from pogospec.types import Key, Params, Values
 
 
 class Proximal(NamedTuple):
@@ -27,6 +28,32 @@ class Problem(NamedTuple):
     energy: dict[str, AbstractTerm]
     proximal: tuple[Proximal, ...]
     gradient: Any
+
+
+def seen_by(problem: Problem, number: int, context: Context, key: Key) -> Seen:
+    """What the geometry of a proximal term looks at."""
+    learned = context.learned[number] if context.learned else None
+    return Seen(context.observations, jax.random.fold_in(key, len(problem.energy) + number), learned)
+
+
+def divergences(
+    problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
+) -> list[Values]:
+    """D of each proximal term, one value a row."""
+    pairs = enumerate(zip(problem.proximal, references, strict=True))
+    return [t.geometry.divergence(parameters, r, seen_by(problem, i, context, key)) for i, (t, r) in pairs]
+
+
+def learn(
+    problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
+) -> tuple[tuple[Any, ...], dict]:
+    """The learned state of each proximal term's geometry after an update of the policy, and numbers for people."""
+    found, info = [], {}
+    for number, (term, reference) in enumerate(zip(problem.proximal, references, strict=True)):
+        learned, part = term.geometry.update(parameters, reference, seen_by(problem, number, context, key))
+        found.append(learned)
+        info |= part
+    return tuple(found), info
 
 
 class AbstractScheme(eqx.Module):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.energies.base import Context
-from pogospec.steps.base import AbstractScheme, Problem
+from pogospec.steps.base import AbstractScheme, Problem, divergences
 from pogospec.types import Key, Params, Scalar
 
 
@@ -23,10 +23,9 @@ def objective(
         part = term.weight * term.value(parameters, seen, jax.random.fold_in(key, index)).mean()
         info[f"energy.{name}"] = part
         parts.append(part)
-    for term, reference in zip(problem.proximal, references, strict=True):
-        distance = term.geometry.divergence(parameters, reference).mean()
-        distances.append(distance)
-        parts.append(distance / term.tau)
+    for term, rows in zip(problem.proximal, divergences(problem, parameters, references, context, key), strict=True):
+        distances.append(rows.mean())
+        parts.append(rows.mean() / term.tau)
     if problem.energy:
         info["energy"] = sum(parts[: len(problem.energy)], jnp.zeros(()))
     if distances:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.energies.base import Context
-from pogospec.steps.base import Problem
+from pogospec.steps.base import Problem, divergences, seen_by
 from pogospec.types import Key, Values
 
 
@@ -51,7 +51,7 @@ def measure(
         found["scale"] = scale[0]
     if not problem.proximal:
         return found
-    distances = [t.geometry.divergence(parameters, r) for t, r in zip(problem.proximal, references, strict=True)]
+    distances = divergences(problem, parameters, references, context, key)
     proximal = sum((d / t.tau for t, d in zip(problem.proximal, distances, strict=True)), jnp.zeros(()))
     found |= {"distance": sum(distances, jnp.zeros(())).mean(), "objective": (rows + proximal).mean()}
     found["tau"] = problem.proximal[0].tau
@@ -65,7 +65,7 @@ def measure(
         found["effective_tau"] = jnp.where(drop > 0, 2 * found["distance"] / jnp.where(drop > 0, drop, 1.0), jnp.nan)
     first = problem.proximal[0].geometry
     if start is not None and first.supports(type(parameters), type(start)):
-        found["start_distance"] = first.divergence(parameters, start).mean()
+        found["start_distance"] = first.divergence(parameters, start, seen_by(problem, 0, context, key)).mean()
     return found
 
 

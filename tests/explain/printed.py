@@ -110,10 +110,14 @@ def gauss(x, mean, std):
 
 
 class Symbols:
-    """Values of printed symbols, one for each row of the batch; `start`: the network that π₀ stands for, `q`: Q(a)."""
+    """Values of printed symbols, one for each row of the batch.
 
-    def __init__(self, spec, state, batch, key, start=None, q=None):
+    `start`: the network that π₀ stands for, `q`: Q(a), `said`: what the legend says of symbols.
+    """
+
+    def __init__(self, spec, state, batch, key, start=None, q=None, said=None):
         self.spec, self.state, self.batch, self.key, self.known_q = spec, state, batch, key, q
+        self.said = said or {}
         self.start = state.reference if start is None else start
         self.p = self.heads(spec.policy, state.policy)
 
@@ -221,6 +225,43 @@ class Symbols:
         x = ((p.mean - q.mean) ** 2 / 2 + (p.std - q.std) ** 2) / (2 * p.std * q.std)
         return (2 * jnp.arccosh(1 + x) ** 2).sum(-1) / 2
 
+    def sampled(self, symbol, place, number):
+        """The quantity of a proximal term that is estimated by samples; `place`: what its samples depend on."""
+        name, first, second, tail = groups(rf"(W₁|MMD²)\(({NAME}), ({NAME})\)(.*)", symbol)
+        p, q = (self.p if side == "π" else self.reference(side) for side in (first, second))
+        legend, key = self.said[name.removesuffix("²")], jax.random.fold_in(self.key, place)
+
+        def drawn(count):
+            sides = (p, key), (q, jax.random.fold_in(key, 1))
+            return [self.act(r, jax.random.normal(k, (count, *p.mean.shape), float)) for r, k in sides]
+
+        if name == "W₁":
+            (gap,) = groups(rf".* as (.+), a.+ ~ {first} and b.+ ~ {second} in each state", legend)
+            (count,) = groups(r"(?:\(1/(\d+)\) Σ_k )?\[?c\(s, a.+\) − c\(s, b.+\)\]?", gap)
+            assert tail == ""
+            return jnp.mean(jnp.subtract(*(self.dual(number, a) for a in drawn(int(count or 1)))), 0)
+        shape, width, estimate, count = groups(
+            r".* the kernel exp\(−(\|x − y\|₁|\|x − y\|²)/(.+)\), (biased|unbiased), by (\d+) samples of each", legend
+        )
+        assert tail == "/2"
+        if shape == "|x − y|₁":
+            kernel = lambda a, b: jnp.exp(-jnp.abs(a - b).sum(-1) / float(width))  # noqa: E731
+        else:
+            square = float(groups(r"\(2 · (.+)²\)", width)[0]) ** 2
+            kernel = lambda a, b: jnp.exp(-((a - b) ** 2).sum(-1) / 2 / square)  # noqa: E731
+        (x, y), n = drawn(int(count)), range(int(count))
+        own = [(i, j) for i in n for j in n if i != j or estimate == "biased"]
+        inner = sum(kernel(x[i], x[j]) + kernel(y[i], y[j]) for i, j in own) / len(own)
+        return inner / 2 - sum(kernel(x[i], y[j]) for i in n for j in n) / len(n) ** 2
+
+    def dual(self, number, actions):
+        """The dual critic of a proximal term at actions [n, batch, act]."""
+        rows = jnp.broadcast_to(self.batch.observations, (*actions.shape[:-1], self.batch.observations.shape[-1]))
+        x, layers = jnp.concatenate([rows, actions], -1), self.state.geometry[number].network.layers
+        for layer in layers[:-1]:
+            x = jnp.maximum(x @ layer.weight + layer.bias, 0)
+        return (x @ layers[-1].weight + layers[-1].bias)[..., 0]
+
     def w2(self, p, q):
         """Squared, by formula or quantiles."""
         if not (p.squashed or q.squashed):
@@ -232,8 +273,11 @@ class Symbols:
         return jnp.sum(jnp.stack(gaps), (0, -1))
 
     def value(self, symbol, index, proximal):
-        """The batch mean of a printed quantity."""
-        return float((self.divergence(symbol) if proximal else self.energy(symbol, index)).mean())
+        """The batch mean of a printed quantity; `index`: its place, `proximal`: that among the proximal terms."""
+        if proximal is None:
+            return float(self.energy(symbol, index).mean())
+        by_samples = symbol.startswith(("W₁", "MMD"))
+        return float((self.sampled(symbol, index, proximal) if by_samples else self.divergence(symbol)).mean())
 
 
 def covariance(p):

@@ -38,6 +38,12 @@ schedule:
 """
 DENSITY = ("fisher_rao", "gaussian_fisher_rao", "hellinger", "kl", "{kind: kl, direction: reference_to_policy}")
 WASSERSTEIN = ("wasserstein2", "{kind: wasserstein2, reduction: mean, weight: 0.3}")
+SAMPLED = (
+    "mmd",
+    "{kind: mmd, kernel: gaussian, bandwidth: 0.7, samples: 3, estimate: unbiased, weight: 0.3}",
+    "{kind: wasserstein1, hidden: [8]}",
+    "{far: {kind: mmd, samples: 2}, near: {kind: wasserstein1, hidden: [8], samples: 3, weight: 2}}",
+)
 SUM = "{far: {kind: wasserstein2, weight: 2}, near: {kind: kl, weight: 0.5}}"
 PROXIMAL = (
     "proximal: [{reference: data, geometry: wasserstein2, tau: 0.3}, {reference: previous, tau: 2.5e-4}], name: both"
@@ -48,6 +54,8 @@ GEOMETRIES = [
         ("full_gaussian",), (*(g for g in DENSITY if "gaussian" not in g), *WASSERSTEIN), ("from: previous",)
     ),
     *itertools.product(("gaussian", "tanh_gaussian", "dirac"), WASSERSTEIN, ("from: data", "from: behavior", PROXIMAL)),
+    *itertools.product(("tanh_gaussian", "full_gaussian"), SAMPLED, ("from: previous",)),
+    *itertools.product(("gaussian", "dirac"), SAMPLED, ("from: data", "from: behavior")),
 ]
 ENERGIES = [
     f"{{q: {{critics: {critics}, actions: {actions}, scale: {scale}, weight: 0.3}}}}"
@@ -83,7 +91,7 @@ def compare(spec, number, data):
     energies = list(stage.step.energy)
     places = [sorted(energies).index(name) for name in energies]  # a pytree sorts the terms, whose samples follow
     terms = [
-        (coefficient, symbols.value(symbol, places[i] if i < len(places) else None, i >= len(places)))
+        (coefficient, symbols.value(symbol, *((places[i], None) if i < len(places) else (i, i - len(places)))))
         for i, (coefficient, symbol) in enumerate(parsed(printed))
     ]
     assert len(terms) == len(objective(stage))
@@ -98,9 +106,9 @@ def compare(spec, number, data):
 
 def symbols_of(spec, stage, state, batch, key):
     """The symbols of a stage; on a known energy Q is what the legend says, and π₀ what the reference is."""
-    known = None if spec.target is None else printed_q(meanings([stage], batch.actions.shape[-1]))
+    said = meanings([stage], batch.actions.shape[-1])
     start = state.behavior if stage.step.from_ == "behavior" else state.reference
-    return Symbols(spec, state, batch, key, start, known)
+    return Symbols(spec, state, batch, key, start, None if spec.target is None else printed_q(said), dict(said))
 
 
 def compare_explicit(spec, number, data):

@@ -48,7 +48,7 @@ TABLE = [
         "fisher_rau",
         "5:11",
         "geometry",
-        "allowed wasserstein2, fisher_rao, gaussian_fisher_rao, kl, hellinger, did you mean fisher_rao?",
+        "allowed wasserstein2, fisher_rao, gaussian_fisher_rao, kl, hellinger, mmd, wasserstein1, did you mean fisher_",
     ),
     ("first", "frist", "3:16", "energy.q.critics", "found 'frist', allowed min, first, mean, did you mean first?"),
     ("entropy:", "entropie:", "4:3", "energy.entropie", "did you mean entropy?"),
@@ -104,7 +104,7 @@ TABLE = [
         "tau: {kind: geometrc}",
         "10:36",
         f"{FIRST}.tau.kind",
-        "allowed geometric, backtracking, did you mean",
+        "allowed geometric, backtracking, multiplier, did you mean",
     ),
     (
         "updates: 10",
@@ -229,6 +229,50 @@ ALONE = [
         "5:57: schedule.steps[0].tau: reaches 10^-60",
     ),
     (TARGET, "mixture, means: [[0], [1]], stds: [1, 1]", f"numpyro, model: {'x' * 900}", "2:9: target: found unknown"),
+    (
+        TARGET,
+        "wasserstein2\nschedule: {defaults: {gradient: natural}",
+        "mmd\nschedule: {defaults: {}",
+        "4:11: schedule.steps[0].geometry: found mmd, which is estimated by samples; allowed here: those with closed",
+    ),
+    (SPEC, "fisher_rao", "{kind: mmd, samples: 1}", "5:27: geometry.samples: found 1, allowed a whole number >= 2"),
+    (
+        SPEC,
+        "from: behavior",
+        "from: behavior, gradient: natural, geometry: wasserstein1",
+        "10:40: schedule.steps[0].gradient: wasserstein1 has no metric on gaussian; use the euclidean gradient",
+    ),
+    (
+        SPEC,
+        "tau: 20.0",
+        "tau: {kind: multiplier, start: 0.001, divergence: 1}",
+        "10:53: schedule.steps[0].tau.start: found 0.001, allowed 1/most = 0.002 or more, since 1/tau is at most 500",
+    ),
+    (
+        TARGET,
+        "tau: 1,",
+        "tau: {kind: multiplier, start: 1, divergence: 1},",
+        "5:57: schedule.steps[0].tau: multiplier follows minibatches of data; allowed here: a number, geometric, back",
+    ),
+    (
+        SPEC,
+        "from: previous",
+        "behavior_gradient: natural, from: previous",
+        "11:8: schedule.steps[1].behavior_gradient: found behavior_gradient, but this step does not learn the be",
+    ),
+    (
+        SPEC,
+        "from: behavior",
+        "behavior_gradient: natural, from: behavior, geometry: mmd",
+        "10:27: schedule.steps[0].behavior_gradient: mmd has no metric on gaussian; use the euclidean gradient",
+    ),
+    (
+        SPEC,
+        "critic: clipped_double_q",
+        "critic: {kind: clipped_double_q, target_penalty: {kind: divergence, geometry: wasserstein1, weight: 1}}",
+        "6:79: critic.target_penalty.geometry: wasserstein1 shares what the proximal term of a step learns, but "
+        "schedule.steps[0] has none with this geometry; give both the same keys",
+    ),
     (TARGET, "tau: 1,", "tau: x,", "5:57: schedule.steps[0].tau: found 'x', allowed a number > 0, geometric,"),
 ]
 
@@ -253,7 +297,7 @@ def test_density_kinds_are_refused_on_dirac(tmp_path):
         "4:12: schedule.steps[0].energy.entropy: needs a policy with a density, found dirac, "
         "allowed gaussian, full_gaussian, tanh_gaussian",
         "5:11: schedule.steps[0].geometry: fisher_rao knows no distance from dirac to a reference of type Point; "
-        "allowed here: wasserstein2",
+        "allowed here: wasserstein2, mmd, wasserstein1",
     }
 
 
