@@ -18,6 +18,7 @@ from pogospec.spec.resolve import DEFAULT, Document, Override, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.spec.shipped import spec_path
 from pogospec.spec.yaml import show
+from pogospec.steps.explicit import Explicit
 from pogospec.steps.schedule import Backtracking, Geometric
 
 
@@ -119,7 +120,7 @@ def _critic_rules(spec: Spec, known: set[str], where: str) -> Iterator[tuple[str
     if spec.critic is None:
         yield f"{where}.learn", "found critic, but the spec declares no critic; add the key `critic`"
         return
-    if not known & {"policy", "behavior"}:
+    if spec.critic.needs_policy and not known & {"policy", "behavior"}:
         yield (
             f"{where}.learn",
             "found critic, whose next actions come from a policy that nothing has learned; add policy or behavior",
@@ -185,8 +186,15 @@ def _energy_rules(spec: Spec, step: StepSpec, term: Any, known: set[str], place:
         yield place, f"needs a policy with a density, found {_kind(spec.policy)}, allowed {', '.join(families)}"
     if getattr(term, "scale", None) == "step" and "critic" in step.learn:
         yield f"{place}.scale", "found 'step', but the step learns the critic, so that its scale moves; use batch"
-    if getattr(term, "actions", "mean") != "mean" and not spec.policy.has_density:
-        yield f"{place}.actions", f"allowed mean, since a {_kind(spec.policy)} policy has one action in each state"
+    for key in ("actions", "baseline"):
+        if getattr(term, key, "mean") not in ("mean", "value") and not spec.policy.has_density:
+            yield f"{place}.{key}", f"allowed mean, since a {_kind(spec.policy)} policy has one action in each state"
+    if getattr(term, "baseline", None) == "value" and spec.critic is not None and not spec.critic.has_state_values():
+        yield (
+            f"{place}.baseline",
+            f"found 'value', but {kind_of('critic', type(spec.critic))} learns no values of states; allowed mean, "
+            "quadrature, {sample: n}, or critic.kind: expectile",
+        )
 
 
 def _proximal_rules(
@@ -205,16 +213,17 @@ def _proximal_rules(
         return
     policy = spec.policy.parameter_type
     reference = {"data": Point, "behavior": spec.behavior.parameter_type, "previous": policy}[term.reference]
+    measured = term.reference != "data" or not isinstance(step.scheme, Explicit)  # else no distance is taken
     for name, geometry in geometries.items():
         place = f"{where}.geometry.{name}" if name else f"{where}.geometry"
         if geometry is None:  # told already, where the document was read
             continue
-        if term.reference == "data" and geometry.needs_density:
+        if measured and term.reference == "data" and geometry.needs_density:
             yield (
                 f"{where}.{key}",
                 f"found 'data', where {geometry.kind} needs a reference with a density; allowed behavior, previous",
             )
-        elif not geometry.supports(policy, reference):
+        elif measured and not geometry.supports(policy, reference):
             yield place, _no_distance(spec, geometry, reference)
         elif step.gradient.needs_metric and not geometry.has_metric(policy):
             yield (

@@ -10,7 +10,7 @@ import equinox as eqx
 
 from pogospec.energies.base import AbstractTerm, Context
 from pogospec.geometries.base import AbstractGeometry
-from pogospec.types import Key, Params
+from pogospec.types import Key, Params, Scalar
 
 
 class Proximal(NamedTuple):
@@ -34,6 +34,12 @@ class AbstractScheme(eqx.Module):
 
     def too_large(self, act_dim: int) -> str | None:
         """Why the scheme cannot be used in so many action dimensions; None where it can."""
+        return None
+
+    def minimised(
+        self, problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
+    ) -> Scalar | None:
+        """What the scheme makes small instead of energy + D/tau, where that has no meaning; None where it has."""
         return None
 
     @abc.abstractmethod
