@@ -186,9 +186,10 @@ def _energy_rules(spec: Spec, step: StepSpec, term: Any, known: set[str], place:
         yield place, f"needs a policy with a density, found {_kind(spec.policy)}, allowed {', '.join(families)}"
     if getattr(term, "scale", None) == "step" and "critic" in step.learn:
         yield f"{place}.scale", "found 'step', but the step learns the critic, so that its scale moves; use batch"
-    for key in ("actions", "baseline"):
-        if getattr(term, key, "mean") not in ("mean", "value") and not spec.policy.has_density:
-            yield f"{place}.{key}", f"allowed mean, since a {_kind(spec.policy)} policy has one action in each state"
+    for key, allowed in (("actions", ("mean",)), ("baseline", ("value", "mean"))):
+        if getattr(term, key, "mean") not in allowed and not spec.policy.has_density:
+            one = f"since a {_kind(spec.policy)} policy has one action in each state"
+            yield f"{place}.{key}", f"allowed {', '.join(allowed)}, {one}"
     if getattr(term, "baseline", None) == "value" and spec.critic is not None and not spec.critic.has_state_values():
         yield (
             f"{place}.baseline",

@@ -76,8 +76,8 @@ def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
 def _logged_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     """What an explicit step from data needs, whose points are the logged actions, of unknown density."""
     if not spec.policy.has_density:
-        message = "found 'data', where explicit weights a likelihood, which this policy has not; allowed previous"
-        yield f"{where}.from", message
+        what = f"a likelihood, which a {kind_of('policy', type(spec.policy))} policy has not"
+        yield f"{where}.from", f"found 'data', where explicit weights {what}; use a policy with a density"
     elif getattr(step.geometry, "retraction", None) != "reweight":
         yield f"{where}.geometry", "explicit weights the logged actions from data; allowed fisher_rao, kl, hellinger"
     if getattr(step.scheme, "actions", None) is not None:

@@ -145,7 +145,10 @@ def _critic(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     if not all(slow):
         yield "Q in a step", "the critics themselves, not their slow copies; no gradient into their weights"
     if any(slow):
-        yield "Q̄ in a step", "the slow copies of the critics, before they move in that update; no gradient into their weights"
+        yield (
+            "Q̄ in a step",
+            "the slow copies of the critics, before they move in that update; no gradient into their weights",
+        )
     if any(stage.weighs_data for stage in plan):
         yield "weights", "those of logged actions are not normalised, neither in a state nor in a minibatch"
 
