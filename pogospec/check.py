@@ -18,6 +18,7 @@ from pogospec.spec.resolve import DEFAULT, Document, Override, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.spec.shipped import spec_path
 from pogospec.spec.yaml import show
+from pogospec.steps.explicit import Explicit
 from pogospec.steps.schedule import Backtracking, Geometric
 
 
@@ -121,7 +122,7 @@ def _critic_rules(spec: Spec, step: StepSpec, known: set[str], where: str) -> It
     if spec.critic is None:
         yield f"{where}.learn", "found critic, but the spec declares no critic; add the key `critic`"
         return
-    if not known & {"policy", "behavior"}:
+    if spec.critic.needs_policy and not known & {"policy", "behavior"}:
         yield (
             f"{where}.learn",
             "found critic, whose next actions come from a policy that nothing has learned; add policy or behavior",
@@ -193,8 +194,16 @@ def _energy_rules(spec: Spec, step: StepSpec, term: Any, known: set[str], place:
         yield place, f"needs a policy with a density, found {_kind(spec.policy)}, allowed {', '.join(families)}"
     if getattr(term, "scale", None) == "step" and "critic" in step.learn:
         yield f"{place}.scale", "found 'step', but the step learns the critic, so that its scale moves; use batch"
-    if getattr(term, "actions", "mean") != "mean" and not spec.policy.has_density:
-        yield f"{place}.actions", f"allowed mean, since a {_kind(spec.policy)} policy has one action in each state"
+    for key, allowed in (("actions", ("mean",)), ("baseline", ("value", "mean"))):
+        if getattr(term, key, "mean") not in allowed and not spec.policy.has_density:
+            one = f"since a {_kind(spec.policy)} policy has one action in each state"
+            yield f"{place}.{key}", f"allowed {', '.join(allowed)}, {one}"
+    if getattr(term, "baseline", None) == "value" and spec.critic is not None and not spec.critic.has_state_values():
+        yield (
+            f"{place}.baseline",
+            f"found 'value', but {kind_of('critic', type(spec.critic))} learns no values of states; allowed mean, "
+            "quadrature, {sample: n}, or critic.kind: expectile",
+        )
 
 
 def _proximal_rules(
@@ -213,16 +222,17 @@ def _proximal_rules(
         return
     policy = spec.policy.parameter_type
     reference = {"data": Point, "behavior": spec.behavior.parameter_type, "previous": policy}[term.reference]
+    measured = term.reference != "data" or not isinstance(step.scheme, Explicit)  # else no distance is taken
     for name, geometry in geometries.items():
         place = f"{where}.geometry.{name}" if name else f"{where}.geometry"
         if geometry is None:  # told already, where the document was read
             continue
-        if term.reference == "data" and geometry.needs_density:
+        if measured and term.reference == "data" and geometry.needs_density:
             yield (
                 f"{where}.{key}",
                 f"found 'data', where {geometry.kind} needs a reference with a density; allowed behavior, previous",
             )
-        elif not geometry.supports(policy, reference):
+        elif measured and not geometry.supports(policy, reference):
             yield place, _no_distance(spec, geometry, reference)
         elif step.gradient.needs_metric and not geometry.has_metric(policy):
             yield (

@@ -143,10 +143,13 @@ def _init(spec: Spec, steps: list[StepSpec], space: Space):
         if spec.target is not None:
             begin = spec.policy.placed(spec.policy.init(keys[2], space), *spec.start.moments(space.act_dim))
             return State(None, None, begin, begin, None, begin, (), {}, {})
-        critic = spec.critic.init(keys[0], space) if "critic" in learned and spec.critic is not None else None
+        critic = slow = None
+        if "critic" in learned and spec.critic is not None:
+            critic = spec.critic.init(keys[0], space)
+            slow = spec.critic.slow(critic)
         behavior = spec.behavior.init(keys[1], space) if "behavior" in learned else None
         policy = spec.policy.init(keys[2], space) if learned & {"policy", "critic"} else None
-        return State(critic, critic, behavior, policy, policy, policy if "policy" in learned else None, (), {}, {})
+        return State(critic, slow, behavior, policy, policy, policy if "policy" in learned else None, (), {}, {})
 
     return init
 
@@ -278,10 +281,10 @@ def _views(plan: _Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
 
 
 def _critic_update(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
-    loss = jax.value_and_grad(nodes.critic.loss, has_aux=True)
     views = _views(plan, nodes, state, batch)
-    (value, info), gradient = loss(state.critic, state.critic_target, batch, views, key)
-    return _apply(plan, nodes, "critic", state, gradient), {"critic_loss": value} | info
+    step = lambda gradient: _apply(plan, nodes, "critic", state, gradient).critic  # noqa: E731
+    gradient, info = nodes.critic.gradient(state.critic, state.critic_target, batch, views, key, step)
+    return _apply(plan, nodes, "critic", state, gradient), info
 
 
 def _behavior_update(plan: _Plan, nodes: Nodes, state: State, batch: Batch) -> tuple[State, dict]:
@@ -295,13 +298,15 @@ def _behavior_update(plan: _Plan, nodes: Nodes, state: State, batch: Batch) -> t
 
 
 def _context(nodes: Nodes, state: State, batch: Batch) -> Context:
-    def q(actions, count=None):
-        return nodes.critic.values(state.critic, batch.observations, _within(actions), count)
+    def q(actions, count=None, slow=False):
+        network = state.critic_target if slow else state.critic
+        return nodes.critic.values(network, batch.observations, _within(actions), count)
 
     known = None if state.critic is None else q
     if nodes.target is not None:
-        known = lambda actions, count=None: nodes.target.log_density(actions)[None]  # noqa: E731
-    return Context(batch.observations, batch.actions, nodes.policy, known, state.energy, state.geometry)
+        known = lambda actions, count=None, slow=False: nodes.target.log_density(actions)[None]  # noqa: E731
+    v = lambda: nodes.critic.state_values(state.critic, batch.observations)  # noqa: E731
+    return Context(batch.observations, batch.actions, nodes.policy, known, state.energy, state.geometry, v)
 
 
 def _references(nodes: Nodes, state: State, batch: Batch) -> tuple:
@@ -361,7 +366,10 @@ def _measure(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: Key) ->
     if "critic" in plan.step.learn:
         context = context._replace(fixed=scales(nodes.problem, parameters, context, key))
     start = None if state.behavior is None else nodes.behavior.parameters(state.behavior, batch.observations)
-    return found | measure(nodes.problem, parameters, _references(nodes, state, batch), start, context, key)
+    references = _references(nodes, state, batch)
+    found |= measure(nodes.problem, parameters, references, start, context, key)
+    own = nodes.scheme.minimised(nodes.problem, parameters, references, context, key)
+    return found if own is None else found | {"objective": own}
 
 
 def _move_targets(nodes: Nodes, state: State) -> State:
@@ -369,6 +377,6 @@ def _move_targets(nodes: Nodes, state: State) -> State:
         return state
     rate = nodes.critic.target_rate
     return state._replace(
-        critic_target=polyak(state.critic_target, state.critic, rate),
+        critic_target=polyak(state.critic_target, nodes.critic.slow(state.critic), rate),
         policy_target=None if state.policy is None else polyak(state.policy_target, state.policy, rate),
     )

@@ -122,6 +122,17 @@ def ensemble(
     return jax.vmap(lambda k: mlp(k, fan_in, hidden, fan_out, layer_norm, init, end))(keys)
 
 
+def action_values(networks: MLP, observations, actions, count: int | None = None):
+    """Values [networks, *batch] of all networks of an ensemble at actions [*batch, act], or of the first `count`.
+
+    Actions may have more leading dimensions than observations.
+    """
+    observations = jnp.broadcast_to(observations, (*actions.shape[:-1], observations.shape[-1]))
+    inputs = jnp.concatenate([observations, actions], -1)
+    chosen = jax.tree.map(lambda leaf: leaf[:count], networks)
+    return jax.vmap(lambda net: net(inputs))(chosen)[..., 0]
+
+
 def polyak(target, online, rate):
     """Moving average of networks: target + rate (online - target)."""
     return jax.tree.map(lambda t, o: t + rate * (o - t), target, online)

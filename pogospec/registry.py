@@ -24,6 +24,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "q": "pogospec.energies.q:QTerm",
         "entropy": "pogospec.energies.entropy:EntropyTerm",
         "log_likelihood": "pogospec.energies.log_likelihood:LogLikelihoodTerm",
+        "advantage": "pogospec.energies.advantage:AdvantageTerm",
         "action_norm": "pogospec.energies.action_norm:ActionNormTerm",
     },
     "geometry": {
@@ -35,7 +36,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "mmd": "pogospec.geometries.mmd:MMD",
         "wasserstein1": "pogospec.geometries.wasserstein1:Wasserstein1",
     },
-    "critic": {"clipped_double_q": "pogospec.critics.clipped_double_q:ClippedDoubleQ"},
+    "critic": {
+        "clipped_double_q": "pogospec.critics.clipped_double_q:ClippedDoubleQ",
+        "expectile": "pogospec.critics.expectile:Expectile",
+    },
     "target_actions": {
         "smoothed_mean": "pogospec.critics.target_actions:SmoothedMean",
         "policy_sample": "pogospec.critics.target_actions:PolicySample",

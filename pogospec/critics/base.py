@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax
 
-from pogospec.types import Actions, Batch, Key, Params, Scalar, Space
+from pogospec.types import Actions, Batch, Key, Observations, Params, Scalar, Space, Values
 
 
 class Views(NamedTuple):
@@ -25,6 +26,8 @@ class Views(NamedTuple):
 class AbstractCritic(eqx.Module):
     """A critic; its fields are configuration, its networks come from `init`."""
 
+    needs_policy: ClassVar[bool] = True  # whether its loss asks for next actions of a policy
+
     target_rate: eqx.AbstractVar[float]
 
     @abc.abstractmethod
@@ -35,6 +38,35 @@ class AbstractCritic(eqx.Module):
     def values(self, network: Params, observations, actions, count: int | None = None) -> Any:
         """Q values [critics, batch] of all critics, or of the first `count`; the others are not computed."""
 
-    @abc.abstractmethod
+    def state_values(self, network: Params, observations: Observations) -> Values:
+        """Values of the states themselves, one a row; a critic of action values alone has none."""
+        raise NotImplementedError
+
+    @classmethod
+    def has_state_values(cls) -> bool:
+        """Whether it learns values of states."""
+        return cls.state_values is not AbstractCritic.state_values
+
+    def slow(self, network: Params) -> Params:
+        """The part of the networks that slow copies follow, in their form."""
+        return network
+
     def loss(self, network: Params, target: Params, batch: Batch, views: Views, key: Key) -> tuple[Scalar, dict]:
-        """Loss of a batch, and numbers for people."""
+        """Loss of a batch, and numbers for people; `target`: the slow copies. Not asked where `gradient` is given."""
+        raise NotImplementedError
+
+    def gradient(
+        self,
+        network: Params,
+        target: Params,
+        batch: Batch,
+        views: Views,
+        key: Key,
+        step: Callable[[Params], Params],
+    ) -> tuple[Params, dict]:
+        """Gradient of the loss of a batch, and numbers for people, `critic_loss` among them.
+
+        `step` gives the networks after an optimiser's step along a gradient, for parts that look at new weights.
+        """
+        (value, info), gradient = jax.value_and_grad(self.loss, has_aux=True)(network, target, batch, views, key)
+        return gradient, {"critic_loss": value} | info

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from pogospec.critics.base import AbstractCritic, Views
 from pogospec.critics.target_actions import SmoothedMean
-from pogospec.nets import MLP, Init, LayerNorm, ensemble
+from pogospec.nets import MLP, Init, LayerNorm, action_values, ensemble
 from pogospec.spec.fields import Slot, Within
 from pogospec.types import Batch, Key, Scalar, Space
 
@@ -37,10 +37,7 @@ class ClippedDoubleQ(AbstractCritic):
 
     def values(self, network: MLP, observations, actions, count: int | None = None):
         """Both values of each row, [2, *batch], or the first, [1, *batch]; actions may have more leading dimensions."""
-        observations = jnp.broadcast_to(observations, (*actions.shape[:-1], observations.shape[-1]))
-        inputs = jnp.concatenate([observations, actions], -1)
-        chosen = jax.tree.map(lambda leaf: leaf[:count], network)
-        return jax.vmap(lambda net: net(inputs))(chosen)[..., 0]
+        return action_values(network, observations, actions, count)
 
     def loss(self, network: MLP, target: MLP, batch: Batch, views: Views, key: Key) -> tuple[Scalar, dict]:
         """Sum over critics of the mean squared Bellman error."""

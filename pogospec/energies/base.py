@@ -18,9 +18,10 @@ class Context(NamedTuple):
     observations: Observations
     actions: Actions  # the logged ones
     policy: Any  # the policy family that the parameters belong to
-    q: Callable[..., Any] | None  # actions [..., batch, act], count=None -> values [critics, ..., batch]
+    q: Callable[..., Any] | None  # actions [..., batch, act], count=None, slow=False -> values [critics, ..., batch]
     fixed: Any = None  # what the term's `begin` returned when the step began
     learned: tuple[Any, ...] = ()  # learned state of each proximal term's geometry
+    v: Callable[[], Values] | None = None  # state values, of a critic that has them
 
 
 class AbstractTerm(eqx.Module):
@@ -46,6 +47,13 @@ class AbstractTerm(eqx.Module):
         write it, as `formula` writes the value.
         """
         raise NotImplementedError
+
+    def offset(self, parameters: Any, context: Context, key: Key) -> Values | float:
+        """What the potential is measured from in each state, which matters to weights that are not normalised there.
+
+        `parameters`: those of the policy as it is. A method `weighing` may write the potential without it.
+        """
+        return 0.0
 
     @classmethod
     def has_potential(cls) -> bool:

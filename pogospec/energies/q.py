@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.energies.base import AbstractTerm, Context
-from pogospec.policies.base import ActionChoice
+from pogospec.policies.base import ActionChoice, Sample
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Key, Values
+
+Critics = Literal["min", "first", "mean"]
+"""How the critics become one value."""
 
 
 class QTerm(AbstractTerm):
@@ -20,7 +23,7 @@ class QTerm(AbstractTerm):
     needs_density: ClassVar[bool] = False
     needs_critic: ClassVar[bool] = True
 
-    critics: Annotated[Literal["min", "first", "mean"], "how the critics become one value"] = "min"
+    critics: Annotated[Critics, "how the critics become one value"] = "min"
     actions: Annotated[
         ActionChoice,
         "mean: Q at the mean action, so that a std gets no gradient from Q; quadrature: E[Q], exact for quadratic Q; "
@@ -34,16 +37,13 @@ class QTerm(AbstractTerm):
 
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """Scaled -Q of each row."""
-        chosen = self._q(parameters, context, key)
-        if self.scale == "batch":
-            chosen = chosen / jax.lax.stop_gradient(jnp.abs(chosen).mean())
-        elif self.scale == "step":
-            chosen = chosen / context.fixed
-        return -chosen
+        return -self._scaled(expected(context, self.critics, self.actions, parameters, key), context)
 
     def begin(self, parameters: Any, context: Context, key: Key) -> Any:
         """Mean |Q| of the policy that the step starts from; None where Q is not scaled."""
-        return None if self.scale == "none" else jnp.abs(self._q(parameters, context, key)).mean()
+        if self.scale == "none":
+            return None
+        return jnp.abs(expected(context, self.critics, self.actions, parameters, key)).mean()
 
     def settled(self) -> QTerm:
         """The term with the scale that `begin` measured in the place of that of a minibatch."""
@@ -51,32 +51,18 @@ class QTerm(AbstractTerm):
 
     def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
         """Scaled -Q(a); a batch is that of all points."""
-        chosen = self._chosen(actions, context)
-        if self.scale == "batch":
-            chosen = chosen / jax.lax.stop_gradient(jnp.abs(chosen).mean())
-        elif self.scale == "step":
-            chosen = chosen / context.fixed
-        return -chosen
+        return -self._scaled(chosen(context, self.critics, actions), context)
 
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""
-        text, latex, meaning = self._symbol
-        size, latex_size = f"|{text}|", f"|{latex}|"
-        if self.actions == "mean":
-            text, latex, meaning = f"{text}(s, μ(s))", rf"{latex}(s, \mu(s))", f"{meaning}; μ(s): the mean action"
-        elif self.actions == "quadrature":
-            size, latex_size = f"|E_π[{text}]|", rf"|\mathbb{{E}}_\pi[{latex}]|"
-            text, latex = f"E_π[{text}(s, a)]", rf"\mathbb{{E}}_{{a\sim\pi}}[{latex}(s, a)]"
-            meaning += "; E_π: by a cubature of 2d points, exact for quadratic Q"
-        elif self.actions.sample == 1:
-            text, latex = f"{text}(s, a₁)", f"{latex}(s, a_1)"
-            size, latex_size = f"|{text}|", f"|{latex}|"
-            meaning += "; a₁: a sample of π(·|s), reparameterised"
-        else:
+        symbol = symbol_of(self.critics)
+        text, latex, meaning = averaged(symbol, self.actions)
+        size, latex_size = f"|{symbol[0]}|", f"|{symbol[1]}|"
+        if self.actions == "quadrature":
+            size, latex_size = f"|E_π[{symbol[0]}]|", rf"|\mathbb{{E}}_\pi[{symbol[1]}]|"
+        elif isinstance(self.actions, Sample) and self.actions.sample > 1:
             count = self.actions.sample
-            size, latex_size = f"|(1/{count}) Σ_k {text}|", rf"|\tfrac{{1}}{{{count}}}\sum_{{k}}{latex}|"
-            text, latex = f"(1/{count}) Σ_k {text}(s, a_k)", rf"\tfrac{{1}}{{{count}}}\sum_{{k}}{latex}(s, a_k)"
-            meaning += f"; a_k: {count} samples of π(·|s), reparameterised"
+            size, latex_size = f"|(1/{count}) Σ_k {symbol[0]}|", rf"|\tfrac{{1}}{{{count}}}\sum_{{k}}{symbol[1]}|"
         if self.scale != "none":
             mark, when = ("", "of the minibatch") if self.scale == "batch" else ("₀", "of the data when the step began")
             text = f"{text} / mean{mark}{size}"
@@ -86,7 +72,7 @@ class QTerm(AbstractTerm):
 
     def variation(self, reference: tuple[str, str]) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of `potential` without its weight."""
-        text, latex, meaning = self._symbol
+        text, latex, meaning = symbol_of(self.critics)
         scale = scale_latex = ""
         if self.scale != "none":
             mark, when = {
@@ -97,22 +83,50 @@ class QTerm(AbstractTerm):
             meaning += f"; mean{mark}|{text}|: mean {when}, held fixed in the gradient"
         return f"−{text}(s, a){scale}", f"-{latex}(s, a){scale_latex}", meaning
 
-    @property
-    def _symbol(self) -> tuple[str, str, str]:
-        return {
-            "min": ("min_i Q_i", r"\min_i Q_i", "min_i Q_i: the smallest of the critics"),
-            "first": ("Q₁", "Q_1", "Q₁: the first critic"),
-            "mean": ("mean_i Q_i", r"\overline{Q}", "mean_i Q_i: the mean of the critics"),
-        }[self.critics]
+    def _scaled(self, values: Values, context: Context) -> Values:
+        if self.scale == "batch":
+            return values / jax.lax.stop_gradient(jnp.abs(values).mean())
+        return values / context.fixed if self.scale == "step" else values
 
-    def _q(self, parameters: Any, context: Context, key: Key) -> Values:
-        actions = context.policy.actions(self.actions, parameters, key)
-        actions = actions[0] if len(actions) == 1 else actions  # matrix products of two dimensions are faster
-        chosen = self._chosen(actions, context)
-        return chosen if actions.ndim == context.actions.ndim else chosen.mean(0)
 
-    def _chosen(self, actions: Actions, context: Context) -> Values:
-        """The one value of the critics at actions [..., batch, act]."""
-        assert context.q is not None
-        values = context.q(actions, count=1 if self.critics == "first" else None)
-        return {"min": lambda v: v.min(0), "first": lambda v: v[0], "mean": lambda v: v.mean(0)}[self.critics](values)
+def chosen(context: Context, critics: Critics, actions: Actions, slow: bool = False) -> Values:
+    """The one value of the critics, or of their slow copies, at actions [..., batch, act]."""
+    assert context.q is not None
+    values = context.q(actions, count=1 if critics == "first" else None, slow=slow)
+    return {"min": lambda v: v.min(0), "first": lambda v: v[0], "mean": lambda v: v.mean(0)}[critics](values)
+
+
+def expected(
+    context: Context, critics: Critics, choice: ActionChoice, parameters: Any, key: Key, slow: bool = False
+) -> Values:
+    """That value on average over a policy, for each row."""
+    actions = context.policy.actions(choice, parameters, key)
+    actions = actions[0] if len(actions) == 1 else actions  # matrix products of two dimensions are faster
+    values = chosen(context, critics, actions, slow)
+    return values if actions.ndim == context.actions.ndim else values.mean(0)
+
+
+def symbol_of(critics: Critics, slow: bool = False) -> tuple[str, str, str]:
+    """The one value of the critics, or of their slow copies, as text, LaTeX and meaning."""
+    one, tex = ("Q̄", r"\bar Q") if slow else ("Q", "Q")
+    of = "slow copies of the critics" if slow else "critics"
+    return {
+        "min": (f"min_i {one}_i", rf"\min_i {tex}_i", f"min_i {one}_i: the smallest of the {of}"),
+        "first": (f"{one}₁", f"{tex}_1", f"{one}₁: the first of the {of}" if slow else "Q₁: the first critic"),
+        "mean": (f"mean_i {one}_i", rf"\overline{{{tex}}}", f"mean_i {one}_i: the mean of the {of}"),
+    }[critics]
+
+
+def averaged(symbol: tuple[str, str, str], choice: ActionChoice) -> tuple[str, str, str]:
+    """A value of actions on average over a policy, as text, LaTeX and meaning."""
+    text, latex, meaning = symbol
+    if choice == "mean":
+        return f"{text}(s, μ(s))", rf"{latex}(s, \mu(s))", f"{meaning}; μ(s): the mean action"
+    if choice == "quadrature":
+        expectation = f"E_π[{text}(s, a)]", rf"\mathbb{{E}}_{{a\sim\pi}}[{latex}(s, a)]"
+        return *expectation, f"{meaning}; E_π: by a cubature of 2d points, exact for quadratic Q"
+    if choice.sample == 1:
+        return f"{text}(s, a₁)", f"{latex}(s, a_1)", f"{meaning}; a₁: a sample of π(·|s), reparameterised"
+    count = choice.sample
+    mean = f"(1/{count}) Σ_k {text}(s, a_k)", rf"\tfrac{{1}}{{{count}}}\sum_{{k}}{latex}(s, a_k)"
+    return *mean, f"{meaning}; a_k: {count} samples of π(·|s), reparameterised"

@@ -50,8 +50,13 @@ def cautions(spec: Spec, plan: list[Stage], act_dim: int) -> list[Caution]:
 
 
 def q_terms(stage: Stage) -> list[Any]:
-    """The Q terms of a step that count."""
-    return [term for _, term in terms_of(stage, "q") if term.weight > 0]
+    """The terms of a step that count and ask for Q."""
+    terms = [term for kind in ("q", "advantage") for _, term in terms_of(stage, kind)]
+    return [term for term in terms if term.weight > 0]
+
+
+def _scale_of(term: Any) -> str:
+    return getattr(term, "scale", "none")
 
 
 def temperature(stage: Stage) -> float:
@@ -110,7 +115,7 @@ def _checks(stage: Stage) -> Iterator[tuple[str, str]]:
 def _saturation(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     if _explicit(stage):
         return
-    scaled = any(term.scale != "none" for term in q_terms(stage))
+    scaled = any(_scale_of(term) != "none" for term in q_terms(stage))
     for term in stage.proximal:
         kind = kind_of("geometry", term.geometry)
         if kind not in spread.BOUNDED:
@@ -135,7 +140,7 @@ def _saturation(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> It
 
 
 def _scale(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
-    scales = {term.scale for term in q_terms(stage)} - {"none"}
+    scales = {_scale_of(term) for term in q_terms(stage)} - {"none"}
     if not scales:
         return
     if "batch" in scales:
@@ -227,5 +232,17 @@ def _penalty(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Itera
             )
 
 
-RULES: tuple[Rule, ...] = (_std, _saturation, _scale, _clip, _reach, _clipping, _reference, _critic, _penalty)
+def _weights(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
+    """Weights of logged actions that compare states, not actions."""
+    if not stage.weighs_data:
+        return
+    if any(True for _ in terms_of(stage, "q")):
+        yield (
+            "no baseline",
+            "the weight of a logged action is exp(tau Q), so that states of high value count for more and actions "
+            "hardly differ: use the energy advantage, which takes the value of the state off",
+        )
+
+
+RULES: tuple[Rule, ...] = (_std, _saturation, _scale, _clip, _reach, _clipping, _reference, _critic, _penalty, _weights)
 KNOWN_RULES: tuple[Rule, ...] = (_std, _saturation, _scale, _clip, _reach, *known_cautions.RULES)

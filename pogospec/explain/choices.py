@@ -29,6 +29,8 @@ def reference(spec: Spec, stage: Stage, name: str) -> str:
     """What the reference of a proximal term is."""
     if stage.begins_flow(name):
         return f"the start, {known.beginning(spec)[0]}"
+    if stage.weighs_data:
+        return "the policies that logged the data, known by their actions alone; no distance is taken"
     if name == "data":
         return "the Dirac at the logged action of each state"
     if name == "previous":
@@ -132,14 +134,23 @@ def _policy(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
 
 def _critic(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     for stage in plan:
-        if "critic" in stage.step.learn and stage.bootstrap == "behavior":
+        asks = spec.critic is not None and spec.critic.needs_policy
+        if "critic" in stage.step.learn and stage.bootstrap == "behavior" and asks:
             text = "next actions are those of the fitted behaviour as it is now, while no policy is learned"
             yield f"bootstrap, {stage.label}", text
     if spec.target is not None:
         return
-    used = any(getattr(term, "needs_critic", False) for stage in plan for term in (stage.step.energy or {}).values())
-    if used:
+    terms = [term for stage in plan for term in (stage.step.energy or {}).values() if term.needs_critic]
+    slow = [getattr(term, "copies", "online") == "slow" for term in terms]
+    if not all(slow):
         yield "Q in a step", "the critics themselves, not their slow copies; no gradient into their weights"
+    if any(slow):
+        yield (
+            "Q̄ in a step",
+            "the slow copies of the critics, before they move in that update; no gradient into their weights",
+        )
+    if any(stage.weighs_data for stage in plan):
+        yield "weights", "those of logged actions are not normalised, neither in a state nor in a minibatch"
 
 
 def _training(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:

@@ -58,7 +58,10 @@ def explicit_step(stage: Stage, act_dim: int) -> ExplicitStep | None:
     (term,) = stage.proximal
     geometry: Any = term.geometry
     reference, length = stage.reference(term.reference), term.tau / geometry.weight
-    if geometry.retraction == "reweight":
+    if stage.weighs_data:
+        parts = _parts(stage, -length, reference)
+        lines = _weighted(stage, parts, reference)
+    elif geometry.retraction == "reweight":
         parts = _parts(stage, -length, reference)
         lines = _reweighted(stage, parts, reference, act_dim)
     else:
@@ -75,11 +78,30 @@ def _parts(stage: Stage, factor: float, reference: Written) -> list[Part]:
     for name, term in (stage.step.energy or {}).items():
         kind = kind_of("energy", term)
         written = f"δ{kind}/δπ(a)", rf"\delta\,{roman(kind)}/\delta\pi(a)", f"{kind}: {summary(type(term))}"
-        if hasattr(term, "variation"):
+        if stage.weighs_data and hasattr(term, "weighing"):
+            written = term.weighing()
+        elif hasattr(term, "variation"):
             written = term.variation(reference)
         one = signed(f"energy.{name}", term.weight, None, seen_by(stage, written))
         found.append(Part(one.key, factor * one.coefficient, one.text, one.latex, one.meaning))
     return found
+
+
+def _weighted(stage: Stage, parts: list[Part], reference: Written) -> list[Written]:
+    """Weighted maximum likelihood on the logged actions, whose weights nothing normalises."""
+    scheme: Any = stage.step.scheme
+    bare = f"{reference[0]}(a|s)", rf"{reference[1]}(a\mid s)"
+    weight, limit = _product(parts, {}), _product(parts, {bare: 1.0})
+    new, clip = stage.symbol, (number(scheme.clip), latex_number(scheme.clip))
+    return [
+        (f"− min(r(a), {clip[0]}) log π(a|s)", rf"-\min(r(a), {clip[1]}) \log\pi(a\mid s)"),
+        (f"r(a) = {weight[0]}", f"r(a) = {weight[1]}"),
+        (f"a: the logged action of s, one of {reference[0]}(·|s)", rf"a \sim {reference[1]}(\cdot\mid s)"),
+        (
+            f"{new[0]} is the member of the family nearest to {limit[0]} / Z, by maximum likelihood",
+            rf"{new[1]} \approx {limit[1]} / Z",
+        ),
+    ]
 
 
 def _reweighted(stage: Stage, parts: list[Part], reference: Written, act_dim: int) -> list[Written]:
@@ -151,9 +173,9 @@ def _product(parts: list[Part], powers: dict[Written, float]) -> Written:
 
 def _points(scheme: Any, act_dim: int, law: str) -> tuple[str, int]:
     """What points of a law there are with what shares, and how many."""
-    if isinstance(scheme.actions, Sample):
-        count = scheme.actions.sample
+    if isinstance(scheme.points, Sample):
+        count = scheme.points.sample
         return f"{count} sample{'s' * (count > 1)} of {law}, anew at every update; ω_k = 1/{count}", count
-    nodes = scheme.actions.hermite
+    nodes = scheme.points.hermite
     grid = " × ".join([str(nodes)] * act_dim) if act_dim <= 3 else f"{nodes}^{act_dim}"
     return f"the {grid} Gauss-Hermite nodes of {law}; ω_k: their weights, of sum 1", nodes**act_dim

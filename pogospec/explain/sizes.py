@@ -68,7 +68,14 @@ def networks(spec: Spec, space: Space) -> list[Network]:
     """The networks that a program makes, for one seed; on a known energy the behaviour is the start, none of them."""
     state = jax.eval_shape(compile_spec(spec, space).init, jax.random.key(0))
     names = NETWORKS if spec.target is None else ("policy",)
-    return [_network(name, getattr(state, name)) for name in names if getattr(state, name) is not None]
+    parts = [part for name in names for part in _parts(name, getattr(state, name))]
+    return [_network(name, network) for name, network in parts if network is not None]
+
+
+def _parts(name: str, network: Any) -> list[tuple[str, Any]]:
+    """The networks of a learner that has several, each under its name, or the one."""
+    fields = getattr(network, "_fields", ())
+    return [(f"{name} {field.upper()}", getattr(network, field)) for field in fields] or [(name, network)]
 
 
 def _network(name: str, network: Any) -> Network:

@@ -34,6 +34,11 @@ class Stage:
         return "policy" in self.step.learn
 
     @property
+    def weighs_data(self) -> bool:
+        """Whether this is an explicit step from data, which takes no distance."""
+        return self.learns_policy and self.step.from_ == "data" and kind_of("scheme", self.step.scheme) == "explicit"
+
+    @property
     def bootstrap(self) -> str:
         """Whose next actions the critic learns from: policy, or behavior while no policy was learned."""
         learned = {*self.earlier, *self.step.learn}
@@ -58,8 +63,8 @@ class Stage:
             return "π₀", r"\pi_0"
         if name == "behavior":
             return "π_β", r"\pi_\beta"
-        if name == "data":
-            return "δ_a", r"\delta_a"
+        if name == "data":  # known by its actions, of which an explicit step weighs the likelihood
+            return ("π_D", r"\pi_{\mathcal{D}}") if self.weighs_data else ("δ_a", r"\delta_a")
         number = self.earlier["policy"].removeprefix("step ")
         if number.isdigit():
             return f"π{number.translate(SUBSCRIPTS)}", rf"\pi_{{{number}}}"

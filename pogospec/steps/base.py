@@ -11,7 +11,7 @@ import jax
 
 from pogospec.energies.base import AbstractTerm, Context
 from pogospec.geometries.base import AbstractGeometry, Seen
-from pogospec.types import Key, Params, Values
+from pogospec.types import Key, Params, Scalar, Values
 
 
 class Proximal(NamedTuple):
@@ -61,6 +61,12 @@ class AbstractScheme(eqx.Module):
 
     def too_large(self, act_dim: int) -> str | None:
         """Why the scheme cannot be used in so many action dimensions; None where it can."""
+        return None
+
+    def minimised(
+        self, problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
+    ) -> Scalar | None:
+        """What the scheme makes small instead of energy + D/tau, where that has no meaning; None where it has."""
         return None
 
     @abc.abstractmethod

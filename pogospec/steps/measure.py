@@ -51,11 +51,16 @@ def measure(
         found["scale"] = scale[0]
     if not problem.proximal:
         return found
+    found["tau"] = problem.proximal[0].tau
+    first = problem.proximal[0].geometry
+    if start is not None and first.supports(type(parameters), type(start)):
+        found["start_distance"] = first.divergence(parameters, start, seen_by(problem, 0, context, key)).mean()
+    pairs = list(zip(problem.proximal, references, strict=True))
+    if not all(term.geometry.supports(type(parameters), type(reference)) for term, reference in pairs):
+        return found
     distances = divergences(problem, parameters, references, context, key)
     proximal = sum((d / t.tau for t, d in zip(problem.proximal, distances, strict=True)), jnp.zeros(()))
     found |= {"distance": sum(distances, jnp.zeros(())).mean(), "objective": (rows + proximal).mean()}
-    found["tau"] = problem.proximal[0].tau
-    pairs = zip(problem.proximal, references, strict=True)
     known = [r for term, r in pairs if term.reference != "data" and isinstance(r, type(parameters))]
     if known:
         before = energy_rows(problem, known[0], context, key)
@@ -63,9 +68,6 @@ def measure(
         found |= {"reference_energy": before.mean(), "gap": gap.mean(), "gap_error": _standard_error(gap)}
         drop = before.mean() - rows.mean()
         found["effective_tau"] = jnp.where(drop > 0, 2 * found["distance"] / jnp.where(drop > 0, drop, 1.0), jnp.nan)
-    first = problem.proximal[0].geometry
-    if start is not None and first.supports(type(parameters), type(start)):
-        found["start_distance"] = first.divergence(parameters, start, seen_by(problem, 0, context, key)).mean()
     return found
 
 

@@ -17,7 +17,7 @@ from pogospec.spec.resolve import read_text
 from pogospec.types import Transitions
 
 NAME = r"[^\s(),]+(?:\([^()]*\))?"
-CRITIC = r".*?(Q₁|min_i Q_i|mean_i Q_i|Q)\(.*"
+CRITIC = r".*?(Q̄?₁|min_i Q̄?_i|mean_i Q̄?_i|Q)\(.*"
 TERM = r"([−+]) (\S+) · (.+)"
 
 
@@ -156,7 +156,9 @@ class Symbols:
             assert name == "Q"
             return self.known_q(actions)
         rows = jnp.broadcast_to(self.batch.observations, (*actions.shape[:-1], self.batch.observations.shape[-1]))
-        values = self.spec.critic.values(self.state.critic, rows, jnp.clip(actions, -1, 1))
+        network = self.state.critic_target if "Q̄" in name else self.state.critic
+        values = self.spec.critic.values(network, rows, jnp.clip(actions, -1, 1))
+        name = name.replace("Q̄", "Q")
         return {"Q₁": values[0], "min_i Q_i": values.min(0), "mean_i Q_i": values.mean(0)}[name]
 
     def points(self, words, key):
@@ -179,6 +181,9 @@ class Symbols:
             return self.entropy(key)
         if symbol == "log π(a|s)":
             return self.log_density(self.spec.policy, self.p)
+        if symbol.startswith("("):
+            first, second = groups(r"\((.+) − (.+)\)", symbol)
+            return self.q(groups(CRITIC, first)[0], self.points(first, key)).mean(0) - self.worth(second, key)
         if "|a" in symbol or symbol in ("|μ(s)|²", "|μ|²"):
             return jnp.square(self.points(symbol, key)).sum(-1).mean(0)
         words, _, size = symbol.partition(" / mean")
@@ -188,6 +193,13 @@ class Symbols:
         if size.startswith("₀"):
             return value / self.state.energy["q"]
         return value / jnp.abs(value).mean()
+
+    def worth(self, words, key):
+        """What an advantage is measured from, whose samples are not those of Q."""
+        if words == "V(s)":
+            return self.spec.critic.state_values(self.state.critic, self.batch.observations)
+        words = words.replace("b₁", "a₁").replace("b_k", "a_k")
+        return self.q(groups(CRITIC, words)[0], self.points(words, jax.random.fold_in(key, 1))).mean(0)
 
     def entropy(self, key):
         """Of a Gaussian by the formula; the tanh adds the mean log slope of samples."""

@@ -9,10 +9,10 @@ from printed import groups, number, summed
 
 
 class Printed:
-    """An explicit step as printed; `symbols` are those of its stage."""
+    """An explicit step as printed; `symbols` are those of its stage, `place` is that of its advantage in the energy."""
 
-    def __init__(self, text, symbols, key):
-        self.symbols, self.key = symbols, key
+    def __init__(self, text, symbols, key, place=0):
+        self.symbols, self.key, self.place = symbols, key, place
         self.loss, *self.lines = text.split("\n")
 
     def points(self, text):
@@ -38,11 +38,14 @@ class Printed:
         symbol = symbol.replace("|s)", ")").replace("(s, ", "(")
         if symbol == "|a|²":
             return jnp.square(actions).sum(-1)
+        if symbol.startswith("("):
+            first, second = groups(r"\((.+)\(a\) − (.+)\)", symbol)
+            return self.symbols.q(first, actions) - self.symbols.worth(second, jax.random.fold_in(self.key, self.place))
         density = re.fullmatch(r"log (π\S+)\(a\)", symbol)
         if density:
             reference = self.symbols.reference(density[1])
             return self.symbols.log_density(self.symbols.spec.policy, reference, actions)
-        name, size = groups(r"(Q₁|min_i Q_i|mean_i Q_i|Q)\(a\)(?: / mean(.*))?", symbol)
+        name, size = groups(r"(Q̄?₁|min_i Q̄?_i|mean_i Q̄?_i|Q)\(a\)(?: / mean(.*))?", symbol)
         value = self.symbols.q(name, actions)
         if size:
             assert size.removeprefix("₀") == f"|{name}|"
@@ -66,6 +69,8 @@ class Printed:
         bare = re.sub(r"minimise over π  (?:E_s\[ )?(.*?)(?: \])?, an explicit step", r"\1", self.loss)
         if bare.startswith("Σ_k ω_k"):
             return self.transported(bare, heads)
+        if bare.startswith("− min("):
+            return self.weighted(bare, heads)
         assert bare.replace("(a_k|s)", "(a_k)") == "− Σ_k w_k log π(a_k)"
         weights, ratio, points, limit = self.lines
         (cap,) = groups(r"w_k ∝ ω_k min\(r\(a_k\)/R, (.+)\), R = Σ_k ω_k r\(a_k\), Σ_k w_k = 1", weights)
@@ -81,6 +86,18 @@ class Printed:
         w = shares[:, None] * jnp.minimum(ratios, float(cap))
         w = w / w.sum(0)
         return -(w * self.symbols.log_density(self.symbols.spec.policy, heads, actions)).sum(0).mean()
+
+    def weighted(self, bare, heads):
+        """The negative log-likelihood of the logged actions, weighted."""
+        ratio, point, limit = self.lines
+        (cap,) = groups(r"− min\(r\(a\), (.+)\) log π\(a\|s\)", bare)
+        assert point == "a: the logged action of s, one of π_D(·|s)"
+        ratio = ratio.removeprefix("r(a) = ")
+        assert re.fullmatch(r"π\S+ is the member of the family nearest to (.+) / Z, by maximum likelihood", limit)
+        assert f"nearest to π_D(a|s) · {ratio} / Z" in limit
+        actions = self.symbols.batch.actions
+        weights = jnp.minimum(jnp.exp(self.product(ratio, actions)), float(cap))
+        return -(weights * self.symbols.log_density(self.symbols.spec.policy, heads, actions)).mean()
 
     def transported(self, bare, heads):
         """Half the mean squared gap of moved points."""

@@ -19,6 +19,7 @@ from pogospec.explain.blocks import block, meanings
 from pogospec.explain.formula import number, objective
 from pogospec.explain.latex import latex
 from pogospec.explain.stages import stages
+from pogospec.steps.implicit import Implicit
 from pogospec.types import Space
 
 SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.yaml"))
@@ -68,6 +69,9 @@ ENERGIES = [
     ]
 ] + [
     "{q: {}, entropy: {weight: 1.5e-3}, log_likelihood: {weight: 0.25}, action_norm: {}}",
+    "{advantage: {critics: min, copies: slow, actions: quadrature, baseline: {sample: 2}, weight: 0.3}, q: {}}",
+    "{advantage: {critics: mean, actions: {sample: 1}, baseline: {sample: 1}}}",
+    "{advantage: {critics: first, copies: slow, baseline: quadrature}, entropy: {weight: 0.1}}",
     "{norm: {kind: action_norm, actions: quadrature}, again: {kind: action_norm, actions: {sample: 4}, weight: 3}}",
 ]
 
@@ -121,7 +125,8 @@ def compare_explicit(spec, number, data):
     for moved in (state, state._replace(policy=jax.tree.map(lambda leaf: leaf - 0.05, state.policy))):
         _, info = gradient(program.numbers, moved, batch, key)
         symbols = symbols_of(spec, stage, moved, batch, key)
-        found = Printed(printed, symbols, key).value(symbols.p)
+        place = sorted(stage.step.energy).index("advantage") if "advantage" in stage.step.energy else 0
+        found = Printed(printed, symbols, key, place).value(symbols.p)
         assert info["objective"].dtype == jnp.float64
         assert float(found) == pytest.approx(float(info["objective"]), rel=1e-9, abs=1e-9)
 
@@ -131,7 +136,7 @@ def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data,
     spec = load(path, SMALL)
     for stage in stages(spec):
         if stage.learns_policy:
-            compare(spec, stage.index, data)
+            (compare if isinstance(stage.step.scheme, Implicit) else compare_explicit)(spec, stage.index, data)
 
 
 @pytest.mark.parametrize(("policy", "geometry", "step"), GEOMETRIES)
@@ -176,6 +181,48 @@ def test_explicit_steps_are_printed_as_they_are_computed(policy, geometry, q, sc
     step = f"from: previous, scheme: {{kind: explicit, {scheme[1:]}, energy: {{q: {q}, {more}}}"
     text = TEXT.format(policy=policy, energy="{action_norm: {}}", geometry=geometry, step=step)
     compare_explicit(written(text), 1, data)
+
+
+EXPECTILE = "{kind: expectile, expectile: 0.8, discount: 0.9, hidden: [16]}"
+WEIGHTED = [
+    ("gaussian", "kl", "{}", "{critics: min, copies: slow, weight: 2.5}", EXPECTILE),
+    ("tanh_gaussian", "{kind: fisher_rao, weight: 2}", "{clip: 1.5}", "{critics: mean, baseline: value}", EXPECTILE),
+    ("full_gaussian", "hellinger", "{}", "{critics: first, baseline: {sample: 3}}", EXPECTILE),
+    ("gaussian", "kl", "{clip: 3}", "{baseline: {sample: 1}}", "{kind: clipped_double_q, hidden: [16]}"),
+    ("gaussian", "kl", "{}", "{copies: slow, baseline: mean}", "{kind: clipped_double_q, hidden: [16]}"),
+    ("gaussian", "kl", "{}", "{critics: first, baseline: quadrature}", "{kind: clipped_double_q, hidden: [16]}"),
+]
+
+
+@pytest.mark.parametrize(("policy", "geometry", "scheme", "advantage", "critic"), WEIGHTED)
+@pytest.mark.parametrize("more", ["", "action_norm: {weight: 0.2}", "q: {scale: batch, weight: 0.1}"])
+@pytest.mark.parametrize("origin", ["data", "previous"])
+def test_steps_on_the_advantage_are_printed_as_they_are_computed(
+    policy, geometry, scheme, advantage, critic, more, origin, data, float64
+):
+    step = f"from: {origin}, scheme: {{kind: explicit, {scheme[1:]}, energy: {{advantage: {advantage}, {more}}}"
+    text = TEXT.format(policy=policy, energy="{action_norm: {}}", geometry=geometry, step=step)
+    compare_explicit(written(text.replace("{kind: clipped_double_q, hidden: [16]}", critic)), 1, data)
+
+
+def test_the_printed_losses_of_an_expectile_critic_are_the_compiled_ones(data, float64):
+    text = TEXT.format(policy="gaussian", energy="{q: {}}", geometry="kl", step="from: behavior")
+    spec, (batch, space) = written(text.replace("{kind: clipped_double_q, hidden: [16]}", EXPECTILE)), data
+    assert spec.critic is not None
+    loss, target, asymmetric = dict(block(spec, stages(spec)[0], space.act_dim).rows)["critic"].split("\n")
+    assert loss.startswith("minimise  Σ_i E[(Q_i(s, a) − y)²] + E[L(min_i Q̄_i(s, a) − V(s))];")
+    (discount,) = groups(rf"y = r \+ {NUMBER} \(1 − terminated\) V\(s'\), V after its update", target)
+    (level,) = groups(rf"L\(u\) = \|{NUMBER} − 1\[u < 0\]\| u²", asymmetric)
+    program, state = inside(spec, 0, batch, space)
+    new, info = program.stages[0].update(program.numbers, state, batch, jax.random.key(5), jnp.int32(0))
+    values, state_values = spec.critic.values, spec.critic.state_values
+    following = state_values(new.critic, batch.next_observations)
+    y = batch.rewards + float(discount) * (1 - batch.terminated) * following
+    q = values(state.critic, batch.observations, batch.actions)
+    u = values(state.critic_target, batch.observations, batch.actions).min(0)
+    u = u - state_values(state.critic, batch.observations)
+    expected = ((q - y) ** 2).mean(1).sum() + (jnp.abs(float(level) - (u < 0)) * u**2).mean()
+    assert float(expected) == pytest.approx(float(info["critic_loss"]), rel=1e-9)
 
 
 KNOWN = """

@@ -209,7 +209,77 @@ energy: {q: , entropy: }
 geometry: wasserstein2
 schedule: {defaults: {gradient: natural}, steps: [{tau: 1, updates: 3}]}
 """
+LOGGED = """\
+data: {dataset: pocket/reacher-mixed}
+policy: gaussian
+energy: {advantage: }
+geometry: {kind: kl, weight: 2}
+critic: expectile
+schedule: {steps: [{from: data, scheme: explicit, tau: 3, learn: [critic, policy], updates: 3}]}
+"""
+POINTS = LOGGED.replace("gaussian", "dirac").replace("kind: kl", "kind: wasserstein2").replace("scheme: explicit, ", "")
 ALONE = [
+    (
+        LOGGED,
+        "gaussian",
+        "dirac",
+        "6:27: schedule.steps[0].from: found 'data', where explicit weights a likelihood, which",
+    ),
+    (LOGGED, "kind: kl", "kind: wasserstein2", "4:11: schedule.steps[0].geometry: explicit weights the logged actions"),
+    (
+        LOGGED,
+        "weight: 2",
+        "weight: 0",
+        "4:29: schedule.steps[0].geometry.weight: found 0, which leaves an explicit step",
+    ),
+    (
+        LOGGED,
+        "{advantage: }",
+        "{advantage: , entropy: {weight: 0.1}}",
+        "3:33: schedule.steps[0].energy.entropy: needs the density of the reference, but of data there are the logged",
+    ),
+    (
+        LOGGED,
+        "{advantage: }",
+        "{advantage: , log_likelihood: {weight: 0.1}}",
+        "3:40: schedule.steps[0].energy.log_likelihood: has no first variation for an explicit step",
+    ),
+    (
+        LOGGED,
+        "scheme: explicit",
+        "scheme: {kind: explicit, actions: {sample: 3}}",
+        "6:66: schedule.steps[0].scheme.actions: found points beside from: data, which has the logged actions",
+    ),
+    (
+        LOGGED,
+        "critic: expectile",
+        "critic: clipped_double_q",
+        "3:21: schedule.steps[0].energy.advantage.baseline: found 'value', but clipped_double_q learns no values of",
+    ),
+    (
+        LOGGED,
+        "critic: expectile",
+        "critic: {kind: expectile, expectile: 1}",
+        "5:38: critic.expectile: found 1, allowed a number > 0 and < 1",
+    ),
+    (
+        LOGGED,
+        "learn: [critic, policy]",
+        "learn: [policy]",
+        "3:21: schedule.steps[0].energy.advantage: uses a critic that nothing has learned; add critic",
+    ),
+    (
+        POINTS,
+        "{advantage: }",
+        "{advantage: {baseline: {sample: 1}}}",
+        "3:32: schedule.steps[0].energy.advantage.baseline: allowed value, mean, since a dirac policy has one action",
+    ),
+    (
+        TARGET,
+        "{q: , entropy: }",
+        "{advantage: {baseline: mean}, entropy: }",
+        "3:21: schedule.steps[0].energy.advantage: needs a critic, which a known energy has not; use q",
+    ),
     (SPEC, "critic: clipped_double_q", "critic: clipped_double", "6:9: critic: found 'clipped_double', allowed"),
     (SPEC, "critic: clipped_double_q", "critic: {kind: clipped_double_q, hidden: 3}", "6:42: critic.hidden: found 3"),
     (SPEC, "from: behavior", "from: behavor", "10:14: schedule.steps[0].from: found 'behavor', allowed"),
