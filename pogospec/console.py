@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "mujoco", "minari")
 METRICS = {"critic_loss": "critic", "behavior_loss": "behavior", "energy": "energy", "distance": "distance"}
-PLAIN_EVERY, SUITE_EVERY = 4.0, 60.0
-"""Seconds between plain lines, where the output is no terminal: of one run, and of one among those of a suite."""
+PLAIN_EVERY, AMONG_EVERY = 4.0, 60.0
+"""Seconds between plain lines, where the output is no terminal: of one run, and of one among others."""
 
 
 def show_plan(console: Console, spec: Spec, out: Path, device: str) -> None:
@@ -112,14 +112,7 @@ def moved(run: RunDirectory) -> list[str]:
     return [f"{name} was {before[name]}, is {now[name]}" for name in before if before[name] != now.get(name)]
 
 
-class Among(NamedTuple):
-    """The place of a run in a suite: what the runs after it take, in seconds, and the command that goes on."""
-
-    rest: float
-    again: str
-
-
-def go_on(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, among: Among | None = None) -> None:
+def go_on(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, after: float | None = None) -> None:
     """Go on with a run from its newest checkpoint; raises UsageError where its data changed."""
     if run.status()["state"] == "failed":
         before = run.status()["message"]
@@ -128,7 +121,7 @@ def go_on(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, amo
         console.print(f"note: {change}; numbers may move", highlight=False)
     if dataset.sha256 != run.manifest["data_sha256"]:
         raise UsageError(f"{dataset.id}: the data changed since the run began; run the spec again")
-    execute(console, spec, dataset, run, True, among)
+    execute(console, spec, dataset, run, True, after)
 
 
 def execute(
@@ -137,16 +130,19 @@ def execute(
     dataset: Dataset,
     run: RunDirectory,
     resume: bool = False,
-    among: Among | None = None,
+    after: float | None = None,
 ) -> None:
-    """Train with a live view; the status of the run tells how it ended."""
+    """Train with a live view; the status of the run tells how it ended.
+
+    `after`: of a run among others, the seconds that those after it take; then less is said of each.
+    """
     from pogospec.explain import operations, seconds
     from pogospec.train import train
 
     counts = operations(spec, dataset.space)
-    if not resume and among is None:
+    if not resume and after is None:
         console.print(f"estimated time: about {span(seconds(spec, counts))}, and compiling", highlight=False)
-    view = View(console, run, counts, among)
+    view = View(console, run, counts, after)
     with run.lock():
         run.status("running", update=view.done)
         try:
@@ -155,8 +151,9 @@ def execute(
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) or stop.asked():
                 run.status("interrupted", "stopped by the user", view.done)
-                again = f"pogospec resume {run.path}" if among is None else among.again
-                print(f"interrupted; go on from the newest checkpoint with: {again}", file=sys.stderr)
+                if after is None:
+                    again = f"pogospec resume {run.path}"
+                    print(f"interrupted; go on from the newest checkpoint with: {again}", file=sys.stderr)
                 raise KeyboardInterrupt from None
             said = str(error) if isinstance(error, PogospecError) else f"{type(error).__name__}: {error}"
             run.status("failed", said, view.done)
@@ -167,8 +164,8 @@ def execute(
 class View:
     """Shows the events of a run: a live bar on a terminal, a plain line every few seconds elsewhere."""
 
-    def __init__(self, console: Console, run: RunDirectory, operations: list[float], among: Among | None = None):
-        self.console, self.run, self.operations, self.among = console, run, operations, among
+    def __init__(self, console: Console, run: RunDirectory, operations: list[float], after: float | None = None):
+        self.console, self.run, self.operations, self.after = console, run, operations, after
         self.done, self.shown, self.total, self.scores = run.status()["update"], 0.0, 0, ""
         self.stage = ""
         self.updates: list[int] = []
@@ -211,10 +208,10 @@ class View:
         text = "  ".join(part for part in (rate, self.scores, *numbers) if part)
         seconds = self._left(event)
         left = f"about {span(seconds)} left" if seconds else ""
-        if self.among is not None and self.among.rest:
-            left += f", {span(seconds + self.among.rest)} of all"
+        if self.after:
+            left += f", {span(seconds + self.after)} of all"
         self.bar.update(self.task, completed=self.done, description=event.stage, numbers=text, left=left)
-        every = PLAIN_EVERY if self.among is None else SUITE_EVERY
+        every = PLAIN_EVERY if self.after is None else AMONG_EVERY
         if time.monotonic() - self.shown > every or self.done == self.total:
             self._plain(f"{event.stage}  {event.update:,}/{event.updates:,}  {text}  {left}".rstrip())
 
@@ -232,7 +229,7 @@ class View:
             seeds = event.scores if event.scores.ndim == 1 else event.scores.mean(1)
             self.scores = f"score {spread(seeds)}"
             raw = f"{self.scores}  ({raw})"
-        if self.among is None:
+        if self.after is None:
             self.console.print(f"{event.total_done:>9,} updates  {event.policy:<9} {raw}", highlight=False)
 
     def run_notes(self) -> None:

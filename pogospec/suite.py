@@ -19,7 +19,7 @@ from rich.console import Console
 
 from pogospec import stop
 from pogospec.check import checked, checked_all, located
-from pogospec.console import Among, execute, go_on, new_run, span
+from pogospec.console import execute, go_on, new_run, span
 from pogospec.data import find, load_for
 from pogospec.errors import DataError, PogospecError, RunDirectoryError, UsageError
 from pogospec.forecast import Forecast, Job
@@ -158,17 +158,17 @@ class Failure(NamedTuple):
 
 
 def run_all(
-    console: Console, jobs: Sequence[Job], found: Sequence[State], device: str, again: str, forecast: Forecast
+    console: Console, jobs: Sequence[Job], found: Sequence[State], device: str, forecast: Forecast
 ) -> list[Failure]:
     """Run what is not done, one after another; those that fail are returned, and stop nothing."""
     failures, todo = [], [i for i, state in enumerate(found) if state.word != "done"]
     for number in todo:
         job, state = jobs[number], found[number]
-        rest = sum(forecast.left(jobs[i], found[i].update) or 0.0 for i in todo if i > number)
-        _announce(console, f"[{number + 1}/{len(jobs)}]", job, state, forecast.left(job, state.update) or 0.0, rest)
+        after = sum(forecast.left(jobs[i], found[i].update) or 0.0 for i in todo if i > number)
+        _announce(console, f"[{number + 1}/{len(jobs)}]", job, state, forecast.left(job, state.update) or 0.0, after)
         clock = time.monotonic()
         try:
-            _run(console, job, state, device, Among(rest, again))
+            _run(console, job, state, device, after)
             _result(console, job, time.monotonic() - clock)
         except Exception as error:
             if stop.asked():
@@ -184,21 +184,21 @@ def run_all(
     return failures
 
 
-def _run(console: Console, job: Job, state: State, device: str, among: Among) -> None:
+def _run(console: Console, job: Job, state: State, device: str, after: float) -> None:
     """Begin a run, or go on with it; what a killed process left of a beginning is removed."""
     with located(job.document):
         data = load_for(job.spec)
         if state.word != "missing":
-            go_on(console, job.spec, data, RunDirectory.open(job.path), among)
+            go_on(console, job.spec, data, RunDirectory.open(job.path), after)
             return
         if job.path.exists():
             shutil.rmtree(job.path)
-        execute(console, job.spec, data, new_run(job.spec, data, job.path, device), among=among)
+        execute(console, job.spec, data, new_run(job.spec, data, job.path, device), after=after)
 
 
-def _announce(console: Console, place: str, job: Job, state: State, own: float, rest: float) -> None:
+def _announce(console: Console, place: str, job: Job, state: State, own: float, after: float) -> None:
     resumed = f", from {state.update:,} of {job.updates:,} updates" if state.word != "missing" else ""
-    whole = f", {span(own + rest)} of all" if rest else ""
+    whole = f", {span(own + after)} of all" if after else ""
     text = f"{place} {job.name}{resumed}: about {span(own)}{whole}"
     console.print(text, style="bold", highlight=False, markup=False, soft_wrap=True)
 

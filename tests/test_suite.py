@@ -107,7 +107,7 @@ def test_an_interrupted_suite_says_how_to_go_on(file, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert errors.strip().endswith(f"with: pogospec suite {file} --out {folder}")
+    assert errors.strip() == f"interrupted; go on with: pogospec suite {file} --out {folder}"
     shown = pogospec("suite", file, "--out", folder, "--dry-run").stdout
     assert re.search(r"\d+%, \d+ s", shown)
     assert "0 of 4 runs are done" in shown

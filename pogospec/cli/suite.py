@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,10 +64,14 @@ def suite(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
-    again = shlex.join(["pogospec", "suite", file, *(["--out", str(out)] if out else [])])
+    again = shlex.join(["pogospec", *sys.argv[1:]])
     with locked(folder):
         record(found, every, folder)
-        failures = run_all(console, jobs, states(jobs), where, again, forecast)
+        try:
+            failures = run_all(console, jobs, states(jobs), where, forecast)
+        except KeyboardInterrupt:
+            print(f"interrupted; go on with: {again}", file=sys.stderr)
+            raise
     _end(console, folder, jobs, failures, again)
 
 
