@@ -16,7 +16,7 @@ from pogospec.check import checked, located
 from pogospec.console import execute, new_run
 from pogospec.data import load_for
 from pogospec.errors import UsageError
-from pogospec.runs import RunDirectory
+from pogospec.runs import RunDirectory, run_name
 from pogospec.saved import SavedPolicy
 from pogospec.spec.resolve import Override, read
 from pogospec.spec.schema import Spec
@@ -25,9 +25,7 @@ from pogospec.spec.shipped import spec_path
 
 def default_directory(spec: Spec) -> Path:
     """The run directory of a spec where none is given: runs/NAME-DATASET-TIME."""
-    name = f"{spec.name}-{spec.data.dataset}"[:100]
-    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    return Path("runs") / f"{plain}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return Path("runs") / f"{run_name(spec.name, spec.data.dataset)}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def run(

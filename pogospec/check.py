@@ -41,6 +41,19 @@ def checked(document: Document) -> Spec:
     return document.spec
 
 
+def checked_all(documents: Sequence[Document]) -> list[Spec]:
+    """The specs of all documents; raises SpecError with the problems of all of them, each once."""
+    loaded, problems = [], []
+    for document in documents:
+        try:
+            loaded.append(checked(document))
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(list(dict.fromkeys(problems)))
+    return loaded
+
+
 @contextmanager
 def located(document: Document) -> Iterator[None]:
     """Say of data and environments that cannot be used where the spec, or the command line, names them."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import platform
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from pogospec import __version__, stop
-from pogospec.errors import PogospecError
-from pogospec.report.compare import differences, final, header, paired, spread, table, warnings
+from pogospec.errors import PogospecError, UsageError
+from pogospec.report.compare import differences, final, header, spread
 from pogospec.report.flow import is_target
 from pogospec.report.plot import learning_curve
 from pogospec.runs import RunDirectory
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "mujoco", "minari")
 METRICS = {"critic_loss": "critic", "behavior_loss": "behavior", "energy": "energy", "distance": "distance"}
-PLAIN_EVERY = 4.0
-"""Seconds between plain lines, where the output is no terminal."""
+PLAIN_EVERY, AMONG_EVERY = 4.0, 60.0
+"""Seconds between plain lines, where the output is no terminal: of one run, and of one among others."""
 
 
 def show_plan(console: Console, spec: Spec, out: Path, device: str) -> None:
@@ -114,15 +112,37 @@ def moved(run: RunDirectory) -> list[str]:
     return [f"{name} was {before[name]}, is {now[name]}" for name in before if before[name] != now.get(name)]
 
 
-def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, resume: bool = False) -> None:
-    """Train with a live view, then report; the status of the run tells how it ended."""
+def go_on(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, after: float | None = None) -> None:
+    """Go on with a run from its newest checkpoint; raises UsageError where its data changed."""
+    if run.status()["state"] == "failed":
+        before = run.status()["message"]
+        console.print(f"note: the run failed before: {before}", highlight=False, markup=False, soft_wrap=True)
+    for change in moved(run):
+        console.print(f"note: {change}; numbers may move", highlight=False)
+    if dataset.sha256 != run.manifest["data_sha256"]:
+        raise UsageError(f"{dataset.id}: the data changed since the run began; run the spec again")
+    execute(console, spec, dataset, run, True, after)
+
+
+def execute(
+    console: Console,
+    spec: Spec,
+    dataset: Dataset,
+    run: RunDirectory,
+    resume: bool = False,
+    after: float | None = None,
+) -> None:
+    """Train with a live view; the status of the run tells how it ended.
+
+    `after`: of a run among others, the seconds that those after it take; then less is said of each.
+    """
     from pogospec.explain import operations, seconds
     from pogospec.train import train
 
     counts = operations(spec, dataset.space)
-    if not resume:
+    if not resume and after is None:
         console.print(f"estimated time: about {span(seconds(spec, counts))}, and compiling", highlight=False)
-    view = View(console, run, counts)
+    view = View(console, run, counts, after)
     with run.lock():
         run.status("running", update=view.done)
         try:
@@ -131,9 +151,9 @@ def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, r
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) or stop.asked():
                 run.status("interrupted", "stopped by the user", view.done)
-                print(
-                    f"interrupted; go on from the newest checkpoint with: pogospec resume {run.path}", file=sys.stderr
-                )
+                if after is None:
+                    again = f"pogospec resume {run.path}"
+                    print(f"interrupted; go on from the newest checkpoint with: {again}", file=sys.stderr)
                 raise KeyboardInterrupt from None
             said = str(error) if isinstance(error, PogospecError) else f"{type(error).__name__}: {error}"
             run.status("failed", said, view.done)
@@ -144,8 +164,8 @@ def execute(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, r
 class View:
     """Shows the events of a run: a live bar on a terminal, a plain line every few seconds elsewhere."""
 
-    def __init__(self, console: Console, run: RunDirectory, operations: list[float]):
-        self.console, self.run, self.operations = console, run, operations
+    def __init__(self, console: Console, run: RunDirectory, operations: list[float], after: float | None = None):
+        self.console, self.run, self.operations, self.after = console, run, operations, after
         self.done, self.shown, self.total, self.scores = run.status()["update"], 0.0, 0, ""
         self.stage = ""
         self.updates: list[int] = []
@@ -188,8 +208,11 @@ class View:
         text = "  ".join(part for part in (rate, self.scores, *numbers) if part)
         seconds = self._left(event)
         left = f"about {span(seconds)} left" if seconds else ""
+        if self.after:
+            left += f", {span(seconds + self.after)} of all"
         self.bar.update(self.task, completed=self.done, description=event.stage, numbers=text, left=left)
-        if time.monotonic() - self.shown > PLAIN_EVERY or self.done == self.total:
+        every = PLAIN_EVERY if self.after is None else AMONG_EVERY
+        if time.monotonic() - self.shown > every or self.done == self.total:
             self._plain(f"{event.stage}  {event.update:,}/{event.updates:,}  {text}  {left}".rstrip())
 
     def _left(self, event: Any) -> float:
@@ -206,7 +229,8 @@ class View:
             seeds = event.scores if event.scores.ndim == 1 else event.scores.mean(1)
             self.scores = f"score {spread(seeds)}"
             raw = f"{self.scores}  ({raw})"
-        self.console.print(f"{event.total_done:>9,} updates  {event.policy:<9} {raw}", highlight=False)
+        if self.after is None:
+            self.console.print(f"{event.total_done:>9,} updates  {event.policy:<9} {raw}", highlight=False)
 
     def run_notes(self) -> None:
         """Say what the run directory mended."""
@@ -256,31 +280,3 @@ def report(console: Console, run: RunDirectory) -> None:
         console.print(f"learning curve  {picture}", soft_wrap=True, highlight=False)
     console.print(f"run directory   {run.path}", soft_wrap=True, highlight=False)
     console.print(f"next            pogospec compare {run.path} …", soft_wrap=True, highlight=False)
-
-
-def show_comparison(console: Console, runs: Sequence[RunDirectory], score: str = "last") -> None:
-    """A table a dataset, cut where its columns do not fit, then paired differences and warnings; the protocol first."""
-    console.print(header(runs, score), style="dim", highlight=False)
-    for group in table(runs, score):
-        console.print(f"\n{group.dataset}", style="bold", highlight=False)
-        texts = [(policy, ["" if cell is None else str(cell) for cell in cells]) for policy, cells in group.rows]
-        widest = max((len(text) for _, row in texts for text in row), default=1)
-        least = max(widest, *(min(len(title), 24) for title in group.columns))
-        fitting = max(1, (console.width - 14) // (least + 3))
-        for first in range(0, len(group.columns), fitting):
-            view = Table(box=box.SIMPLE_HEAD)
-            view.add_column("policy", no_wrap=True)
-            for title in group.columns[first : first + fitting]:
-                view.add_column(title, justify="right", min_width=least, overflow="fold")
-            for policy, row in texts:
-                view.add_row(policy, *row[first : first + fitting])
-            console.print(view)
-    gaps = paired(runs, score)
-    if gaps:
-        console.print("paired differences over seeds ± standard error:", highlight=False)
-    for (dataset, title), own in itertools.groupby(gaps, key=lambda gap: gap[:2]):
-        console.print(f"  {title} on {dataset}", highlight=False, soft_wrap=True)
-        for *_, gap in own:
-            console.print(f"    {gap}", highlight=False)
-    for warning in warnings(runs, score):
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)

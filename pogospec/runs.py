@@ -121,7 +121,7 @@ class RunDirectory:
         run._append("returns.csv", [list(RETURNS)])
         run._append("flow.csv", [list(FLOW)])
         run.status("running")
-        _publish(path / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+        write_json(path / "manifest.json", manifest)
         return run
 
     @classmethod
@@ -154,17 +154,9 @@ class RunDirectory:
         except (OSError, ValueError, TypeError):
             raise RunDirectoryError(f"{self.path / name} is missing or damaged") from None
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """Keep a second process from writing into the same run."""
-        import fcntl
-
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunDirectoryError(f"{self.path} is in use by another process; wait for it or stop it") from None
-            yield
+        return locked(self.path)
 
     def append_metrics(
         self,
@@ -279,6 +271,31 @@ class RunDirectory:
 
     def _policy(self, label: str) -> Path:
         return self.path / "policies" / f"{label.replace(' ', '_')}.safetensors"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second process out of a folder; raises RunDirectoryError where one is in."""
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunDirectoryError(f"{folder} is in use by another process; wait for it or stop it") from None
+        yield
+
+
+def run_name(*parts: str) -> str:
+    """A name for a directory; a long one keeps its beginning and a digest of all of it."""
+    whole = "-".join(parts)
+    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in whole)
+    return plain if len(plain) <= 100 else f"{plain[:90]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Publish a JSON file: whole or not at all."""
+    _publish(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
 def order(label: str) -> tuple:

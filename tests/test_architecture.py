@@ -22,7 +22,7 @@ LAYERS = [
     {"explain"},
     {"report"},
     {"console"},
-    {"api"},
+    {"api", "forecast", "suite"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit code; a file for each group of commands."""
 
-from pogospec.cli import data, explaining, language, machine, results, training
+from pogospec.cli import data, explaining, language, machine, results, suite, training
 from pogospec.cli.app import app, main
 
 for command in (
@@ -9,6 +9,7 @@ for command in (
     explaining.explain,
     training.run,
     training.resume,
+    suite.suite,
     results.compare,
     results.plot,
     training.evaluate,

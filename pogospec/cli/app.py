@@ -50,7 +50,7 @@ def main() -> None:
     os.environ.setdefault("MUJOCO_GL", "egl")
     stop.listen()
     try:
-        app()
+        app(_with_sources(sys.argv[1:]))
     except PogospecError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
@@ -62,6 +62,16 @@ def main() -> None:
         if not stop.asked():
             raise
         _leave()
+
+
+def _with_sources(arguments: list[str]) -> list[str]:
+    """`--published` alone means all sources; the parser knows no option whose value may be left out."""
+    if "--published" in arguments:
+        after = arguments.index("--published") + 1
+        name = arguments[after] if after < len(arguments) else "-"
+        if name.startswith("-") or Path(name).exists():
+            return [*arguments[:after], "all", *arguments[after:]]
+    return arguments
 
 
 def _leave() -> NoReturn:

@@ -16,18 +16,25 @@ Row = dict[str, Any]
 
 
 def list_(
-    what: Annotated[Literal["kinds", "datasets", "specs", "models", "runs"], typer.Argument(help="What to list.")],
+    what: Annotated[
+        Literal["kinds", "datasets", "specs", "suites", "models", "runs", "published"],
+        typer.Argument(help="What to list."),
+    ],
     slot: Annotated[str | None, typer.Argument(help="With kinds: one slot, and the keys of its kinds.")] = None,
     folder: Annotated[Path, typer.Option(help="Where runs are.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """List kinds, datasets, specs, NumPyro models or runs; `list kinds geometry` shows the keys of every geometry."""
+    """List kinds, datasets, specs, suites, NumPyro models, runs, or the sources of published scores.
+
+    `list kinds geometry` shows the keys of every geometry.
+    """
     if slot is not None and what != "kinds":
         raise UsageError(f"list {what}: found '{slot}', allowed nothing after {what}")
     if what == "kinds":
         rows = kinds(slot)
     else:
-        rows = {"datasets": datasets, "specs": specs, "models": models, "runs": lambda: runs(folder)}[what]()
+        listed = {"datasets": datasets, "specs": specs, "suites": suites, "models": models, "published": published}
+        rows = runs(folder) if what == "runs" else listed[what]()
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     elif slot is not None:
@@ -68,6 +75,25 @@ def specs() -> list[Row]:
     return [{"spec": spec_name(path), "about": plain.get("about", ""), "file": str(path)} for path, plain in found]
 
 
+def suites() -> list[Row]:
+    """Suites that come with the package."""
+    from pogospec.spec.shipped import shipped_suites
+    from pogospec.spec.yaml import plain_of, read_tree
+
+    found = [(path, plain_of(read_tree(path))) for path in shipped_suites()]
+    return [{"suite": path.stem, "about": plain.get("about", ""), "file": str(path)} for path, plain in found]
+
+
+def published() -> list[Row]:
+    """Tables of the literature that `compare --published SOURCE` shows."""
+    from pogospec.report.published import sources
+
+    return [
+        {"source": name, "methods": ", ".join(source.methods), "about": source.about()}
+        for name, source in sources().items()
+    ]
+
+
 def models() -> list[Row]:
     """NumPyro models that targets of kind numpyro may name, with what their functions say of themselves."""
     from importlib import import_module
@@ -105,7 +131,7 @@ def _table(*headers: str) -> Any:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for header in headers:
-        table.add_column(header, overflow="fold", no_wrap=header not in ("about", "allowed", "run"))
+        table.add_column(header, overflow="fold", no_wrap=header not in ("about", "allowed", "run", "methods"))
     return table
 
 

@@ -11,46 +11,86 @@ import typer
 from pogospec.cli.app import make_console
 
 if TYPE_CHECKING:
+    from pogospec.report.find import Plan
     from pogospec.runs import RunDirectory
 
 Runs = Annotated[list[Path], typer.Argument(help="Run directories, or directories that hold runs.")]
 
 
 def compare(
-    runs: Runs,
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, folders of runs, a suite: its folder or file.")],
     score: Annotated[
         str,
         typer.Option(metavar="RULE", help="last, best (of each seed; optimistic) or mean-last-K."),
     ] = "last",
+    stat: Annotated[
+        Literal["mean-std", "iqm-ci"] | None,
+        typer.Option(help="One table of datasets by methods, as suites have: mean ± std, or IQM and intervals."),
+    ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(metavar="[SOURCE]", help="That table with the literature's numbers; `list published` names them."),
+    ] = None,
     to: Annotated[Literal["table", "markdown", "latex", "csv", "json"], typer.Option(help="How to print.")] = "table",
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw the learning curves too, or the energies: .png, .svg or .pdf."),
     ] = None,
 ) -> None:
-    """Compare runs: the fitted behaviour and each Euler step, or the ends of flows on known energies."""
-    from pogospec.console import show_comparison
+    """Compare runs: the fitted behaviour and each Euler step, or the ends of flows on known energies.
+
+    Of a suite, the last Euler step of every method on every dataset, with an average.
+    """
     from pogospec.report import compare, flow_table
     from pogospec.report.figures import draw_figure
-    from pogospec.report.forms import to_text
+    from pogospec.report.find import open_plan, open_planned
 
-    opened, console = _open(runs), make_console()
+    plan = open_plan(runs[0]) if len(runs) == 1 else None
+    opened = _open(runs) if plan is None else open_planned(plan)
     known = flow_table.targets_of(opened)
-    if to != "table":
-        print(to_text(opened, to, score))
-    elif known:
-        from pogospec.report.screen import show_flows
-
+    if known:
         flow_table.refuse_rule(score)
-        show_flows(console, opened)
+        flow_table.refuse_table(stat, published)
+    if not known and (plan or stat or published):
+        warnings = _matrix(opened, plan, to, score, stat or "mean-std", published)
     else:
-        show_comparison(console, opened, score)
+        _steps(opened, bool(known), to, score)
+        warnings = flow_table.warnings(opened) if known else compare.warnings(opened, score)
     if to in ("csv", "latex"):  # as the output often goes into a file
-        for warning in flow_table.warnings(opened) if known else compare.warnings(opened, score):
+        for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
     if plot is not None:
         (path,) = draw_figure(opened, "energy" if known else "curves", plot)
         print(f"{'energies' if known else 'learning curves'}  {path}", file=sys.stdout if to == "table" else sys.stderr)
+
+
+def _steps(opened: list[RunDirectory], known: bool, to: str, score: str) -> None:
+    """Print a table a dataset, of all policies of each run."""
+    from pogospec.report.forms import to_text
+    from pogospec.report.screen import show_comparison, show_flows
+
+    if to != "table":
+        print(to_text(opened, to, score))
+    elif known:
+        show_flows(make_console(), opened)
+    else:
+        show_comparison(make_console(), opened, score)
+
+
+def _matrix(
+    opened: list[RunDirectory], plan: Plan | None, to: str, score: str, stat: str, published: str | None
+) -> list[str]:
+    """Print the table of datasets by methods; its warnings."""
+    from pogospec.report.matrix import matrix
+    from pogospec.report.matrix_forms import to_text
+    from pogospec.report.screen import show_matrix
+
+    table = matrix(opened, score, stat, published, plan)
+    if to == "table":
+        show_matrix(make_console(), table)
+    else:
+        print(to_text(table, to))
+    return table.warnings
 
 
 def plot(

@@ -10,13 +10,10 @@ import typer
 
 from pogospec import stop
 from pogospec.cli.app import Allow, Device, Quiet, Run, Set, allow_modules, find_device, make_console, overrides
-from pogospec.errors import RunError, SpecError, UsageError
+from pogospec.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from pogospec.spec.resolve import Document
-    from pogospec.spec.schema import Spec
 
 
 def run(
@@ -35,7 +32,7 @@ def run(
 ) -> None:
     """Train and evaluate specs; all are checked before the first starts."""
     allow_modules(allow)
-    from pogospec.check import located
+    from pogospec.check import checked_all, located
     from pogospec.data import load_for
     from pogospec.spec.resolve import read
     from pogospec.spec.shipped import spec_path
@@ -58,21 +55,6 @@ def run(
         _finish(console, target)
 
 
-def checked_all(documents: list[Document]) -> list[Spec]:
-    """The specs of all documents; raises SpecError with the problems of all of them."""
-    from pogospec.check import checked
-
-    loaded, problems = [], []
-    for document in documents:
-        try:
-            loaded.append(checked(document))
-        except SpecError as error:
-            problems += error.problems
-    if problems:
-        raise SpecError(problems)
-    return loaded
-
-
 def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow = None) -> None:
     """Go on with a run from its newest checkpoint."""
     allow_modules(allow)
@@ -86,19 +68,11 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow =
         document = read(run / "spec.yaml")
         loaded = checked(document)
         found = find_device(device)
-        from pogospec.console import execute, moved, show_plan
+        from pogospec.console import go_on, show_plan
 
         show_plan(console, loaded, run, found)
-        if directory.status()["state"] == "failed":
-            before = directory.status()["message"]
-            console.print(f"note: the run failed before: {before}", highlight=False, markup=False, soft_wrap=True)
-        for change in moved(directory):
-            console.print(f"note: {change}; numbers may move", highlight=False)
         with located(document):
-            data = load_for(loaded)
-            if data.sha256 != directory.manifest["data_sha256"]:
-                raise UsageError(f"{loaded.data.dataset}: the data changed since the run began; run the spec again")
-            execute(console, loaded, data, directory, resume=True)
+            go_on(console, loaded, load_for(loaded), directory)
     _finish(console, run)
 
 

@@ -32,6 +32,21 @@ def read(dataset_id: str, environment: str | None = None) -> Logged:
     return found.played_in(environment)
 
 
+def find(dataset_id: str) -> None:
+    """Look whether a dataset is at hand, without reading its rows; raises DataError where it is not."""
+    from pogospec.data import d4rl, files, local, minari
+    from pogospec.data.pocket import loader
+
+    if dataset_id.startswith(files.PREFIX):
+        files.find(dataset_id)
+    elif dataset_id.startswith(loader.PREFIX):
+        loader.find(dataset_id)
+    elif dataset_id.startswith(d4rl.PREFIX):
+        d4rl.find(dataset_id)
+    elif not local.file_of(dataset_id).is_file():
+        minari.find(dataset_id, local.local_ids())
+
+
 def load(dataset_id: str, environment: str | None = None) -> Dataset:
     """The transitions of a dataset, as `read` takes it; raises DataError for data that cannot be used."""
     return read(dataset_id, environment).dataset()

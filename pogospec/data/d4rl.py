@@ -57,8 +57,8 @@ def at_hand() -> list[str]:
     return [dataset_id for dataset_id in IDS if file_of(dataset_id) is not None]
 
 
-def load_d4rl(dataset_id: str) -> Logged:
-    """Read a `d4rl/` id; raises DataError for an unknown id, and where its file is missing or damaged."""
+def find(dataset_id: str) -> Path:
+    """The file of a `d4rl/` id; raises DataError for an unknown id, and where it is not at hand."""
     if dataset_id not in IDS:
         close = nearest(dataset_id, IDS)
         raise DataError(
@@ -73,6 +73,12 @@ def load_d4rl(dataset_id: str) -> Logged:
             f"data.dataset: '{dataset_id}' is not at hand; get D4RL's file {file_name(dataset_id)} and put it at "
             f"{first / file_name(dataset_id)} (or in {second}, or in a folder that POGOSPEC_DATA_DIR names)"
         )
+    return path
+
+
+def load_d4rl(dataset_id: str) -> Logged:
+    """Read a `d4rl/` id; raises DataError as `find` does, and where the file is damaged."""
+    path = find(dataset_id)
     try:
         with open_table(path) as table:
             columns = read_columns(table, path, following=False)

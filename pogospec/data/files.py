@@ -44,11 +44,23 @@ LOW, HIGH, ENVIRONMENT = ("low", "action_low"), ("high", "action_high"), ("envir
 Bounds = tuple[Sequence[float], Sequence[float]]
 
 
+def find(dataset_id: str) -> None:
+    """Open the file of `file:PATH`; raises DataError where it is missing, of another kind or damaged."""
+    try:
+        with open_table(_path(dataset_id)):
+            pass
+    except DataError as error:
+        raise DataError(f"data.dataset: {error}") from None
+
+
+def _path(dataset_id: str) -> Path:
+    return Path(dataset_id.removeprefix(PREFIX)).expanduser()
+
+
 def load_file(dataset_id: str, environment: str | None = None) -> Logged:
     """Read `file:PATH`; action bounds are the file's, else the environment's, else [-1, 1]; raises DataError."""
-    path = Path(dataset_id.removeprefix(PREFIX)).expanduser()
     try:
-        return read_file(path, dataset_id, environment)
+        return read_file(_path(dataset_id), dataset_id, environment)
     except DataError as error:
         raise DataError(f"data.dataset: {error}") from None
 

@@ -39,14 +39,19 @@ def environment_of(metadata: dict[str, Any]) -> str | None:
     return json.loads(metadata["env_spec"])["id"] if metadata.get("env_spec") else None
 
 
-def load_minari(dataset_id: str, others: Sequence[str] = ()) -> Logged:
-    """Read a local dataset; raises DataError where it is missing, damaged or of an unsupported kind.
+def find(dataset_id: str, others: Sequence[str] = ()) -> Path:
+    """The file of a local dataset; raises DataError where it is missing.
 
     `others`: ids of other datasets at hand, one of which may be meant where this one is missing.
     """
     if dataset_id not in local_ids():
         raise _missing(dataset_id, others)
-    file = root() / dataset_id / "data" / "main_data.hdf5"
+    return root() / dataset_id / "data" / "main_data.hdf5"
+
+
+def load_minari(dataset_id: str, others: Sequence[str] = ()) -> Logged:
+    """Read a local dataset; raises DataError as `find` does, and where it is damaged or of an unsupported kind."""
+    file = find(dataset_id, others)
     try:
         environment = environment_of(metadata_of(dataset_id))
         digest = sha256_of(file)

@@ -47,9 +47,14 @@ def operations(spec: Spec, space: Space) -> list[float]:
 
 def seconds(spec: Spec, counts: list[float]) -> float:
     """Estimate of the training time of all seeds, from `operations` and a matrix product timed now."""
+    return sum(updates * each for updates, each in stage_seconds(spec, counts, matrix_rate()))
+
+
+def stage_seconds(spec: Spec, counts: list[float], rate: float) -> list[tuple[int, float]]:
+    """Of each stage, its updates and the seconds that one takes for all seeds, at a `matrix_rate`."""
     steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
-    work = sum(count * step.updates for count, step in zip(counts, steps, strict=True))
-    return spec.seeds * work / (EFFICIENCY * matrix_rate()) + OVERHEAD * sum(step.updates for step in steps)
+    each = [spec.seeds * count / (EFFICIENCY * rate) + OVERHEAD for count in counts]
+    return [(step.updates, cost) for step, cost in zip(steps, each, strict=True)]
 
 
 def batch_shapes(space: Space, rows: int) -> Transitions:

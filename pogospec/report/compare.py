@@ -86,19 +86,23 @@ def warnings(runs: Sequence[RunDirectory], score: str = "last") -> list[str]:
         state = run.status()["state"]
         if state != "done":
             found.append(f"{run.path} is {state}, not done: its numbers are not final")
-        cells = final(run, score)
-        if not cells:
+        if not final(run, score):
             found.append(f"{run.path} holds no evaluation")
-        counts = {policy: cell.evaluations for policy, cell in cells.items() if policy != "behavior"}
-        few = [f"{policy} {count}" for policy, count in counts.items() if count < rule.count]
-        if few:
-            found.append(f"{run.path} has fewer than {rule.count} evaluations: {', '.join(few)}")
+        found += few_evaluations(run, score)
     for dataset, members in by_dataset(runs).items():
-        found += [f"{dataset}: {text}" for text in _mismatches(members) + _budgets(members, rule)]
+        found += [f"{dataset}: {text}" for text in mismatches(members) + _budgets(members, rule)]
     return found
 
 
-def _who(values: Sequence[str], names: Sequence[str]) -> str:
+def few_evaluations(run: RunDirectory, score: str) -> list[str]:
+    """Policies of a run with fewer evaluations than a rule takes."""
+    count, cells = Rule.parse(score).count, final(run, score)
+    counts = {policy: cell.evaluations for policy, cell in cells.items() if policy != "behavior"}
+    few = [f"{policy} {found}" for policy, found in counts.items() if found < count]
+    return [f"{run.path} has fewer than {count} evaluations: {', '.join(few)}"] if few else []
+
+
+def who(values: Sequence[str], names: Sequence[str]) -> str:
     """Each value with the runs that have it."""
     owners: dict[str, list[str]] = {}
     for value, name in zip(values, names, strict=True):
@@ -110,18 +114,19 @@ def _who(values: Sequence[str], names: Sequence[str]) -> str:
     return ", ".join(texts)
 
 
-def _mismatches(members: Sequence[tuple[str, RunDirectory]]) -> list[str]:
+def mismatches(members: Sequence[tuple[str, RunDirectory]]) -> list[str]:
+    """Where the protocols of runs on one dataset, or the packages that they ran with, differ."""
     names, manifests = [name for name, _ in members], [run.manifest for _, run in members]
     found = []
     for key, text in PROTOCOL.items():
         values = [_short(manifest.get(key)) for manifest in manifests]
         if len({str(manifest.get(key)) for manifest in manifests}) > 1:
-            found.append(f"the runs differ in their {text}: {_who(values, names)}")
+            found.append(f"the runs differ in their {text}: {who(values, names)}")
     versions = {package: [str(m["versions"].get(package)) for m in manifests] for package in (*SIMULATORS, "jax")}
     for package in SIMULATORS:
         if len(set(versions[package])) > 1:
-            who = _who(versions[package], names)
-            found.append(f"the runs differ in their {package} version: {who}; returns move between versions")
+            owners = who(versions[package], names)
+            found.append(f"the runs differ in their {package} version: {owners}; returns move between versions")
     jax = versions["jax"]
     releases = {".".join(version.split(".")[:2]) for version in jax}
     own: dict[str, set[str]] = {}
@@ -129,7 +134,7 @@ def _mismatches(members: Sequence[tuple[str, RunDirectory]]) -> list[str]:
         own.setdefault(manifest["digest"], set()).add(version)
     if len(releases) > 1 or any(len(group) > 1 for group in own.values()):
         found.append(
-            f"the runs differ in their jax version: {_who(jax, names)}; a seed may draw other numbers, "
+            f"the runs differ in their jax version: {who(jax, names)}; a seed may draw other numbers, "
             "and training may round otherwise"
         )
     return found
@@ -151,11 +156,11 @@ def _budgets(members: Sequence[tuple[str, RunDirectory]], rule: Rule) -> list[st
         names = [name for name, _ in having]
         totals = [f"{max(points):,}" for _, points in having]
         if len(set(totals)) > 1:
-            found.append(f"{policy} was evaluated after different numbers of updates: {_who(totals, names)}")
+            found.append(f"{policy} was evaluated after different numbers of updates: {who(totals, names)}")
         counts = [str(len(points)) for _, points in having]
         if rule.kind == "best" and len(set(counts)) > 1:
             found.append(
-                f"{policy} is the best of different numbers of evaluations: {_who(counts, names)}; "
+                f"{policy} is the best of different numbers of evaluations: {who(counts, names)}; "
                 "the best of more is higher by chance"
             )
     return found
@@ -163,6 +168,17 @@ def _budgets(members: Sequence[tuple[str, RunDirectory]], rule: Rule) -> list[st
 
 def header(runs: Sequence[RunDirectory], score: str = "last") -> str:
     """The protocol: rule, episodes, seeds, what the std is over, and how the numbers are normalised."""
+    return sentence([*protocol(runs, score), numbers(runs)])
+
+
+def sentence(parts: Sequence[str]) -> str:
+    """Parts as one sentence."""
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]
+
+
+def protocol(runs: Sequence[RunDirectory], score: str) -> list[str]:
+    """The rule, the episodes, and what the std is over."""
     rule, manifests = Rule.parse(score), [run.manifest for run in runs]
     seeds, episodes, actions = (_values(manifests, key) for key in ("seeds", "episodes", "action"))
     several = any(manifest["seeds"] > 1 for manifest in manifests)
@@ -171,20 +187,21 @@ def header(runs: Sequence[RunDirectory], score: str = "last") -> str:
     behavior = [cells["behavior"].evaluations for cells in (final(run, score) for run in runs) if "behavior" in cells]
     if behavior and min(behavior) < rule.count:
         once = f" (the fitted behavior has {min(behavior)})"
-    parts = [f"{rule}{once}", f"mean of {episodes} episodes a seed, acting by the {actions}", over]
-    text = "; ".join([*parts, _numbers(manifests)])
-    return text[0].upper() + text[1:]
+    return [f"{rule}{once}", f"mean of {episodes} episodes a seed, acting by the {actions}", over]
 
 
-def _numbers(manifests: list[dict[str, Any]]) -> str:
-    """How the numbers are normalised, by which reference returns, and where these come from."""
+def numbers(runs: Sequence[RunDirectory], brief: bool = False) -> str:
+    """How the numbers are normalised, by which reference returns unless `brief`, and where these come from."""
     owners: dict[str, list[str]] = {}
+    manifests = [run.manifest for run in runs]
     for manifest in manifests:
         reference = manifest["reference"]
         if reference is None:
             text = "raw undiscounted return"
         else:
-            text = f"{reference['label']}, low {reference['low']:g}, high {reference['high']:g} ({reference['source']})"
+            text = reference["label"]
+            text += "" if brief else f", low {reference['low']:g}, high {reference['high']:g}"
+            text += f" ({reference['source']})"
         datasets = owners.setdefault(text, [])
         if manifest["dataset"] not in datasets:
             datasets.append(manifest["dataset"])
@@ -198,6 +215,7 @@ def _values(manifests: list[dict[str, Any]], key: str) -> str:
 
 
 __all__ = [
-    "Cell", "Difference", "Group", "Rule", "by_dataset", "curves", "differences", "final", "header", "names_of",
-    "normalised", "paired", "spread", "std", "table", "titles", "warnings",
+    "Cell", "Difference", "Group", "Rule", "by_dataset", "curves", "differences", "few_evaluations", "final", "header",
+    "mismatches", "names_of", "normalised", "numbers", "paired", "protocol", "sentence", "spread", "std", "table",
+    "titles", "warnings", "who",
 ]  # fmt: skip

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pogospec.errors import RunDirectoryError
-from pogospec.runs import RunDirectory
+from pogospec.runs import RunDirectory, run_name
+from pogospec.spec.suite import suite_name
 
+PLAN = "suite.json"
 NEEDED = ("name", "digest", "dataset", "reference", "seeds", "episodes", "action", "versions")
 
 
@@ -37,6 +41,45 @@ def open_runs(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
             "and `pogospec list runs` shows runs"
         )
     return [_checked(path) for path in found.values()], other
+
+
+class Plan(NamedTuple):
+    """What a suite wrote down: the runs of its folder by name, each with its method and dataset, in its order."""
+
+    name: str
+    folder: Path
+    runs: dict[str, tuple[str, str]]
+
+
+def open_plan(path: Path) -> Plan | None:
+    """The plan of a suite, by its folder or its file; None for other paths; raises RunDirectoryError.
+
+    The runs of a file are those in the folder that `pogospec suite FILE` takes.
+    """
+    folder = path
+    if path.is_file() and path.suffix in (".yaml", ".yml"):
+        folder = Path("runs") / run_name(suite_name(path))
+        if not (folder / PLAN).is_file():
+            raise RunDirectoryError(
+                f"{path}: no runs in {folder}; start them with: pogospec suite {path}, or name the folder of --out"
+            )
+    file = folder / PLAN
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        runs = {entry["run"]: (entry["method"], entry["dataset"]) for entry in content["runs"]}
+        return Plan(content["name"], folder, runs)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunDirectoryError(f"{file} is damaged; remove it, and `pogospec suite` writes it again") from None
+
+
+def open_planned(plan: Plan) -> list[RunDirectory]:
+    """The runs of a suite that have begun; raises RunDirectoryError where none has."""
+    found = [plan.folder / name for name in plan.runs if (plan.folder / name / "manifest.json").is_file()]
+    if not found:
+        raise RunDirectoryError(f"{plan.folder} holds no run of the suite '{plan.name}' yet")
+    return [_checked(path) for path in found]
 
 
 def _inside(path: Path) -> Iterator[Path]:

@@ -72,6 +72,13 @@ def refuse_rule(score: str) -> None:
         )
 
 
+def refuse_table(stat: str | None, published: str | None) -> None:
+    """Flows on known energies have no datasets, and the literature no numbers of them."""
+    for option, found in (("--stat", stat), ("--published", published)):
+        if found is not None:
+            raise UsageError(f"{option}: found '{found}' with flows on known energies, allowed with runs on data")
+
+
 def ends(runs: Sequence[RunDirectory]) -> list[tuple[str, list[End]]]:
     """Runs in groups of one target each: its name, and where each run ends."""
     names = dict(zip([run.path for run in runs], titles(runs), strict=True))

@@ -46,14 +46,15 @@ def _greek(letter: str) -> str:
 def latex_table(
     caption: str, head: Sequence[str], groups: Sequence[tuple[str, Sequence[Sequence[str]]]], comments: Sequence[str]
 ) -> str:
-    """A booktabs table with a group of rows under each name; the cells of rows are LaTeX, all else is text."""
+    """A booktabs table with a group of rows under each name, if any; the cells of rows are LaTeX, all else is text."""
     lines = ["% " + " ".join(comment.split()) for comment in ["needs \\usepackage{booktabs}", *comments]]
     lines += [r"\begin{table}[t]", r"  \centering", f"  \\caption{{{escape(caption)}.}}"]
     lines += [f"  \\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"    \toprule"]
     lines += ["    " + " & ".join(map(escape, head)) + r" \\"]
     for name, rows in groups:
-        heading = f"\\multicolumn{{{len(head)}}}{{l}}{{{escape(name)}}} \\\\"
-        lines += [r"    \midrule", f"    {heading}"]
+        lines += [r"    \midrule"]
+        if name:
+            lines += [f"    \\multicolumn{{{len(head)}}}{{l}}{{{escape(name)}}} \\\\"]
         lines += ["    " + " & ".join(row) + r" \\" for row in rows]
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"])
 

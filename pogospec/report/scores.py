@@ -143,6 +143,12 @@ def final(run: RunDirectory, score: str = "last") -> dict[str, Cell]:
     return cells
 
 
+def last_step(cells: dict[str, Cell]) -> str | None:
+    """The policy that was trained last: the last Euler step; None where none was evaluated."""
+    steps = [policy for policy in cells if policy != "behavior"]
+    return max(steps, key=lambda policy: cells[policy].total_update, default=None)
+
+
 def differences(cells: dict[str, Cell]) -> list[Difference]:
     """Each policy minus the first one and minus the one before it, seed by seed; none for a single seed."""
     names, found = list(cells), []

@@ -1,21 +1,93 @@
-"""Flows on known energies on the screen: the course of a run, its end beside the optimum, several runs compared."""
+"""Tables on the screen: runs compared; of flows on known energies the course of one, and its end beside the optimum."""
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from pogospec.errors import PogospecError
 from pogospec.report import flow_table
 from pogospec.report.canvas import over_seeds
+from pogospec.report.compare import header, paired, table, warnings
 from pogospec.report.figures import draw_all
 from pogospec.report.flow import START, read_flow
 from pogospec.report.known import Known, told
+from pogospec.report.matrix import Matrix
 from pogospec.runs import RunDirectory
+
+NARROW = 12
+"""Characters at which the title of a column is broken, where its cells are no wider."""
+
+
+def show_comparison(console: Console, runs: Sequence[RunDirectory], score: str = "last") -> None:
+    """A table a dataset, then paired differences and warnings; the protocol first."""
+    console.print(header(runs, score), style="dim", highlight=False)
+    for group in table(runs, score):
+        console.print(f"\n{group.dataset}", style="bold", highlight=False)
+        rows = [[policy, *("" if cell is None else str(cell) for cell in cells)] for policy, cells in group.rows]
+        show_columns(console, ["policy", *group.columns], rows)
+    gaps = paired(runs, score)
+    if gaps:
+        console.print("paired differences over seeds ± standard error:", highlight=False)
+    for (dataset, title), own in itertools.groupby(gaps, key=lambda gap: gap[:2]):
+        console.print(f"  {title} on {dataset}", highlight=False, soft_wrap=True)
+        for *_, gap in own:
+            console.print(f"    {gap}", highlight=False)
+    show_warnings(console, warnings(runs, score))
+
+
+def show_matrix(console: Console, matrix: Matrix) -> None:
+    """The table of datasets x methods, with the protocol before it and what must be said after it."""
+    console.print(matrix.protocol, style="dim", highlight=False, markup=False)
+    rows: list[list[str | Text]] = []
+    for row in matrix.rows:
+        cells = [column.entries.get(row) for column in matrix.columns]
+        texts = [Text("" if c is None else c.text, "bold" if c is not None and c.best else "") for c in cells]
+        rows.append([row, *texts])
+    show_columns(console, ["dataset", *(column.title for column in matrix.columns)], rows)
+    if matrix.better:
+        console.print("probability that a run of one method scores above one of another:", highlight=False)
+    for line in map(str, matrix.better):
+        console.print(f"  {line}", highlight=False, markup=False)
+    for note in matrix.notes:
+        console.print(note, style="dim", highlight=False, markup=False)
+    show_warnings(console, matrix.warnings)
+
+
+def show_warnings(console: Console, found: Sequence[str]) -> None:
+    """Warnings, a line each."""
+    for warning in found:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+
+def show_columns(console: Console, head: list[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """A table whose first column says what a row is; columns that do not fit beside it come below."""
+    label = max(len(text) for text in (head[0], *(str(row[0]) for row in rows)))
+    others = list(range(1, len(head)))
+    widths = [max((len(str(row[i])) for row in rows), default=0) for i in range(len(head))]
+    widths = [max(width, min(len(title), NARROW)) for width, title in zip(widths, head, strict=True)]
+    while others:
+        room, shown = console.width - label - 4, []
+        while others and (not shown or room >= widths[others[0]] + 3):
+            room -= widths[others[0]] + 3
+            shown.append(others.pop(0))
+        view = Table(box=box.SIMPLE_HEAD)
+        view.add_column(escape(head[0]), no_wrap=True)
+        for i in shown:
+            title = "\n".join(textwrap.wrap(head[i], widths[i])) or head[i]
+            view.add_column(escape(title), justify="right", min_width=widths[i], overflow="fold", vertical="bottom")
+        for row in rows:
+            view.add_row(
+                *(cell if isinstance(cell, Text) else Text(cell) for cell in [row[0], *(row[i] for i in shown)])
+            )
+        console.print(view)
 
 
 def show_flow(console: Console, run: RunDirectory) -> None:
@@ -56,8 +128,7 @@ def show_flows(console: Console, runs: Sequence[RunDirectory]) -> None:
     for name, group in groups:
         console.print(f"\n{name}", style="bold", highlight=False, soft_wrap=True, markup=False)
         _print(console, flow_table.compared(group))
-    for warning in flow_table.warnings(runs):
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    show_warnings(console, flow_table.warnings(runs))
 
 
 def _print(console: Console, table: flow_table.Table) -> None:

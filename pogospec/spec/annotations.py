@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pogospec import registry
 from pogospec.spec.fields import Slot, Within
 
-PHRASES = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}
+PHRASES = {bool: "true or false", str: "text", int: "a whole number", float: "a number", dict: "a mapping"}
 
 
 @functools.cache

@@ -26,8 +26,8 @@ DEFAULT = Origin("default")
 FILE_KEYS = ("extends", "tuned")
 ALSO = {"": FILE_KEYS, "schedule": ("defaults",)}
 MAX_BASES = 32
-Override = tuple[str, str] | tuple[str, str, str]
-"""A path, a value as YAML text, and the flag that gave it where it is not --set."""
+Override = tuple[str, str] | tuple[str, str, str] | tuple[str, Node]
+"""A path, and a value: YAML text, with the flag that gave it where it is not --set, or a node of another file."""
 
 
 class Document(NamedTuple):
@@ -154,9 +154,12 @@ def _whole(problem: Problem) -> Problem:
 
 
 def _given(overrides: Sequence[Override], builder: Builder) -> list[tuple[str, Node]]:
-    """Overrides of the command line as paths and nodes."""
+    """Overrides of the command line, or of a suite, as paths and nodes."""
     given: list[tuple[str, Node]] = []
     for path, text, *flags in overrides:
+        if isinstance(text, Node):
+            given.append((path, text))
+            continue
         origin = Origin("command line", flags[0] if flags else f"--set {path}")
         try:
             plain = plain_of(parse(text if text.strip() else "null", origin.file, origin.layer))

@@ -1,4 +1,4 @@
-"""The specs that come with the package, found by name."""
+"""The specs and suites that come with the package, found by name."""
 
 from __future__ import annotations
 
@@ -41,3 +41,21 @@ def spec_path(name: str | Path) -> Path:
         hint = f"; did you mean {names[close]}?" if close else ""
         raise UsageError(f"found no spec '{name}', allowed a file or one of {', '.join(shipped)}{hint}")
     return found[0]
+
+
+def shipped_suites() -> list[Path]:
+    """The suites that come with the package."""
+    return sorted((_root() / "suites").glob("*.yaml"))
+
+
+def suite_path(name: str | Path) -> Path:
+    """A path as given, or a shipped suite by its name; raises UsageError where unknown."""
+    path, shipped = Path(name), {suite.stem: suite for suite in shipped_suites()}
+    if path.is_file() or path.suffix or len(path.parts) != 1:
+        return path
+    wanted = path.name.replace("-", "_")
+    if wanted not in shipped:
+        close = nearest(wanted, shipped)
+        hint = f"; did you mean {close}?" if close else ""
+        raise UsageError(f"found no suite '{name}', allowed a file or one of {', '.join(shipped)}{hint}")
+    return shipped[wanted]

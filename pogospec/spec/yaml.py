@@ -19,6 +19,7 @@ from yaml.resolver import BaseResolver
 
 from pogospec.errors import Origin, Problem, SpecError, printable
 
+KEYS = "policy, energy, schedule"
 MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_SHOWN = 1 << 20, 50, 20_000, 60
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 """Characters that YAML's escapes can make, but that neither UTF-8 nor the name of a file can hold."""
@@ -136,18 +137,18 @@ def read_file(path: str | Path, layer: str = "file") -> str:
         raise SpecError([Problem(Origin(layer, file, line, column), "", message)]) from None
 
 
-def parse_mapping(text: str, file: str | None, layer: str = "file") -> Node:
-    """Parse YAML text whose top level is a mapping; raises SpecError."""
-    tree = parse(text, file, layer)
+def parse_mapping(text: str, file: str | None, layer: str = "file", keys: str = KEYS) -> Node:
+    """Parse YAML text whose top level is a mapping with such keys; raises SpecError."""
+    tree = parse(text, file, layer, keys)
     if not isinstance(tree.value, dict):
-        message = "found no mapping at the top level, required: keys such as policy, energy, schedule"
+        message = f"found no mapping at the top level, required: keys such as {keys}"
         raise SpecError([Problem(tree.origin, "", message)])
     return tree
 
 
-def parse(text: str, file: str | None, layer: str = "file") -> Node:
+def parse(text: str, file: str | None, layer: str = "file", keys: str = KEYS) -> Node:
     """Parse YAML text; raises SpecError."""
-    return _Reader(text, file, layer).read()
+    return _Reader(text, file, layer, keys).read()
 
 
 class _Composer(Composer, BaseResolver):
@@ -172,8 +173,8 @@ class _Composer(Composer, BaseResolver):
 
 
 class _Reader:
-    def __init__(self, text: str, file: str | None, layer: str):
-        self.text, self.file, self.layer = text, file, layer
+    def __init__(self, text: str, file: str | None, layer: str, keys: str):
+        self.text, self.file, self.layer, self.keys = text, file, layer, keys
         self.count = 0
         self.problems: list[Problem] = []
         self.tags: dict[int, tuple[Any, str]] = {}
@@ -189,7 +190,7 @@ class _Reader:
             message = f"found a character that YAML does not allow: {getattr(error, 'reason', error)}"
             raise SpecError([Problem(Origin(self.layer, self.file, line, column), "", message)]) from None
         if root is None:
-            self._stop(None, "is empty, required: keys such as policy, energy, schedule")
+            self._stop(None, f"is empty, required: keys such as {self.keys}")
         tree = self._node(root, "", None, 0)
         self._refuse_tags(list(self.tags), "")
         if self.problems:

@@ -184,7 +184,7 @@ def test_warnings_of_a_run(make):
 
 
 def test_the_table_on_the_screen(make):
-    from pogospec.console import show_comparison
+    from pogospec.report.screen import show_comparison
 
     out = io.StringIO()
     show_comparison(Console(file=out, width=100), [make("a"), make("b", done=False)], "best")
@@ -193,7 +193,7 @@ def test_the_table_on_the_screen(make):
 
 
 def test_columns_that_do_not_fit_come_below(make):
-    from pogospec.console import show_comparison
+    from pogospec.report.screen import show_comparison
 
     out = io.StringIO()
     show_comparison(Console(file=out, width=80), [make(f"run-{i}") for i in range(9)])

@@ -29,17 +29,23 @@ def file_of(dataset_id: str) -> Path:
     return FOLDER / cards()[dataset_id]["file"]
 
 
-def load_pocket(dataset_id: str) -> Logged:
-    """Load an embedded set; raises DataError for an unknown id or a changed file."""
+def find(dataset_id: str) -> Path:
+    """The file that holds a set; raises DataError for an unknown id, and where it is missing."""
     if dataset_id not in cards():
         close = nearest(dataset_id, cards())
         raise DataError(
             f"data.dataset: no embedded set '{dataset_id}', allowed {', '.join(cards())}"
             + (f", did you mean {close}?" if close else "")
         )
-    card, file = cards()[dataset_id], file_of(dataset_id)
+    file = file_of(dataset_id)
     if not file.is_file():
         raise DataError(f"{file}: the embedded set '{dataset_id}' is missing; install the package again")
+    return file
+
+
+def load_pocket(dataset_id: str) -> Logged:
+    """Load an embedded set; raises DataError as `find` does, and for a changed file."""
+    file, card = find(dataset_id), cards()[dataset_id]
     digest = sha256_of(file)
     if digest != card["sha256"]:
         raise DataError(f"{file}: sha256 {digest} differs from the data card; install the package again")
