@@ -97,7 +97,10 @@ def test_backtracking_takes_back_what_the_held_out_states_refuse(tmp_path, seeds
         ("schedule.steps[0].tau={kind: backtracking, start: 1}", "learns the policy alone"),
         ("schedule.steps[1].repeat_until=energy_settled", "repeat is 1"),
         ("schedule.steps[1].scheme={kind: explicit, actions: {hermit: 3}}", "unknown key 'hermit'"),
-        ("schedule.steps[0].from=data", "explicit weights the logged actions from data; allowed fisher_rao, kl, hellinger"),
+        (
+            "schedule.steps[0].from=data",
+            "explicit weights the logged actions from data; allowed fisher_rao, kl, hellinger",
+        ),
     ],
 )
 def test_rules_that_cannot_be_are_refused(tmp_path, override, words):
