@@ -128,7 +128,7 @@ def _policy(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
         if any(True for stage in plan for _ in terms_of(stage, "entropy")):
             count = spec.policy.entropy_samples
             yield "entropy", f"the Gaussian's exactly, the tanh's part by {count} sample{'s' * (count > 1)}"
-    if any(stage.proximal for stage in plan):
+    if any(stage.proximal and not stage.weighs_data for stage in plan):
         yield "reference", "no gradient flows into the reference of a proximal term"
 
 
@@ -150,7 +150,10 @@ def _critic(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
             "the slow copies of the critics, before they move in that update; no gradient into their weights",
         )
     if any(stage.weighs_data for stage in plan):
-        yield "weights", "those of logged actions are not normalised, neither in a state nor in a minibatch"
+        text = (
+            "those of logged actions are not normalised, neither in a state nor in a minibatch; no gradient into them"
+        )
+        yield "weights", text
 
 
 def _training(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:

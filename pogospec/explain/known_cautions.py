@@ -82,7 +82,7 @@ def _curvature(spec: Spec, heat: float) -> float:
 def _weights(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     """Few points for the density that they are to represent."""
     step, scheme = explicit_step(stage, act_dim), stage.step.scheme
-    count = getattr(getattr(scheme, "actions", None), "sample", None)
+    count = getattr(getattr(scheme, "points", None), "sample", None)
     if step is None or step.kind != "reweight" or count is None:
         return
     if count < 10 * act_dim and spec.policy.parameter_type in (DiagonalNormal, FullNormal):

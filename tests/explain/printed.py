@@ -181,9 +181,9 @@ class Symbols:
             return self.entropy(key)
         if symbol == "log π(a|s)":
             return self.log_density(self.spec.policy, self.p)
-        if symbol.startswith("("):
-            first, second = groups(r"\((.+) − (.+)\)", symbol)
-            return self.q(groups(CRITIC, first)[0], self.points(first, key)).mean(0) - self.worth(second, key)
+        gap = re.fullmatch(r"\((.+) − (.+)\)", symbol)
+        if gap:
+            return self.q(groups(CRITIC, gap[1])[0], self.points(gap[1], key)).mean(0) - self.worth(gap[2], key)
         if "|a" in symbol or symbol in ("|μ(s)|²", "|μ|²"):
             return jnp.square(self.points(symbol, key)).sum(-1).mean(0)
         words, _, size = symbol.partition(" / mean")

@@ -38,9 +38,10 @@ class Printed:
         symbol = symbol.replace("|s)", ")").replace("(s, ", "(")
         if symbol == "|a|²":
             return jnp.square(actions).sum(-1)
-        if symbol.startswith("("):
-            first, second = groups(r"\((.+)\(a\) − (.+)\)", symbol)
-            return self.symbols.q(first, actions) - self.symbols.worth(second, jax.random.fold_in(self.key, self.place))
+        gap = re.fullmatch(r"\((.+)\(a\) − (.+)\)", symbol)
+        if gap:
+            key = jax.random.fold_in(self.key, self.place)
+            return self.symbols.q(gap[1], actions) - self.symbols.worth(gap[2], key)
         density = re.fullmatch(r"log (π\S+)\(a\)", symbol)
         if density:
             reference = self.symbols.reference(density[1])

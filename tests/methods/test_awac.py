@@ -29,7 +29,7 @@ from pogospec.compile import compile_spec
 from pogospec.spec.resolve import read_text
 
 SPEC = Path(__file__).parents[2] / "specs" / "awac.yaml"
-LAMBDA, DISCOUNT, RATE = 0.4, 0.97, 0.1
+LAMBDA, DISCOUNT, RATE = 0.015, 0.97, 0.1
 CHANGES = [
     *(("policy.hidden", "[24, 16, 12]"), ("critic.hidden", "[24, 16, 12]"), ("critic.target_rate", f"{RATE}")),
     *(("schedule.steps[0].tau", f"{1 / LAMBDA}"), ("critic.discount", f"{DISCOUNT}")),
