@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "mujoco", "minari")
 METRICS = {"critic_loss": "critic", "behavior_loss": "behavior", "energy": "energy", "distance": "distance"}
+BAR = 20
+"""Characters of the live bar."""
 PLAIN_EVERY, AMONG_EVERY = 4.0, 60.0
 """Seconds between plain lines, where the output is no terminal: of one run, and of one among others."""
 
@@ -171,7 +173,7 @@ class View:
         self.updates: list[int] = []
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=BAR),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
@@ -210,7 +212,10 @@ class View:
         left = f"about {span(seconds)} left" if seconds else ""
         if self.after:
             left += f", {span(seconds + self.after)} of all"
-        self.bar.update(self.task, completed=self.done, description=event.stage, numbers=text, left=left)
+        others = f"{event.stage}{self.done:,}{self.total:,}{left}"
+        room = max(self.console.width - len(others) - BAR - 14, 0)  # between columns, a slash, the time gone
+        shown = text if len(text) <= room else f"{text[: room - 1]}…" * (room > 1)
+        self.bar.update(self.task, completed=self.done, description=event.stage, numbers=shown, left=left)
         every = PLAIN_EVERY if self.after is None else AMONG_EVERY
         if time.monotonic() - self.shown > every or self.done == self.total:
             self._plain(f"{event.stage}  {event.update:,}/{event.updates:,}  {text}  {left}".rstrip())

@@ -200,7 +200,7 @@ def _announce(console: Console, place: str, job: Job, state: State, own: float, 
     resumed = f", from {state.update:,} of {job.updates:,} updates" if state.word != "missing" else ""
     whole = f", {span(own + after)} of all" if after else ""
     text = f"{place} {job.name}{resumed}: about {span(own)}{whole}"
-    console.print(text, style="bold", highlight=False, markup=False, soft_wrap=True)
+    console.print(text, style="bold", highlight=False, markup=False)
 
 
 def _result(console: Console, job: Job, seconds: float) -> None:

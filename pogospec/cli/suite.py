@@ -98,7 +98,7 @@ def _plan(console: Console, folder: Path, jobs: Sequence[Job], found: Sequence[S
         total, unknown = sum(left or 0.0 for left in lefts), lefts.count(None)
         done += f"; the others take about {span(total)} on {device}" + f", and {unknown} unknown" * (unknown > 0)
         done += ", by what was measured here" if forecast.measured else ", by their operations, without rollouts"
-    console.print(done, highlight=False, soft_wrap=True)
+    console.print(done, highlight=False)
     return forecast
 
 

@@ -44,7 +44,8 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
         if not any(stage.begins_flow(name) for name in names):
             rows.append(("starts from", start(spec, stage)))
         rows += [("centred at", f"{stage.reference(name)[0]}: {reference(spec, stage, name)}") for name in names]
-        rows += [("dual critic", t.geometry.learning()) for t in stage.proximal if hasattr(t.geometry, "learning")]
+        learning = [term.geometry.learning() for term in stage.proximal]
+        rows += [("dual critic", text) for text in learning if text is not None]
     rows += _critic(spec, stage, optimizer)
     loss = behavior_loss(spec, stage)
     if loss is not None:

@@ -58,7 +58,8 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
         console.print(f"  {line}", highlight=False, markup=False)
     for note in matrix.notes:
         console.print(note, style="dim", highlight=False, markup=False)
-    show_warnings(console, matrix.warnings)
+    for warning in matrix.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
 
 
 def show_warnings(console: Console, found: Sequence[str]) -> None:

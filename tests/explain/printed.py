@@ -289,7 +289,7 @@ class Symbols:
         if proximal is None:
             return float(self.energy(symbol, index).mean())
         by_samples = symbol.startswith(("W₁", "MMD"))
-        return float((self.sampled(symbol, index, proximal) if by_samples else self.divergence(symbol)).mean())
+        return float(jnp.mean(self.sampled(symbol, index, proximal) if by_samples else self.divergence(symbol)))
 
 
 def covariance(p):

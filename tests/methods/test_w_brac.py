@@ -216,7 +216,7 @@ def test_the_multiplier_is_brac_s_trained_alpha(float64):
         state, _ = update(program.numbers, state, batch, key, jnp.int32(index))
         own = jax.random.fold_in(jax.random.fold_in(jax.random.split(key)[1], LEARNING), LEARNING)
         policy = state.policy, behavior, jax.random.fold_in(own, 1)
-        slope = 0.05 - half_mmd(None, batch.observations, *policy).mean()
+        slope = 0.05 - jnp.mean(half_mmd(None, batch.observations, *policy))
         outwards = (slope < 0 and alpha >= 3.0015) or (slope > 0 and alpha <= 1e-6)
         alpha = step(alpha, jnp.where(outwards, 0.0, slope))
         np.testing.assert_allclose(state.multiplier.alpha, alpha, rtol=1e-9)
