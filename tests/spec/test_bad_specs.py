@@ -305,18 +305,18 @@ ALONE = [
         "mmd\nschedule: {defaults: {}",
         "4:11: schedule.steps[0].geometry: found mmd, which is estimated by samples; allowed here: those with closed",
     ),
-    (SPEC, "fisher_rao", "{kind: mmd, samples: 1}", "5:27: geometry.samples: found 1, allowed a whole number >= 2"),
+    (SPEC, "fisher_rao", "{kind: mmd, samples: 1}", "5:32: geometry.samples: found 1, allowed a whole number >= 2"),
     (
         SPEC,
         "from: behavior",
         "from: behavior, gradient: natural, geometry: wasserstein1",
-        "10:40: schedule.steps[0].gradient: wasserstein1 has no metric on gaussian; use the euclidean gradient",
+        "10:34: schedule.steps[0].gradient: wasserstein1 has no metric on gaussian; use the euclidean gradient",
     ),
     (
         SPEC,
         "tau: 20.0",
         "tau: {kind: multiplier, start: 0.001, divergence: 1}",
-        "10:53: schedule.steps[0].tau.start: found 0.001, allowed 1/most = 0.002 or more, since 1/tau is at most 500",
+        "10:55: schedule.steps[0].tau.start: found 0.001, allowed 1/most = 0.002 or more, since 1/tau is at most 500",
     ),
     (
         TARGET,
