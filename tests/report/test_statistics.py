@@ -23,7 +23,7 @@ def columns(matrix):
 def test_iqm_is_the_mean_trimmed_by_a_quarter(shape):
     for seed in range(20):
         matrix = scores(seed, *shape)
-        assert iqm(columns(matrix)) == pytest.approx(stats.trim_mean(matrix, 0.25, axis=None))
+        assert iqm(columns(matrix)) == pytest.approx(stats.trim_mean(matrix.ravel(), 0.25))
 
 
 def test_unlike_numbers_of_seeds():
