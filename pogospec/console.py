@@ -209,9 +209,8 @@ class View:
         rate = f"{event.rate:,.0f} updates/s"
         text = "  ".join(part for part in (rate, self.scores, *numbers) if part)
         seconds = self._left(event)
-        left = f"about {span(seconds)} left" if seconds else ""
-        if self.after:
-            left += f", {span(seconds + self.after)} of all"
+        parts = [f"about {span(seconds)} left"] if seconds else []
+        left = ", ".join([*parts, f"{span(seconds + self.after)} of all"] if self.after else parts)
         others = f"{event.stage}{self.done:,}{self.total:,}{left}"
         room = max(self.console.width - len(others) - BAR - 14, 0)  # between columns, a slash, the time gone
         shown = text if len(text) <= room else f"{text[: room - 1]}…" * (room > 1)

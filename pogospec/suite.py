@@ -44,8 +44,11 @@ class State(NamedTuple):
 
 
 def jobs_of(suite: Suite, folder: Path) -> list[Job]:
-    """The runs of a suite; raises SpecError with the mistakes of all specs, UsageError where two share a directory."""
+    """The runs of a suite; raises SpecError with the mistakes of all specs, UsageError where they are at odds."""
     specs = checked_all([task.document for task in suite.tasks])
+    if len({spec.target is None for spec in specs}) > 1:
+        known = next(task.method for task, spec in zip(suite.tasks, specs, strict=True) if spec.target is not None)
+        raise UsageError(f"{suite.name}: found a flow on a known energy ({known}) beside runs on data; make two suites")
     jobs = [
         Job(task.method, task.dataset, task.document, spec, folder / run_name(task.method, task.dataset))
         for task, spec in zip(suite.tasks, specs, strict=True)

@@ -200,6 +200,17 @@ def test_a_directory_that_is_no_run_is_left_alone(file, tmp_path):
     assert (mine / "thesis.tex").read_text() == "all of it"
 
 
+def test_flows_on_known_energies(tmp_path):
+    (tmp_path / "flows.yaml").write_text("specs: [quadratic_w2, flows/quadratic_fr]\nseeds: 2\n")
+    shown = pogospec("suite", tmp_path / "flows.yaml", "--out", tmp_path / "out").stdout
+    assert "KL to optimum" in shown
+    assert len(list((tmp_path / "out").glob("*/manifest.json"))) == 2
+    (tmp_path / "both.yaml").write_text("specs: [quadratic_w2, bc]\n")
+    done = pogospec("suite", tmp_path / "both.yaml", check=False)
+    message = "both: found a flow on a known energy (quadratic-w2) beside runs on data; make two suites"
+    assert (done.returncode, done.stderr.strip()) == (2, message)
+
+
 def test_patterns_that_name_nothing(file, tmp_path):
     done = pogospec("suite", file, "--out", tmp_path / "out", "--only", "td3_bd", check=False)
     assert (done.returncode, done.stdout) == (2, "")

@@ -53,7 +53,8 @@ def suite(
     if missing and not dry_run:
         raise DataError("\n".join([*missing, "nothing was started; --only runs a part of the suite"]))
     where, console = find_device(device), make_console(quiet)
-    console.print(found.name, style="bold", highlight=False, markup=False, end=f": {found.about}\n")
+    about = f": {found.about}" if found.about else ""
+    console.print(found.name, style="bold", highlight=False, markup=False, end=f"{about}\n")
     console.print(f"{len(every)} runs in {folder}", highlight=False, markup=False, soft_wrap=True)
     forecast = _plan(console, folder, jobs, before, where)
     if missing:

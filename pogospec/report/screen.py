@@ -82,13 +82,24 @@ def show_columns(console: Console, head: list[str], rows: Sequence[Sequence[str 
         view = Table(box=box.SIMPLE_HEAD)
         view.add_column(escape(head[0]), no_wrap=True)
         for i in shown:
-            title = "\n".join(textwrap.wrap(head[i], widths[i])) or head[i]
-            view.add_column(escape(title), justify="right", min_width=widths[i], overflow="fold", vertical="bottom")
+            view.add_column(
+                escape(_broken(head[i], widths[i])),
+                justify="right",
+                min_width=widths[i],
+                overflow="fold",
+                vertical="bottom",
+            )
         for row in rows:
             view.add_row(
                 *(cell if isinstance(cell, Text) else Text(cell) for cell in [row[0], *(row[i] for i in shown)])
             )
         console.print(view)
+
+
+def _broken(title: str, width: int) -> str:
+    """A title on several lines, what is in brackets on its own."""
+    parts = title.replace(" (", "\n(").splitlines()
+    return "\n".join(line for part in parts for line in textwrap.wrap(part, width))
 
 
 def show_flow(console: Console, run: RunDirectory) -> None:

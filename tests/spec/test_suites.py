@@ -143,7 +143,7 @@ def test_shipped_suites(path):
     if "table_" in path.stem:
         assert len({task.dataset for task in suite.tasks}) == 9
         assert {sum(step.updates for step in spec.schedule.steps) for spec in specs} == {1_000_000}
-        assert {spec.critic.hidden for spec in specs if spec.critic is not None} <= {(256, 256), (256, 256, 256)}
+        assert {spec.policy.hidden for spec in specs} <= {(256, 256), (256, 256, 256)}
 
 
 def test_the_switching_suite_is_the_ablation():
