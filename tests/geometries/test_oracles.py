@@ -148,7 +148,8 @@ def test_gradient_matches_the_formula_at_the_edges_too(float64, kind, dimension,
 
 def test_fisher_rao_matches_quadrature(float64):
     m1, r1, m2, r2 = (column[:, 0] for column in pairs(100, 1))
-    found = FisherRao().divergence(*(DiagonalNormal(m[:, None], r[:, None]) for m, r in ((m1, r1), (m2, r2))))
+    p, q = (DiagonalNormal(m[:, None], r[:, None]) for m, r in ((m1, r1), (m2, r2)))
+    found = FisherRao().divergence(p, q)
     for value, *pair in zip(found, m1, r1, m2, r2, strict=True):
         densities = norm(pair[0], np.exp(pair[1])), norm(pair[2], np.exp(pair[3]))
         root = lambda x, d=densities: np.sqrt(d[0].pdf(x) * d[1].pdf(x))  # noqa: E731
