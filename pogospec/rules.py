@@ -34,7 +34,7 @@ def target_rules(spec: Spec) -> Problems:
         where = f"schedule.steps[{index}]"
         if step.learn != ("policy",):
             yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
-        for key, geometry in _geometries(step):
+        for key, geometry in geometries(step):
             if geometry.by_samples:
                 message = f"found {geometry.kind}, which is estimated by samples; allowed here: those with closed forms"
                 yield f"{where}.{key}", message
@@ -51,7 +51,7 @@ def target_rules(spec: Spec) -> Problems:
                 yield f"{where}.energy.{name}", f"needs {what}, which a known energy has not; use q"
 
 
-def _geometries(step: StepSpec) -> Iterator[tuple[str, Any]]:
+def geometries(step: StepSpec) -> Iterator[tuple[str, Any]]:
     """Every geometry of a step, with its key."""
     nodes = [(f"proximal[{i}].geometry", term.geometry) for i, term in enumerate(step.proximal or ())]
     for key, node in [("geometry", step.geometry), *nodes]:
@@ -61,7 +61,7 @@ def _geometries(step: StepSpec) -> Iterator[tuple[str, Any]]:
 
 def shared(geometry: Any, step: StepSpec) -> bool:
     """Whether the first proximal geometry of this kind in a step is the same, up to its weight."""
-    same = [other for _, other in _geometries(step) if type(other) is type(geometry)]
+    same = [other for _, other in geometries(step) if type(other) is type(geometry)]
     return bool(same) and replace(same[0], weight=geometry.weight) == geometry
 
 
@@ -69,7 +69,7 @@ def metric_of_behavior(spec: Spec, step: StepSpec) -> list[Any]:
     """Geometries whose metric the gradient of the behaviour's loss takes: the step's, else the spec's; or none."""
     if step.behavior_gradient is None or not step.behavior_gradient.needs_metric:
         return []
-    own = [geometry for _, geometry in _geometries(step)]
+    own = [geometry for _, geometry in geometries(step)]
     top = spec.geometry.values() if isinstance(spec.geometry, dict) else [spec.geometry]
     return own or [geometry for geometry in top if geometry is not None]
 
@@ -79,15 +79,15 @@ def behavior_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     gradient: Any = step.behavior_gradient
     if gradient is None or not gradient.needs_metric or "behavior" not in step.learn:
         return
-    geometries = metric_of_behavior(spec, step)
+    found = metric_of_behavior(spec, step)
     family = spec.behavior.parameter_type
-    without = next((geometry for geometry in geometries if not geometry.has_metric(family)), None)
-    if not geometries:
+    without = next((geometry for geometry in found if not geometry.has_metric(family)), None)
+    if not found:
         yield f"{where}.behavior_gradient", "needs the metric of a geometry, but there is none; add the key `geometry`"
     elif without is not None:
         kind = kind_of("policy", type(spec.behavior))
         yield f"{where}.behavior_gradient", f"{without.kind} has no metric on {kind}; use the euclidean gradient"
-    elif any(geometry.weight == 0 for geometry in geometries):
+    elif any(geometry.weight == 0 for geometry in found):
         yield f"{where}.behavior_gradient", "found natural in a geometry of weight 0, which leaves no metric"
 
 

@@ -143,6 +143,27 @@ def test_a_run_that_is_stopped_again_and_again_ends_the_same(whole, tmp_path):
     assert_same(whole, out)
 
 
+def test_what_geometry_and_step_size_learn_is_resumed(tmp_path):
+    """Stopped in the midst of the last step, whose dual critic and multiplier are older than its beginning."""
+    tau = "{kind: multiplier, start: 0.1, divergence: 0.05, learning_rate: 0.1}"
+    small = {"schedule.defaults.tau": tau, "geometry.hidden": "[8]", "optimizer.policy.learning_rate": "0.01"}
+    pairs: Any = [tuple(pair.split("=", 1)) for pair in SMALL if not pair.startswith("evaluate.every")]
+    spec = package.load("w_brac", [*pairs, *small.items()])
+    data, folders = load_for(spec), (tmp_path / "whole", tmp_path / "stopped")
+    for out in folders:
+        new_run(spec, data, out, "cpu:0")
+    execute(Console(quiet=True), spec, data, RunDirectory.open(folders[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        before(patch, TRAINER, "_guard", lambda t, *_: t.place.total == 105)
+        with pytest.raises(Stopped):
+            execute(Console(quiet=True), spec, data, RunDirectory.open(folders[1]))
+    execute(Console(quiet=True), spec, data, RunDirectory.open(folders[1]), resume=True)
+    assert_same(*folders)
+    taus = [float(row["tau"]) for row in rows(folders[0], "flow.csv")]
+    assert len(set(taus)) == len(taus) > 2
+    assert all(row["dual_loss"] for row in rows(folders[0], "metrics.csv") if row["stage"] != "cloning")
+
+
 @pytest.mark.parametrize("seen", [10, 50])
 def test_resume_after_kill_9_in_the_midst_of_updates(whole, tmp_path, seen):
     out = tmp_path / "killed"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pogospec.explain.choices import every, optimizers, reference, start, targets
 from pogospec.explain.endings import endings, length
 from pogospec.explain.explicit import ExplicitStep, explicit_step
-from pogospec.explain.formula import behavior_loss, critic_loss, known_q, objective, short
+from pogospec.explain.formula import behavior_loss, critic_loss, known_q, number, objective, short
 from pogospec.explain.metric import Factor, factors
 from pogospec.explain.stages import Stage, groups, kind_of
 from pogospec.policies.base import FullNormal
@@ -44,8 +44,7 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
         if not any(stage.begins_flow(name) for name in names):
             rows.append(("starts from", start(spec, stage)))
         rows += [("centred at", f"{stage.reference(name)[0]}: {reference(spec, stage, name)}") for name in names]
-        learning = [term.geometry.learning() for term in stage.proximal]
-        rows += [("dual critic", text) for text in learning if text is not None]
+        rows += [("dual critic", t.geometry.learning(number)) for t in stage.proximal if t.geometry.learns]
     rows += _critic(spec, stage, optimizer)
     loss = behavior_loss(spec, stage)
     if loss is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from pogospec.compile import compile_spec
 from pogospec.explain.cost import batch_shapes, intermediates
 from pogospec.program import State
+from pogospec.rules import geometries
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset, Space
 
@@ -28,7 +29,7 @@ TASKS = {
 }
 """Observations and actions of well-known tasks, for data that are not at hand."""
 NETWORKS = ("policy", "behavior", "critic")
-COPIES = ("critic", "critic_target", "behavior", "policy", "policy_target", "reference")
+COPIES = ("critic", "critic_target", "behavior", "policy", "policy_target", "reference", "geometry")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,10 @@ def networks(spec: Spec, space: Space) -> list[Network]:
     state = jax.eval_shape(compile_spec(spec, space).init, jax.random.key(0))
     names = NETWORKS if spec.target is None else ("policy",)
     parts = [part for name in names for part in _parts(name, getattr(state, name))]
-    return [_network(name, network) for name, network in parts if network is not None]
+    found = [_network(name, network) for name, network in parts if network is not None]
+    learning = [node for step in spec.schedule.steps for _, node in geometries(step) if node.learns]
+    duals = [jax.eval_shape(lambda key, node=node: node.init(key, space), jax.random.key(0)) for node in learning]
+    return [*found, *dict.fromkeys(_network("dual critic", dual.network) for dual in duals)]
 
 
 def _parts(name: str, network: Any) -> list[tuple[str, Any]]:

@@ -93,9 +93,9 @@ class AbstractGeometry(eqx.Module):
         """The learned state after an update of the policy, and numbers for people."""
         return seen.learned, {}
 
-    def learning(self) -> str | None:
-        """How the learned state is trained, in words."""
-        return None
+    def learning(self, number: Callable[[float], str]) -> str:
+        """How what it learns is trained, in words; `number` writes a number; empty where it learns nothing."""
+        return ""
 
     def supports(self, policy: type, reference: type) -> bool:
         """Whether D is known for the pair of parameter types; in closed form unless a variant estimates it."""

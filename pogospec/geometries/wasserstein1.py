@@ -10,6 +10,7 @@ Reinforcement Learning"). After each update of the policy c takes some Adam step
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
@@ -101,12 +102,12 @@ class Wasserstein1(AbstractGeometry):
         meaning = f"W₁: 1-Wasserstein distance, by the learned dual critic c as {gap}, {drawn_as}"
         return f"W₁({p[0]}, {q[0]})", rf"W_1({p[1]}, {q[1]})", meaning
 
-    def learning(self) -> str:
-        """How the dual critic is trained, in words."""
+    def learning(self, number: Callable[[float], str]) -> str:
+        """How the dual critic is trained, in words; `number` writes a number."""
         often = "a step" if self.steps == 1 else f"{self.steps} steps"
         return (
-            f"minimise  E[c(s, b) − c(s, a)] + {self.penalty:.12g} E[max(|∇c(s, a + u (b − a))| − 1, 0)²];  "
-            f"Adam {self.learning_rate:.12g}, {often} after each update of the policy, on its minibatch"
+            f"minimise  E[c(s, b) − c(s, a)] + {number(self.penalty)} E[max(|∇c(s, a + u (b − a))| − 1, 0)²];  "
+            f"Adam {number(self.learning_rate)}, {often} after each update of the policy, on its minibatch"
         )
 
 

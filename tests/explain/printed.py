@@ -263,8 +263,8 @@ class Symbols:
             kernel = lambda a, b: jnp.exp(-((a - b) ** 2).sum(-1) / 2 / square)  # noqa: E731
         (x, y), n = drawn(int(count)), range(int(count))
         own = [(i, j) for i in n for j in n if i != j or estimate == "biased"]
-        inner = sum(kernel(x[i], x[j]) + kernel(y[i], y[j]) for i, j in own) / len(own)
-        return inner / 2 - sum(kernel(x[i], y[j]) for i in n for j in n) / len(n) ** 2
+        inner = jnp.stack([kernel(x[i], x[j]) + kernel(y[i], y[j]) for i, j in own]).mean(0)
+        return inner / 2 - jnp.stack([kernel(x[i], y[j]) for i in n for j in n]).mean(0)
 
     def dual(self, number, actions):
         """The dual critic of a proximal term at actions [n, batch, act]."""

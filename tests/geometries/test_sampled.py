@@ -35,8 +35,8 @@ def test_mmd_of_gaussians_with_a_gaussian_kernel(estimate, float64):
         same = [(1 + (count - 1) * kernel) / count for kernel in same]
     expected = sum(same) / 2 - mean_kernel(p, q)
     geometry = MMD(kernel="gaussian", bandwidth=WIDTH, samples=count, estimate=estimate)
-    left, right = (jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (runs, 2)), x) for x in (p, q))
-    values = geometry.divergence(left, right, Seen(jnp.zeros((runs, 1)), jax.random.key(0)))
+    first, second = (jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (runs, 2)), side) for side in (p, q))
+    values = geometry.divergence(first, second, Seen(jnp.zeros((runs, 1)), jax.random.key(0)))
     assert values.shape == (runs,)
     assert abs(values.mean() - expected) < 4.5 * values.std() / np.sqrt(runs)
     assert values.std() / np.sqrt(runs) < 0.02 * expected

@@ -51,8 +51,8 @@ def half_mmd(_, observations, policy, behavior, key):
     y = sample(behavior, observations, jax.random.fold_in(key, 1), 4)
     kernel = lambda a, b: jnp.exp(-jnp.abs(a - b).sum(-1) / 20)  # noqa: E731
     pairs = [(i, j) for i in range(4) for j in range(4)]
-    inner = sum(kernel(x[i], x[j]) + kernel(y[i], y[j]) - 2 * kernel(x[i], y[j]) for i, j in pairs)
-    return inner / 16 / 2
+    inner = [kernel(x[i], x[j]) + kernel(y[i], y[j]) - 2 * kernel(x[i], y[j]) for i, j in pairs]
+    return jnp.stack(inner).sum(0) / 16 / 2
 
 
 def critic_loss(critic, slow, state, batch, key, alpha):
