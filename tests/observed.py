@@ -76,7 +76,8 @@ def wild(shapes):
         shared = next((name for name in ("log_std", "log_diagonal") if hasattr(net, name)), None)
         if shared is None:
             return net
-        return eqx.tree_at(lambda n: getattr(n, shared), net, jnp.linspace(-9.0, 9.0, getattr(net, shared).size))
+        spread = jnp.linspace(-9.0, 9.0, getattr(net, shared).size).at[0].set(-22.0)  # below every floor, inside, above
+        return eqx.tree_at(lambda n: getattr(n, shared), net, spread)
 
     return shapes._replace(**{name: grow(value) for name, value in shapes._asdict().items()})
 

@@ -162,7 +162,7 @@ def _energy(known: Known, stage: Stage, line: Any, begin: Any) -> Any:
 
 
 def _q(target: Any) -> Any:
-    return lambda actions, count=None: target.log_density(actions)[None]
+    return lambda actions, count=None, slow=False: target.log_density(actions)[None]
 
 
 def _many(term: Any) -> Any:
