@@ -15,7 +15,9 @@ def pogospec(*arguments, check=True) -> subprocess.CompletedProcess[str]:
 
 def started(*arguments, code=COMMAND[2]) -> subprocess.Popen[str]:
     """A command that goes on while the test does; `code`: what Python runs before or instead."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    # a shell tells background jobs, and so their children, to ignore Ctrl-C
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", heard + code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -74,7 +74,8 @@ class Writer:
 
         def make() -> Json:
             keys = {key.name: key for key in keys_of(Spec)}
-            properties: Json = {"extends": {"type": "string", "description": "path of a spec that this one changes"}}
+            base = "path of a spec that this one changes, or the name of a shipped one"
+            properties: Json = {"extends": {"type": "string", "description": base}}
             for name, key in keys.items():
                 # the kind of a behaviour is that of the policy unless it says otherwise
                 properties[name] = self.key(key, Spec, whole and name != "behavior")

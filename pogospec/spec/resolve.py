@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pogospec.errors import Origin, Problem, SpecError
+from pogospec.errors import Origin, Problem, SpecError, UsageError
 from pogospec.spec.build import INVALID, Builder
 from pogospec.spec.known import complete, known_step
 from pogospec.spec.merge import ADAM, merge, open_node, optimizers
 from pogospec.spec.schema import Spec
+from pogospec.spec.shipped import spec_path
 from pogospec.spec.steps import defaults_of, long_step
 from pogospec.spec.yaml import Node, parse, parse_mapping, plain_of, read_file, show, tree_of
 
@@ -54,7 +55,10 @@ def read(path: str | Path, overrides: Sequence[Override] = ()) -> Document:
 
 
 def read_text(text: str, file: str = "<text>", overrides: Sequence[Override] = ()) -> Document:
-    """Read a spec from text; `extends` is relative to `file`; raises SpecError where it is not YAML."""
+    """Read a spec from text; `extends` is relative to `file`, or names a shipped spec.
+
+    Raises SpecError where it is not YAML.
+    """
     tree = _extend(parse_mapping(text, file), Path(file), ())
     return _resolve(tree, file, overrides)
 
@@ -64,9 +68,13 @@ def _extend(tree: Node, path: Path, seen: tuple[Path, ...]) -> Node:
     if base is None:
         return tree
     if not isinstance(base.value, str):
-        message = f"found {show(base.value)}, allowed the path of a spec"
+        message = f"found {show(base.value)}, allowed the path of a spec, or the name of a shipped one"
         raise SpecError([Problem(base.origin, "extends", message)])
-    parent, seen = path.parent / base.value, (*seen, path.resolve())
+    try:
+        parent = path.parent / base.value if Path(base.value).suffix else spec_path(base.value)
+    except UsageError as error:
+        raise SpecError([Problem(base.origin, "extends", str(error))]) from None
+    seen = (*seen, path.resolve())
     if parent.resolve() in seen:
         message = f"found {show(base.value)}, which extends itself; allowed a spec outside this chain"
         raise SpecError([Problem(base.origin, "extends", message)])

@@ -95,6 +95,8 @@ def copies(path: Path, name: str) -> dict[str, str]:
     text = read_file(path)
     found = {name: text if MODELINE in text else f"{MODELINE}\n{text}"}
     while (base := read_tree(path).value.get("extends")) is not None:
+        if isinstance(base.value, str) and not Path(base.value).suffix:
+            break  # a shipped spec, found by its name from everywhere
         if not isinstance(base.value, str) or Path(base.value).name != base.value or base.value in found:
             raise UsageError(f"{path} extends '{base.value}', which cannot be copied beside it; allowed another file")
         path = path.parent / base.value

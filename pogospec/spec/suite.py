@@ -83,8 +83,14 @@ def read_suite(path: Path) -> Suite:
     tasks = []
     for dataset in datasets:
         for file, overrides in zip(files, own, strict=True):
-            document = read(file, [*shared, *overrides, *([("data.dataset", dataset)] if dataset else [])])
-            tasks.append(_task(document, dataset, str(file)))
+            try:
+                document = read(file, [*shared, *overrides, *([("data.dataset", dataset)] if dataset else [])])
+            except SpecError as error:
+                builder.problems.extend(problem for problem in error.problems if problem not in builder.problems)
+            else:
+                tasks.append(_task(document, dataset, str(file)))
+    if builder.problems:
+        raise SpecError(builder.problems)
     _refuse_twice(tasks, entries, builder)
     return Suite(suite.name or _default(path), suite.about, tasks)
 

@@ -11,6 +11,7 @@ from pogospec.cli.app import overrides
 from pogospec.errors import Origin, SpecError
 from pogospec.spec.build import to_plain
 from pogospec.spec.resolve import Document, read
+from pogospec.spec.shipped import spec_path
 from pogospec.spec.yaml import parse, plain_of
 
 BASE = """\
@@ -134,6 +135,13 @@ def test_two_specs_may_share_a_base_through_others(write, tmp_path):
     assert value(read("base.yaml"), "seeds") == 1
 
 
+def test_a_shipped_spec_is_extended_by_its_name(write):
+    write(top="extends: td3_bc\nseeds: 4\n", flow="extends: flows/quadratic_w2\nname: mine\n")
+    shipped = spec_path("td3_bc")
+    expect(read("top.yaml"), {"seeds": (4, "file top.yaml:2"), "name": ("td3-bc", f"base {shipped}:4")})
+    assert value(read("flow.yaml"), "target.kind") == "quadratic"
+
+
 REFUSED = {
     "itself": ({"top": "extends: top.yaml\n"}, "top.yaml:1:10: extends: found 'top.yaml', which extends itself"),
     "a cycle": (
@@ -141,6 +149,7 @@ REFUSED = {
         "b.yaml:2:10: extends: found './top.yaml', which extends itself",
     ),
     "nothing": ({"top": "extends: none.yaml\n"}, "top.yaml:1:10: extends: found 'none.yaml', which cannot be read"),
+    "no name": ({"top": "extends: iqll\n"}, "top.yaml:1:10: extends: found no spec 'iqll', allowed a file or"),
     "a list": ({"top": "extends: [a.yaml]\n"}, "top.yaml:1:10: extends: found a list, allowed the path of a spec"),
     "no YAML": ({"top": "extends: a.yaml\n", "a": "x: [\n"}, "a.yaml:2:1: found a YAML syntax error"),
     "no mapping": ({"top": "extends: a.yaml\n", "a": "- 1\n"}, "a.yaml:1:1: found no mapping at the top level"),

@@ -84,6 +84,9 @@ def test_new_from_a_spec_that_extends_others(tmp_path):
     with pytest.raises(UsageError, match="base.yaml exists already"):
         language.new(tmp_path / "third.yaml", str(folder / "top.yaml"))
     assert not (tmp_path / "third.yaml").exists()
+    (folder / "top.yaml").write_text("extends: td3_bc\nname: top\n")
+    language.new(tmp_path / "shipped.yaml", str(folder / "top.yaml"))
+    assert load(tmp_path / "shipped.yaml") == load(folder / "top.yaml")
     for wrong in ("../from/base.yaml", "other.yaml"):
         (folder / "top.yaml").write_text(f"extends: {wrong}\n")
         with pytest.raises(UsageError, match="cannot be copied"):

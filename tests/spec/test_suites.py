@@ -1,5 +1,7 @@
 """Suite files: what is read from them, and what is wrong with them, each with its place."""
 
+from pathlib import Path
+
 import pytest
 
 from pogospec.check import checked_all
@@ -119,6 +121,14 @@ def test_mistakes_in_a_spec_are_in_its_own_file(write):
     with pytest.raises(SpecError) as caught:
         checked_all([task.document for task in read_suite(path).tasks])
     assert any(str(problem).startswith(f"{own}:1:9: policy: found 'gaussan'") for problem in caught.value.problems)
+
+
+def test_all_specs_that_cannot_be_read_are_named_at_once(write):
+    write("extends: bd\n", "one.yaml")
+    write("seeds: [\n", "two.yaml")
+    with pytest.raises(SpecError) as caught:
+        read_suite(write("specs: [one.yaml, bc, two.yaml]\ndatasets: [pocket/hopper-mixed, pocket/reacher-mixed]\n"))
+    assert [Path(str(problem.origin.file)).name for problem in caught.value.problems] == ["one.yaml", "two.yaml"]
 
 
 def test_suites_by_name():
