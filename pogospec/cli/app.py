@@ -31,6 +31,10 @@ app = typer.Typer(
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; may be repeated.")
 ]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", metavar="PATH=[VALUES]", help="Run every one of these values; may be repeated: a grid."),
+]
 Device = Annotated[Literal["cpu", "gpu", "tpu"] | None, typer.Option(help="Where to compute; default: what JAX finds.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the run directory and errors only.")]
 Run = Annotated[Path, typer.Argument(help="A run directory.")]
@@ -95,6 +99,14 @@ def overrides(
     ]
     given: list[Override] = [(path, str(value), flag) for path, value, flag in shorthands if value is not None]
     return given + [parse_set(text) for text in assignments or []]
+
+
+def swept(assignments: list[str] | None) -> list[Override]:
+    """Paths and lists of values that the command line sweeps; raises SpecError."""
+    from pogospec.spec.resolve import parse_set
+
+    pairs = [parse_set(text, "--sweep", "[1,2,4]") for text in assignments or []]
+    return [(path, values, f"--sweep {path}") for path, values in pairs]
 
 
 def allow_modules(modules: list[str] | None) -> None:

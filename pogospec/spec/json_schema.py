@@ -27,6 +27,7 @@ from pogospec.spec.schema import DataSpec, OptimizerSpec, ProximalSpec, Schedule
 
 FILE = "pogospec.schema.json"
 MODELINE = f"# yaml-language-server: $schema={FILE}"
+SWEEP = "path -> list of values: every combination is run, numbers that change no shape in one program"
 TUNED = "settings for datasets: an id or pattern -> {path: value}, applied when that dataset runs"
 
 
@@ -81,6 +82,8 @@ class Writer:
                 properties[name] = self.key(key, Spec, whole and name != "behavior")
             entries = {"type": "object", "additionalProperties": {"type": "object"}}
             properties["tuned"] = entries | {"description": TUNED}
+            properties["sweep"] = {"type": "object", "description": SWEEP}
+            properties["sweep"] |= {"additionalProperties": {"type": "array", "minItems": 1}}
             if not whole:
                 return closed(properties)
             schema = closed(properties, [name for name in self.top_required if name != "data"])

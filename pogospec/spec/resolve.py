@@ -1,7 +1,8 @@
 """From a file and the command line to one typed spec, in which every value keeps its origin.
 
 Precedence, low to high: `extends`, the file, `--set data.dataset`, `tuned` of the dataset that runs, other `--set`.
-Keys of `tuned` are dataset ids or patterns (`d4rl/hopper-*`); all that match apply, in the order of the file.
+Keys of `tuned` are dataset ids or patterns (`d4rl/hopper-*`); all that match apply, in the order of the file. What a
+cell of a `sweep` sets comes last.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from pogospec.spec.merge import ADAM, merge, open_node, optimizers
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
 from pogospec.spec.steps import defaults_of, long_step
+from pogospec.spec.sweep import Cell, cells_of, read_grid
 from pogospec.spec.yaml import Node, parse, parse_mapping, plain_of, read_file, show, tree_of
 
 PART = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d{1,9}|\*)\]")
 DEFAULT = Origin("default")
-FILE_KEYS = ("extends", "tuned")
+FILE_KEYS = ("extends", "tuned", "sweep")
 ALSO = {"": FILE_KEYS, "schedule": ("defaults",)}
 MAX_BASES = 32
 Override = tuple[str, str] | tuple[str, str, str] | tuple[str, Node]
@@ -38,20 +40,35 @@ class Document(NamedTuple):
     problems: list[Problem]
     origins: dict[str, Origin]
     source: str
+    cell: dict[str, Any] = {}
+    """Paths that a sweep varies, and their values here, as plain data."""
 
 
-def parse_set(text: str) -> tuple[str, str]:
-    """Split `path=value`; raises SpecError."""
+def parse_set(text: str, flag: str = "--set", example: str = "1.5") -> tuple[str, str]:
+    """Split `path=value`, of a flag of the command line; raises SpecError."""
     path, equals, value = text.partition("=")
     if not equals or not _parts(path.strip()):
-        message = f"found {show(text)}, allowed path=value, for example --set schedule.steps[0].tau=1.5"
-        raise SpecError([Problem(Origin("command line", "--set"), "", message)])
+        message = f"found {show(text)}, allowed path=value, for example {flag} schedule.steps[0].tau={example}"
+        raise SpecError([Problem(Origin("command line", flag), "", message)])
     return path.strip(), value
 
 
 def read(path: str | Path, overrides: Sequence[Override] = ()) -> Document:
-    """Read a spec file with overrides from the command line; raises SpecError where it is not YAML."""
-    return read_text(read_file(path), str(path), overrides)
+    """Read a spec file with overrides from the command line, of a sweep the first cell.
+
+    Raises SpecError where it is not YAML.
+    """
+    return next(_cells(read_file(path), str(path), overrides, ()))
+
+
+def read_cells(
+    path: str | Path, overrides: Sequence[Override] = (), swept: Sequence[Override] = ()
+) -> list[Document]:
+    """Read every cell of a sweep, one without; `swept`: lists of values from the command line, as `sweep` has them.
+
+    Raises SpecError where the file is not YAML, or the sweep is wrong.
+    """
+    return list(_cells(read_file(path), str(path), overrides, swept))
 
 
 def read_text(text: str, file: str = "<text>", overrides: Sequence[Override] = ()) -> Document:
@@ -59,8 +76,18 @@ def read_text(text: str, file: str = "<text>", overrides: Sequence[Override] = (
 
     Raises SpecError where it is not YAML.
     """
+    return next(_cells(text, file, overrides, ()))
+
+
+def _cells(text: str, file: str, overrides: Sequence[Override], swept: Sequence[Override]) -> Iterator[Document]:
     tree = _extend(parse_mapping(text, file), Path(file), ())
-    return _resolve(tree, file, overrides)
+    builder = Builder()
+    given = _given(swept, builder)
+    if builder.problems:
+        raise SpecError(builder.problems)
+    for cell in cells_of(read_grid(tree.value.pop("sweep", None), given)):
+        document = _resolve(tree.copy(), file, overrides, cell)
+        yield document._replace(cell={path: plain_of(node) for path, node in cell})
 
 
 def _extend(tree: Node, path: Path, seen: tuple[Path, ...]) -> Node:
@@ -133,12 +160,12 @@ def _assign(tree: Node, parts: list[Any], value: Node, path: str) -> None:
             entries[index] = value.copy()
 
 
-def _resolve(tree: Node, source: str, overrides: Sequence[Override]) -> Document:
+def _resolve(tree: Node, source: str, overrides: Sequence[Override], cell: Cell) -> Document:
     builder = Builder(ALSO)
     tuned = tree.value.pop("tuned", None)
     if tuned is not None and not overrides:
         _check_tuned(tree, tuned, builder)
-    given = _given(overrides, builder)
+    given = _given([*overrides, *cell], builder)
     chosen = [pair for pair in given if pair[0] in ("data", "data.dataset")]
     _apply(tree, chosen, builder)
     if tuned is not None:
