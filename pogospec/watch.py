@@ -13,7 +13,7 @@ import numpy as np
 
 from pogospec.program import Program, Stage, State
 from pogospec.runs import RunDirectory
-from pogospec.spec.schema import Spec
+from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.schedule import Backtracking
 from pogospec.steps.until import History
 from pogospec.targets.base import free_energy, w2_to_optimum
@@ -65,7 +65,12 @@ class Place:
 
 def backtracking_of(stage: Stage) -> Backtracking | None:
     """The rule that chooses the step size by trial, where the stage has one."""
-    taus = [term.tau for term in stage.step.proximal or ()] or [stage.step.tau]
+    return backtracking_of_step(stage.step)
+
+
+def backtracking_of_step(step: StepSpec) -> Backtracking | None:
+    """The same of a step of the schedule."""
+    taus = [term.tau for term in step.proximal or ()] or [step.tau]
     return next((tau for tau in taus if isinstance(tau, Backtracking)), None)
 
 
