@@ -113,7 +113,7 @@ class ScheduleSpec:
     steps: Annotated[tuple[StepSpec, ...], Length(least=1), "the Euler steps"]
     mode: Annotated[
         Literal["sequential", "concurrent"],
-        "one step after another, or the policies of all steps in the same updates, each with the one before as it is now",
+        "one step after another, or all that learn the policy in the same updates, the critic fed by the first",
     ] = "sequential"
 
     @property
