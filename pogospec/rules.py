@@ -191,6 +191,11 @@ def concurrent_rules(spec: Spec) -> Problems:
         )
         yield "schedule.mode", f"found 'concurrent', but {why}; allowed sequential"
         return
+    if schedule.at_once > MOST_AT_ONCE:
+        yield (
+            "schedule.mode",
+            f"found {schedule.at_once:,} policies at once, allowed up to {MOST_AT_ONCE}; lower repeat",
+        )
     first = schedule.steps[actors[0]]
     before = {name for step in schedule.steps[: actors[0]] for name in step.learn}
     for index, step in enumerate(schedule.steps[actors[0] :], actors[0]):
@@ -205,6 +210,8 @@ def concurrent_rules(spec: Spec) -> Problems:
         yield from _together_rules(step, where)
 
 
+MOST_AT_ONCE = 64
+"""Policies in one chain: a program holds the updates of each, and compiling it takes as long."""
 LEARNED_ONCE = "but in concurrent mode critic and behaviour are learned by the first policy's step, or before it"
 
 
