@@ -52,6 +52,8 @@ def run(
         loaded, place = spec, nullcontext()
     else:
         document = read(spec_path(spec), overrides)
+        if document.cell:
+            raise UsageError(f"{spec} declares a sweep over {', '.join(document.cell)}; run it with pogospec.sweep")
         loaded, place = checked(document), located(document)
     with place:
         data = load_for(loaded)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError
+from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError, UsageError
 from pogospec.policies.base import Point
 from pogospec.registry import kind_of
 from pogospec.rules import (
@@ -31,8 +31,14 @@ from pogospec.steps.schedule import Backtracking, Geometric
 
 
 def load(path: str | Path, overrides: Sequence[Override] = ()) -> Spec:
-    """Read and check a spec: a file, or the name of a shipped one; raises SpecError with every problem at once."""
-    return checked(read(spec_path(path), overrides))
+    """Read and check a spec: a file, or the name of a shipped one; raises SpecError with every problem at once.
+
+    Raises UsageError for a sweep, which is several specs.
+    """
+    document = read(spec_path(path), overrides)
+    if document.cell:
+        raise UsageError(f"{path} declares a sweep over {', '.join(document.cell)}, which `pogospec run` takes")
+    return checked(document)
 
 
 def checked(document: Document) -> Spec:

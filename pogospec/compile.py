@@ -69,11 +69,12 @@ def compile_spec(spec: Spec, space: Space) -> Program:
     horizons, learned = _horizons(plain), set()
     last = max((index for index, step in enumerate(plain) if "critic" in step.learn), default=-1)
     first = len(plain) - spec.schedule.at_once  # of the actors that train at once
-    numbers, stages = [], []
+    numbers, nodes, stages = [], [], []
     euler = 0
     for index, (step, k) in enumerate(steps):
         floats, skeleton = eqx.partition(_nodes(spec, step, k), lambda leaf: isinstance(leaf, float))
         numbers.append(jax.tree.map(lambda leaf: jnp.asarray(leaf, float), floats))
+        nodes.append(_StageNodes(index, skeleton))
         euler += "policy" in step.learn and step.name is None
         label = step.name or (f"step {euler}" if "policy" in step.learn else "warm-up")
         label = f"{step.name} {k + 1}" if step.name and step.repeat > 1 else label
@@ -87,10 +88,11 @@ def compile_spec(spec: Spec, space: Space) -> Program:
             bootstrap="policy" if "policy" in learned or "behavior" not in learned else "behavior",
             source=index - k,
         )
-        stages.append(_stage(plan, space, _StageNodes(index, skeleton)))
+        stages.append(_stage(plan, space, nodes[index]))
     if spec.schedule.at_once > 1:
         stages[first:] = [joined(stages[first:], first)]
-    return Program(space, tuple(numbers), _init(spec, plain, space), tuple(stages), spec.policy, spec.behavior)
+    init = _init(spec, plain, space, nodes[0])
+    return Program(space, tuple(numbers), init, tuple(stages), spec.policy, spec.behavior)
 
 
 class _Plan(NamedTuple):
@@ -141,20 +143,20 @@ def _horizons(steps: list[StepSpec]) -> list[dict[str, int]]:
     return [{name: max(1, sum(chain)) for name, chain in chains.items()} for chains in found]
 
 
-def _init(spec: Spec, steps: list[StepSpec], space: Space):
+def _init(spec: Spec, steps: list[StepSpec], space: Space, nodes_of: _StageNodes):
     learned = {name for step in steps for name in step.learn}
 
-    def init(key: Key) -> State:
-        keys = jax.random.split(key, 3)
+    def init(numbers, key: Key) -> State:
+        keys, nodes = jax.random.split(key, 3), nodes_of(numbers)
         if spec.target is not None:
-            begin = spec.policy.placed(spec.policy.init(keys[2], space), *spec.start.moments(space.act_dim))
+            begin = nodes.policy.placed(nodes.policy.init(keys[2], space), *spec.start.moments(space.act_dim))
             return State(None, None, begin, begin, None, begin, (), {}, {})
         critic = slow = None
-        if "critic" in learned and spec.critic is not None:
-            critic = spec.critic.init(keys[0], space)
-            slow = spec.critic.slow(critic)
-        behavior = spec.behavior.init(keys[1], space) if "behavior" in learned else None
-        policy = spec.policy.init(keys[2], space) if learned & {"policy", "critic"} else None
+        if "critic" in learned and nodes.critic is not None:
+            critic = nodes.critic.init(keys[0], space)
+            slow = nodes.critic.slow(critic)
+        behavior = nodes.behavior.init(keys[1], space) if "behavior" in learned else None
+        policy = nodes.policy.init(keys[2], space) if learned & {"policy", "critic"} else None
         return State(critic, slow, behavior, policy, policy, policy if "policy" in learned else None, (), {}, {})
 
     return init

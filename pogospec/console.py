@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -36,8 +38,8 @@ PLAIN_EVERY, AMONG_EVERY = 4.0, 60.0
 """Seconds between plain lines, where the output is no terminal: of one run, and of one among others."""
 
 
-def show_plan(console: Console, spec: Spec, out: Path, device: str) -> None:
-    """Say what will happen, before anything is loaded or compiled."""
+def show_plan(console: Console, spec: Spec, out: Path, device: str, sweep: Sequence[tuple[str, str]] = ()) -> None:
+    """Say what will happen, before anything is loaded or compiled; `sweep`: of a sweep, what is to be said of it."""
     seeds = "1 seed" if spec.seeds == 1 else f"{spec.seeds} seeds in one program"
     lines = Table.grid(padding=(0, 2))
     lines.add_row("data", spec.data.dataset)
@@ -50,6 +52,8 @@ def show_plan(console: Console, spec: Spec, out: Path, device: str) -> None:
         number += (step.repeat - 1) * ("policy" in step.learn and step.name is None)
     if spec.schedule.at_once > 1:
         lines.add_row("at once", f"{spec.schedule.at_once} policies in the same updates, the critic fed by the first")
+    for name, text in sweep:
+        lines.add_row(name, text)
     lines.add_row("into", str(out))
     if spec.about:
         console.print(spec.about, highlight=False)
@@ -98,8 +102,13 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def new_run(spec: Spec, dataset: Dataset, out: Path, device: str) -> RunDirectory:
-    """Create the run directory of a spec; raises TaskError, with none left behind, where its task cannot be made."""
+def new_run(
+    spec: Spec, dataset: Dataset, out: Path, device: str, cell: dict[str, Any] | None = None, number: int = 0
+) -> RunDirectory:
+    """Create the run directory of a spec, or of cell `number` of a sweep, which sets the values in `cell`.
+
+    Raises TaskError, with none left behind, where its task cannot be made.
+    """
     from pogospec.evaluate import Evaluator
     from pogospec.spec.build import dump
 
@@ -107,7 +116,8 @@ def new_run(spec: Spec, dataset: Dataset, out: Path, device: str) -> RunDirector
         with closing(Evaluator(dataset.environment, 1, spec.evaluate.seed, dataset.space)) as evaluator:
             evaluator.check()
     terms = sorted({name for step in spec.schedule.steps for name in step.energy or {}})
-    return RunDirectory.create(out, dump(spec), manifest(spec, dataset, device), terms)
+    about = manifest(spec, dataset, device) | ({"sweep": cell, "cell": number} if cell else {})
+    return RunDirectory.create(out, dump(spec), about, terms)
 
 
 def moved(run: RunDirectory) -> list[str]:
@@ -141,36 +151,65 @@ def execute(
     `after`: of a run among others, the seconds that those after it take; then less is said of each.
     """
     from pogospec.explain import operations, seconds
-    from pogospec.train import train
 
     counts = operations(spec, dataset.space)
     if not resume and after is None:
         console.print(f"estimated time: about {span(seconds(spec, counts))}, and compiling", highlight=False)
-    view = View(console, run, counts, after)
-    with run.lock():
-        run.status("running", update=view.done)
+    _train(View(console, [run], counts, after), [spec], dataset, resume)
+
+
+def execute_cells(
+    console: Console, specs: Sequence[Spec], dataset: Dataset, runs: Sequence[RunDirectory], names: Sequence[str]
+) -> None:
+    """Train the cells of a sweep in one program, from the newest checkpoint that all have; see `execute`.
+
+    A cell that fails is marked, and the others go on.
+    """
+    from pogospec.explain import operations
+
+    _train(View(console, runs, operations(specs[0], dataset.space), names=names), specs, dataset, True)
+
+
+def _train(view: View, specs: Sequence[Spec], dataset: Dataset, resume: bool) -> None:
+    from pogospec.train import train_all
+
+    with contextlib.ExitStack() as locks:
+        for run in view.runs:
+            locks.enter_context(run.lock())
+        view.status("running")
         try:
             with view.bar:
-                train(spec, dataset, run, view, resume)
+                train_all(specs, dataset, view.runs, view, resume)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) or stop.asked():
-                run.status("interrupted", "stopped by the user", view.done)
-                if after is None:
-                    again = f"pogospec resume {run.path}"
+                view.status("interrupted", "stopped by the user")
+                if view.alone:
+                    again = f"pogospec resume {view.runs[0].path}"
                     print(f"interrupted; go on from the newest checkpoint with: {again}", file=sys.stderr)
                 raise KeyboardInterrupt from None
             said = str(error) if isinstance(error, PogospecError) else f"{type(error).__name__}: {error}"
-            run.status("failed", said, view.done)
+            view.status("failed", said)
             raise
-        run.status("done", update=view.done)
+        view.status("done")
 
 
 class View:
-    """Shows the events of a run: a live bar on a terminal, a plain line every few seconds elsewhere."""
+    """Shows the events of runs: a live bar on a terminal, a plain line every few seconds elsewhere.
 
-    def __init__(self, console: Console, run: RunDirectory, operations: list[float], after: float | None = None):
-        self.console, self.run, self.operations, self.after = console, run, operations, after
-        self.done, self.shown, self.total, self.scores = run.status()["update"], 0.0, 0, ""
+    `names`: what to call runs that train together, the cells of a sweep.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        runs: Sequence[RunDirectory],
+        operations: list[float],
+        after: float | None = None,
+        names: Sequence[str] = (),
+    ):
+        self.console, self.runs, self.operations, self.after, self.names = console, runs, operations, after, names
+        self.going = dict(enumerate(runs))
+        self.done, self.shown, self.total, self.scores = runs[0].status()["update"], 0.0, 0, ""
         self.stage = ""
         self.updates: list[int] = []
         self.bar = Progress(
@@ -183,6 +222,16 @@ class View:
             console=console,
             disable=console.quiet or not console.is_terminal,
         )
+
+    @property
+    def alone(self) -> bool:
+        """Whether this is one run, and not one of a suite or a sweep."""
+        return self.after is None and not self.names
+
+    def status(self, state: str, message: str = "") -> None:
+        """Set the status of the runs that have not failed."""
+        for run in self.going.values():
+            run.status(state, message, self.done)
 
     def __call__(self, event: Any) -> None:
         """Take one event of the training loop."""
@@ -200,12 +249,16 @@ class View:
             self._scored(event)
         elif isinstance(event, events.Noted):
             self.console.print(f"{self.done:>9,} updates  {event.text}", highlight=False)
+        elif isinstance(event, events.Failed):
+            self.going.pop(event.index).status("failed", event.message, self.done)
+            said = f"{self.done:>9,} updates  {self.names[event.index]} failed: {event.message}"
+            self.console.print(said, style="red", highlight=False, markup=False, soft_wrap=True)
 
     def _progress(self, event: Any) -> None:
         self.done = event.total_done
         if event.stage != self.stage:  # scores of the stage before are not this one's
             self.stage, self.scores = event.stage, ""
-        self.run.status("running", update=self.done)
+        self.status("running")
         self.run_notes()
         numbers = [f"{short} {event.metrics[name]:.3g}" for name, short in METRICS.items() if name in event.metrics]
         rate = f"{event.rate:,.0f} updates/s"
@@ -229,19 +282,33 @@ class View:
         return work / (event.rate * max(self.operations[here], 1.0))
 
     def _scored(self, event: Any) -> None:
-        raw = f"return {spread(event.returns.mean(1))}"
-        self.scores = raw
-        if event.scores is not None:
-            seeds = event.scores if event.scores.ndim == 1 else event.scores.mean(1)
-            self.scores = f"score {spread(seeds)}"
-            raw = f"{self.scores}  ({raw})"
+        returns = event.returns.mean(1)
+        known = event.scores is not None
+        values = returns if not known else event.scores if event.scores.ndim == 1 else event.scores.mean(1)
+        what = "score" if known else "return"
+        if self.names:
+            self.scores, told = self._cells(what, values)
+        else:
+            self.scores = f"{what} {spread(values)}"
+            told = self.scores + (f"  (return {spread(returns)})" if known else "")
         if self.after is None:
-            self.console.print(f"{event.total_done:>9,} updates  {event.policy:<9} {raw}", highlight=False)
+            self.console.print(
+                f"{event.total_done:>9,} updates  {event.policy:<9} {told}", highlight=False, soft_wrap=True
+            )
+
+    def _cells(self, what: str, values: Any) -> tuple[str, str]:
+        """The means of all cells, and with the best of them."""
+        cells = values.reshape(len(self.going), -1)
+        means = cells.mean(1)
+        best = int(means.argmax())
+        brief = f"{what} {means.min():.1f} to {means.max():.1f}"
+        return brief, f"{brief}, best {self.names[[*self.going][best]]}: {spread(cells[best])}"
 
     def run_notes(self) -> None:
-        """Say what the run directory mended."""
-        while self.run.notes:
-            self.console.print(f"note: {self.run.notes.pop(0)}", highlight=False, soft_wrap=True)
+        """Say what the run directories mended."""
+        for run in self.runs:
+            while run.notes:
+                self.console.print(f"note: {run.notes.pop(0)}", highlight=False, soft_wrap=True)
 
     def _plain(self, text: str) -> None:
         if not self.console.is_terminal:

@@ -42,8 +42,15 @@ class Noted(NamedTuple):
     text: str
 
 
+class Failed(NamedTuple):
+    """One of several runs that train together has failed; the others go on."""
+
+    index: int
+    message: str
+
+
 class Finished(NamedTuple):
     """The run came to its end."""
 
 
-Event = Started | Progress | Scored | Noted | Finished
+Event = Started | Progress | Scored | Noted | Failed | Finished

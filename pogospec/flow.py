@@ -213,7 +213,7 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
     first, chunk = program.stages[0], chunk_function(program.stages[0], 1)
     enter, look = (jax.jit(jax.vmap(f, in_axes=(None, 0, None, 0))) for f in (first.enter, first.measure))
     heads = jax.jit(lambda state: jax.tree.map(lambda x: x[0, 0], _heads(spec, state, data)))
-    state = jax.jit(jax.vmap(program.init))(stream(fold(root, 0), INIT, 0)[None])
+    state = jax.jit(jax.vmap(program.init, in_axes=(None, 0)))(program.numbers, stream(fold(root, 0), INIT, 0)[None])
     path, measured, times, same = [heads(state)], [], [0.0], jax.random.key(0)[None]
     for number, stage in enumerate(program.stages):
         numbers, here = program.numbers_of(number), fold(root, number)

@@ -64,7 +64,7 @@ class Program(NamedTuple):
 
     space: Space
     numbers: Any  # the leaves: every float of the spec that changes no shape
-    init: Callable[[Key], State]
+    init: Callable[[Any, Key], State]  # numbers, key
     stages: tuple[Stage, ...]
     policy: Any
     behavior: Any

@@ -249,6 +249,14 @@ class RunDirectory:
             raise RunDirectoryError("; ".join(broken) + "; no whole checkpoint is left, run the spec again")
         return None
 
+    def checkpoints(self) -> list[int]:
+        """After how many updates a checkpoint was written, of those that are left."""
+        return [int(file.stem) for file in self._checkpoints()]
+
+    def load_checkpoint_of(self, n: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The checkpoint after n updates; raises RunDirectoryError where it is damaged."""
+        return _load(self.path / "checkpoints" / f"{n:012d}.safetensors")
+
     def save_policy(self, label: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Save the policies of all seeds under a label."""
         _save(self._policy(label), arrays, meta)

@@ -10,24 +10,22 @@ from typing import Any
 
 from rich.console import Console
 
-from pogospec import stop
 from pogospec.check import checked_all, located
-from pogospec.console import execute_all, new_run
+from pogospec.console import execute_cells, new_run
 from pogospec.data import load_for
-from pogospec.errors import PogospecError, RunDirectoryError, UsageError
+from pogospec.errors import RunError, UsageError
 from pogospec.forecast import Job
 from pogospec.runs import RunDirectory, run_name
 from pogospec.spec.build import to_plain
 from pogospec.spec.resolve import Document, read
 from pogospec.spec.schema import Spec
-from pogospec.spec.sweep import cell_title
+from pogospec.spec.sweep import cell_title, short_names, value_text
 from pogospec.suite import Failure, states
+from pogospec.types import Dataset
 from pogospec.watch import backtracking_of_step
 
 NUMBERS = ("policy", "behavior", "energy", "geometry", "critic", "optimizer", "schedule")
 """Keys whose numbers with a point are leaves of the program."""
-CHUNK = "sweep"
-"""Key of a manifest: what the sweep set in this cell."""
 
 
 def jobs_of(documents: Sequence[Document], folder: Path) -> list[Job]:
@@ -37,6 +35,10 @@ def jobs_of(documents: Sequence[Document], folder: Path) -> list[Job]:
     for document, spec in zip(documents, specs, strict=True):
         title = cell_title(document.cell)
         jobs.append(Job(title, spec.data.dataset, document, spec, folder / run_name(title)))
+    titles = [job.method for job in jobs]
+    twice = next((title for title in titles if titles.count(title) > 1), None)
+    if twice is not None:
+        raise UsageError(f"the sweep has two cells '{twice}', which differ in how a value is written alone; keep one")
     return jobs
 
 
@@ -47,6 +49,17 @@ def groups_of(jobs: Iterable[Job]) -> list[list[Job]]:
         alone = _depends_on_numbers(job.spec)
         groups.setdefault(f"{number}" if alone else _shape(job.spec), []).append(job)
     return list(groups.values())
+
+
+def about(jobs: Sequence[Job], groups: Sequence[Sequence[Job]]) -> list[tuple[str, str]]:
+    """What a plan says of a sweep: its paths with their values, cells and programs."""
+    values: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        for path, value in job.document.cell.items():
+            values.setdefault(path, {})[value_text(value)] = None
+    lines = [(name, ", ".join(values[path])) for path, name in short_names(list(values)).items()]
+    one = "one program" if len(groups) == 1 else f"{len(groups)} programs"
+    return [*lines, ("sweep", f"{len(jobs)} cells in {one}")]
 
 
 def _depends_on_numbers(spec: Spec) -> bool:
@@ -72,14 +85,14 @@ def _without_numbers(plain: Any) -> Any:
 
 
 def reopen(folder: Path) -> list[Job]:
-    """The runs of a sweep that was begun, from their directories; none where the folder holds no sweep."""
-    jobs = []
+    """The runs of a sweep that was begun, in the order of its grid; none where the folder holds no sweep."""
+    found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if (path / "manifest.json").is_file() and CHUNK in (manifest := RunDirectory.open(path).manifest):
-            document = read(path / "spec.yaml")._replace(cell=manifest[CHUNK])
-            jobs.append((manifest["started"], manifest.get("cell", 0), document))
-    documents = [document for *_, document in sorted(jobs, key=lambda job: job[:2])]
-    return jobs_of(documents, folder) if documents else []
+        if (path / "manifest.json").is_file():
+            about = RunDirectory.open(path).manifest
+            if about.get("sweep"):
+                found.append((about["cell"], read(path / "spec.yaml")._replace(cell=about["sweep"])))
+    return jobs_of([document for _, document in sorted(found, key=lambda pair: pair[0])], folder) if found else []
 
 
 def run_sweep(console: Console, jobs: Sequence[Job], device: str) -> list[Failure]:
@@ -87,40 +100,40 @@ def run_sweep(console: Console, jobs: Sequence[Job], device: str) -> list[Failur
 
     Raises RunDirectoryError where the folder holds runs of other settings.
     """
-    found = dict(zip((job.path for job in jobs), states(jobs), strict=True))
+    words = [state.word for state in states(jobs)]
+    todo = {job.path: word for job, word in zip(jobs, words, strict=True) if word != "done"}
+    numbers = {job.path: number for number, job in enumerate(jobs)}
     failures: list[Failure] = []
-    for group in groups_of(jobs):
-        for failed in (False, True):  # a cell that failed before would hold up the others
-            todo = [job for job in group if found[job.path].word not in ("done", *(() if failed else ("failed",)))]
-            todo = [job for job in todo if (found[job.path].word == "failed") == failed]
-            if todo:
-                failures += _run(console, todo, device)
+    for group in groups_of([job for job in jobs if job.path in todo]):
+        for again in (False, True):  # a cell that failed before would hold up the others
+            members = [job for job in group if (todo[job.path] == "failed") == again]
+            if members:
+                failures += _run(console, members, [numbers[job.path] for job in members], device)
     return failures
 
 
-def _run(console: Console, jobs: Sequence[Job], device: str) -> list[Failure]:
+def _run(console: Console, jobs: Sequence[Job], numbers: Sequence[int], device: str) -> list[Failure]:
     """Begin the runs of a group, or go on with them."""
     try:
         with located(jobs[0].document):
             data = load_for(jobs[0].spec)
-            runs = []
-            for job in jobs:
-                if (job.path / "manifest.json").is_file():
-                    run = RunDirectory.open(job.path)
-                    if data.sha256 != run.manifest["data_sha256"]:
-                        raise UsageError(f"{data.id}: the data changed since the run began; run the spec again")
-                else:
-                    if job.path.exists():
-                        shutil.rmtree(job.path)
-                    run = new_run(job.spec, data, job.path, device, job.document.cell)
-                runs.append(run)
-            execute_all(console, [job.spec for job in jobs], data, runs, [job.method for job in jobs])
-    except Exception as error:
-        if stop.asked() or isinstance(error, (UsageError, RunDirectoryError)):
-            raise
-        said = str(error) if isinstance(error, PogospecError) else f"{type(error).__name__}: {error}"
-        return [Failure(job, said) for job in jobs]
+            runs = [_open(job, number, data, device) for job, number in zip(jobs, numbers, strict=True)]
+            execute_cells(console, [job.spec for job in jobs], data, runs, [job.method for job in jobs])
+    except RunError as error:  # of all cells
+        return [Failure(job, str(error)) for job in jobs]
     return [Failure(job, run.status()["message"]) for job, run in zip(jobs, runs, strict=True) if _failed(run)]
+
+
+def _open(job: Job, number: int, data: Dataset, device: str) -> RunDirectory:
+    """The directory of a cell, new or begun; what a killed process left of a beginning is removed."""
+    if (job.path / "manifest.json").is_file():
+        run = RunDirectory.open(job.path)
+        if data.sha256 != run.manifest["data_sha256"]:
+            raise UsageError(f"{data.id}: the data changed since the run began; run the spec again")
+        return run
+    if job.path.exists():
+        shutil.rmtree(job.path)
+    return new_run(job.spec, data, job.path, device, job.document.cell, number)
 
 
 def _failed(run: RunDirectory) -> bool:

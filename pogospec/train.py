@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,19 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.chain import OF, by_actor
-from pogospec.chunk import INIT, as_floats, chunk_function, fold, precision, stream
-from pogospec.compile import compile_spec
+from pogospec.cells import Cells, lacking
+from pogospec.chunk import INIT, Batching, as_floats, chunk_function, fold, precision, stream
 from pogospec.data.arrays import identity_normalizer, normalized, split, standardize, transform_rewards
-from pogospec.errors import RunDirectoryError, RunError
+from pogospec.errors import RunError
 from pogospec.evaluate import Evaluator
-from pogospec.events import Event, Finished, Noted, Progress, Scored, Started
+from pogospec.events import Event, Failed, Finished, Noted, Progress, Scored, Started
 from pogospec.program import Program, Stage, State
 from pogospec.runs import RunDirectory
-from pogospec.saved import SavedPolicy
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset
-from pogospec.watch import Place, Watch, backtracking_of
+from pogospec.watch import Place, backtracking_of
 
 FIRST = 100
 """Updates of a stage's first chunk: short, so that numbers and an estimate of the time come soon."""
@@ -43,28 +41,54 @@ def train(
     resume: bool = False,
 ) -> None:
     """Run a spec on a dataset into a run directory; `resume` goes on from its newest checkpoint."""
-    with precision(spec):
-        _Trainer(spec, dataset, run, on_event).go(resume)
+    train_all([spec], dataset, [run], on_event, resume)
+
+
+def train_all(
+    specs: Sequence[Spec],
+    dataset: Dataset,
+    runs: Sequence[RunDirectory],
+    on_event: Callable[[Event], None],
+    resume: bool = False,
+) -> None:
+    """Run specs that differ in the numbers of their programs alone, each into its directory, in one program.
+
+    `resume` goes on from the newest checkpoint that all have. Raises RunError where a number is not finite; of several
+    runs the others go on, and it is raised where all have failed.
+    """
+    with precision(specs[0]):
+        _Trainer(specs, dataset, runs, on_event).go(resume)
 
 
 class _Trainer:
-    def __init__(self, spec: Spec, dataset: Dataset, run: RunDirectory, on_event: Callable[[Event], None]):
-        self.spec, self.dataset, self.run, self.on_event = spec, dataset, run, on_event
-        self.program: Program = compile_spec(spec, dataset.space)
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        dataset: Dataset,
+        runs: Sequence[RunDirectory],
+        on_event: Callable[[Event], None],
+    ):
+        spec, self.dataset, self.on_event = specs[0], dataset, on_event
+        self.spec, self.count = spec, spec.seeds * len(specs)
+        self.batching = Batching.of(spec.train.batch_runs, self.count)
         used, held = split(transform_rewards(dataset.transitions, spec.data.reward), spec.data.holdout)
         self.normalizer = identity_normalizer(dataset.space.obs_dim)
         if spec.data.normalize_observations:
             used, self.normalizer = standardize(used)
             held = normalized(held, self.normalizer)
-        self.data, held = (jax.tree.map(as_floats, part) for part in (used, held))
-        self.watch = Watch(spec, self.program, held, run)
-        self.roots = jax.vmap(jax.random.key)(jnp.arange(spec.seeds))
+        data, held = (jax.tree.map(as_floats, part) for part in (used, held))
+        self.data = self.batching.shared(data)
+        self.cells = Cells(specs, runs, dataset.space, self.normalizer, held, self.batching)
+        self.program: Program = self.cells.all[0].program
+        self.watch = self.cells.all[0].watch  # what is measured of all runs at once
+        self.roots = jax.vmap(jax.random.key)(jnp.tile(jnp.arange(spec.seeds), len(specs)))
         self.evaluator = None
         if dataset.environment is not None:
             self.evaluator = Evaluator(dataset.environment, spec.evaluate.episodes, spec.evaluate.seed, dataset.space)
             self.evaluator.check()
-        self.place = Place.fresh(spec.seeds)
+        self.place = Place.fresh(self.count)
         self.compiled: dict[int, Callable] = {}
+        self.initial = self.batching.jit(self.program.init, (self.cells.axis, 0))
         self.entries: dict[int, Callable] = {}
         self.hold = jax.jit(lambda mask, old, new: jax.tree.map(lambda o, n: _where(mask, o, n), old, new))
 
@@ -85,27 +109,28 @@ class _Trainer:
 
     def _fresh(self) -> State:
         keys = jax.vmap(lambda root: stream(fold(root, 0), INIT, 0))(self.roots)
-        return jax.jit(jax.vmap(self.program.init))(keys)
+        return self.initial(self.cells.numbers_of(0), keys)
 
     def _axis(self, number: int) -> int | None:
-        """The axis of a stage's numbers that runs over seeds: each has its own where step sizes are tried."""
-        return None if backtracking_of(self.program.stages[number]) is None else 0
+        """The axis of a stage's numbers over runs: each seed has its own where step sizes are tried."""
+        return self.cells.axis if backtracking_of(self.program.stages[number]) is None else 0
 
     def _numbers(self, number: int) -> Any:
         """The numbers of a stage, with the step size that each seed tries now."""
-        numbers, rule = self.program.numbers_of(number), backtracking_of(self.program.stages[number])
+        numbers, rule = self.cells.numbers_of(number), backtracking_of(self.program.stages[number])
         if rule is None:
             return numbers
         numbers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.spec.seeds, *leaf.shape)), numbers)
         shares = jnp.asarray([rule.factor**count for count in self.place.tries])
         source = self.program.stages[number].source
-        return eqx.tree_at(lambda n: [t.tau for t in n[source].problem.proximal], numbers, replace_fn=shares.__mul__)
+        tried = eqx.tree_at(lambda n: [t.tau for t in n[source].problem.proximal], numbers, replace_fn=shares.__mul__)
+        return self.batching.own(tried)
 
     def _enter(self, number: int, state: State) -> State:
         source = self.program.stages[number].source
         if source not in self.entries:
-            enter = jax.vmap(self.program.stages[source].enter, in_axes=(self._axis(number), 0, None, 0))
-            self.entries[source] = jax.jit(enter)
+            enter, axes = self.program.stages[source].enter, (self._axis(number), 0, None, 0)
+            self.entries[source] = self.batching.jit(enter, axes)
         keys = jax.vmap(lambda root: stream(fold(root, number), INIT, 1))(self.roots)
         return self.entries[source](self._numbers(number), state, self.data, keys)
 
@@ -118,7 +143,8 @@ class _Trainer:
         return template
 
     def _compile(self, source: int) -> Callable:
-        chunk = chunk_function(self.program.stages[source], self.spec.train.batch_size, self._axis(source))
+        batch_size = self.spec.train.batch_size
+        chunk = chunk_function(self.program.stages[source], batch_size, self._axis(source), self.batching)
         roots = jax.vmap(lambda root: fold(root, source))(self.roots)
         return chunk.lower(self._numbers(source), self.data, self._template(source), roots, 0, 1).compile()
 
@@ -143,7 +169,7 @@ class _Trainer:
             if self.watch.needed(stage):
                 found = self._look(stage, state)
                 self.watch.check(place, found)
-                self.watch.write(stage, place, found, state)
+                self.cells.write_flow(stage, place, found, state)
         while place.done < stage.updates:
             state, settled = self._advance(stage, state)
             if not settled and place.done < stage.updates:
@@ -157,7 +183,7 @@ class _Trainer:
         self._finish_stage(stage, state)
         place.ended = True
         if place.total % self.spec.train.checkpoint_every < place.done or self._last_repetition(stage):
-            self._checkpoint(state)
+            self.cells.checkpoint(place, state)
         return state
 
     def _advance(self, stage: Stage, state: State) -> tuple[State, bool]:
@@ -165,9 +191,10 @@ class _Trainer:
         place, rule = self.place, stage.step.until
         chunk, done = self._chunk(stage.source), place.done
         stop = self._next_stop(done, stage)
-        roots = jax.vmap(lambda root: fold(root, place.number))(self.roots)
+        roots = self.batching.own(jax.vmap(lambda root: fold(root, place.number))(self.roots))
+        state, numbers = self.batching.own(state), self._numbers(place.number)
         clock = time.perf_counter()
-        new, sums, squares, bad, whole = chunk(self._numbers(place.number), self.data, state, roots, done, stop)
+        new, sums, squares, bad, whole = chunk(numbers, self.data, state, roots, done, stop)
         jax.block_until_ready(new)
         seconds = time.perf_counter() - clock
         self._guard(stage, bad, whole, stop, state)
@@ -182,13 +209,13 @@ class _Trainer:
             found = self._look(actor, state)
             if check and rule is not None:
                 settled = bool(rule.settled(self.watch.check(place, found)).all())
-            self.watch.write(actor, place, found, state)
+            self.cells.write_flow(actor, place, found, state)
         if settled:
             self.on_event(Noted(f"{stage.label} has settled after {stop:,} updates"))
         elif due and "policy" in stage.learn:
             self._score_policies(stage, state)
         if not settled and stop % self.spec.train.checkpoint_every == 0 and stop < stage.updates:
-            self._checkpoint(state)
+            self.cells.checkpoint(place, state)
         return state, settled
 
     def _next_stop(self, done: int, stage: Stage) -> int:
@@ -215,7 +242,7 @@ class _Trainer:
         tries = np.asarray(place.tries) + failed
         spent = failed & (tries >= rule.tries)
         place.flow_time = (np.asarray(place.flow_time) + np.where(open_ & holds, found["tau"], 0.0)).tolist()
-        self.watch.write(stage, place, found, state, holds, only=open_)
+        self.cells.write_flow(stage, place, found, state, holds, only=open_)
         for seed in np.flatnonzero(failed):
             tau, gap, error = (float(found[name][seed]) for name in ("tau", "gap", "gap_error"))
             then = "the policy stays" if spent[seed] else f"trying tau = {tau * rule.factor:.4g}"
@@ -236,7 +263,7 @@ class _Trainer:
         """Remember what the policy of a repetition came to."""
         self.place.ends.setdefault("objective", []).append(found["energy"].tolist()) if "energy" in found else None
         if not written:
-            self.watch.write(stage, self.place, found, state)
+            self.cells.write_flow(stage, self.place, found, state)
 
     def _last_repetition(self, stage: Stage) -> bool:
         """Whether no further repetition of the same step follows."""
@@ -258,98 +285,56 @@ class _Trainer:
             self.place.ends = {}
 
     def _guard(self, stage, bad, whole, stop, state) -> None:
-        """Stop at the first value that is not finite; the state before the chunk is the last good one."""
-        found = [
-            (int(index), name, seed)
-            for name, column in bad.items()
-            for seed, index in enumerate(np.asarray(column))
-            if index >= 0
-        ]
-        found += [
-            (stop - 1, "a network or optimiser state", seed) for seed, ok in enumerate(np.asarray(whole)) if not ok
-        ]
-        if not found:
-            return
-        index, name, seed = min(found)
-        actor, _, name = name.rpartition(OF)
-        if self.place.done > 0:
-            self._checkpoint(state)
-        total = self.place.total
-        kept = f" The state after update {total} (the last good one) is kept in {self.run.path}/checkpoints."
-        raise RunError(
-            f"{actor or stage.label}, update {index + 1}, seed {seed}: {name} is not finite.{kept if total else ''} "
-            "Run the spec again with a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
-        )
+        """Stop runs at the first value that is not finite; the state before the chunk is the last good one."""
+        for cell, message in self.cells.broken(stage, self.place, bad, whole, stop):
+            if self.place.done > 0:
+                self.cells.checkpoint(self.place, state, [cell])
+            cell.failed = True
+            if not self.cells.going():
+                raise RunError(message)
+            self.on_event(Failed(cell.index, message))
 
     def _log(self, stage: Stage, sums, squares, done: int, seconds: float) -> None:
-        place, stop = self.place, self.place.done
-        rate, means = (stop - done) / seconds, {}
-        for actor, own in by_actor(stage, sums):
-            every, metrics = actor.step.actor_every, {}
-            for name, column in own.items():
-                of_policy = name in ("energy", "distance", "objective", "dual_loss") or name.startswith("energy.")
-                count = stop // every - done // every if of_policy else stop - done
-                if count:
-                    metrics[name] = np.asarray(column, np.float64) / count
-            if "critic_loss" in metrics:
-                square = np.asarray(squares, np.float64) / (stop - done)
-                metrics["critic_loss_std"] = np.sqrt(np.maximum(square - metrics["critic_loss"] ** 2, 0.0))
-            for seed in range(self.spec.seeds):
-                row = {name: float(values[seed]) for name, values in metrics.items()}
-                self.run.append_metrics(seed, actor.label, stop, place.total, seconds, rate, row)
-            means = {name: float(values.mean()) for name, values in metrics.items()} | means
-        self.on_event(Progress(place.number, stage.label, stop, stage.updates, place.total, rate, means))
+        place = self.place
+        means = self.cells.write_metrics(stage, place, sums, squares, done, seconds)
+        rate = (place.done - done) / seconds
+        self.on_event(Progress(place.number, stage.label, place.done, stage.updates, place.total, rate, means))
 
     def _finish_stage(self, stage: Stage, state: State) -> None:
         if "policy" in stage.learn:
             self._score_policies(stage, state)
         if "behavior" in stage.learn:
-            self._score("behavior", self.program.behavior, state.behavior, stage.actors[0])
-            self._save("behavior", self.program.behavior, state.behavior)
+            self._score("behavior", state.behavior, stage.actors[0])
+            self.cells.save("behavior", state.behavior)
         if "policy" in stage.learn:
             for actor, network in zip(stage.actors, state.policies, strict=True):
-                self._save(actor.label, self.program.policy, network)
-
-    def _save(self, label: str, family, network) -> None:
-        saved = SavedPolicy(family, network, self.normalizer, self.dataset.space)
-        self.run.save_policy(label, *saved.dump())
+                self.cells.save(actor.label, network)
 
     def _score_policies(self, stage: Stage, state: State) -> None:
         for actor, network in zip(stage.actors, state.policies, strict=True):
-            self._score(actor.label, self.program.policy, network, actor)
+            self._score(actor.label, network, actor)
 
-    def _score(self, label: str, family, network, stage: Stage) -> None:
+    def _score(self, label: str, network, stage: Stage) -> None:
+        """Roll out the policies of all runs in one vector environment."""
         if self.evaluator is None:
             return
-        saved = SavedPolicy(family, network, self.normalizer, self.dataset.space)
-        act = saved.batched(self.spec.evaluate.action)
-        returns = self.evaluator.rollout(act, self.spec.seeds)
+        act = self.cells.acting(label, network, self.spec.evaluate.action)
+        returns = self.evaluator.rollout(act, self.spec.seeds * len(self.cells.going()))
         scores = None if self.dataset.reference is None else self.dataset.reference.score(returns)
-        self.run.append_returns(label, self.place.total, returns, stage.label)
+        self.cells.write_returns(label, self.place.total, returns, stage.label)
         self.on_event(Scored(label, self.place.total, returns, scores))
 
-    def _checkpoint(self, state: State) -> None:
-        leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-        arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-        meta = {"total_update": self.place.total, "place": self.place.plain()}
-        self.run.save_checkpoint(self.place.total, arrays, meta)
-
     def _restore(self) -> State:
-        loaded = self.run.load_checkpoint()
-        if loaded is None:
-            self.run.truncate_after(0)
+        restored = self.cells.restore()
+        if restored is None:
             return self._fresh()
-        arrays, meta = loaded
-        self.place = Place(**meta["place"])
+        arrays, self.place = restored
         leaves, structure = jax.tree_util.tree_flatten_with_path(self._template(self.place.number))
         try:
             values = [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves]
         except KeyError as error:
-            raise RunDirectoryError(
-                f"{self.run.path}: the checkpoint lacks {error}; it was made by another spec"
-            ) from None
-        self.run.truncate_after(meta["total_update"])
+            raise lacking(self.cells.all[0].run, error) from None
         return jax.tree_util.tree_unflatten(structure, values)
 
 
-__all__ = ["Event", "Finished", "Noted", "Progress", "Scored", "Started", "chunk_function", "train"]
+__all__ = ["Event", "Finished", "Noted", "Progress", "Scored", "Started", "chunk_function", "train", "train_all"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.chunk import Batching
 from pogospec.program import Program, Stage, State
 from pogospec.runs import RunDirectory
 from pogospec.spec.schema import Spec, StepSpec
@@ -58,9 +59,34 @@ class Place:
         self.number, self.done, self.history, self.losses, self.q_rows = number, 0, {}, [], []
         self.tries, self.accepted, self.stuck, self.ended = [0] * seeds, [False] * seeds, [], False
 
+    def part(self, rows: slice) -> Place:
+        """Where one of several runs is."""
+        own = {name: getattr(self, name)[rows] for name in BY_SEED}
+        tables = {name: {k: [row[rows] for row in v] for k, v in getattr(self, name).items()} for name in HISTORIES}
+        return replace(self, **own, **tables, losses=[row[rows] for row in self.losses])
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[Place]) -> Place:
+        """Where several runs are that keep pace: the inverse of `part`."""
+        own = {name: [value for part in parts for value in getattr(part, name)] for name in BY_SEED}
+        tables = {
+            name: {key: _beside([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
+            for name in HISTORIES
+        }
+        return replace(parts[0], **own, **tables, losses=_beside([part.losses for part in parts]))
+
     def again(self) -> None:
         """Go back to the beginning of the stage that the run is in."""
         self.done, self.history, self.losses = 0, {}, []
+
+
+BY_SEED = ("tries", "accepted", "flow_time", "q_rows", "stuck")
+HISTORIES = ("history", "ends")
+
+
+def _beside(tables: Sequence[list[list[float]]]) -> list[list[float]]:
+    """Tables [checks, seeds] of several runs as one, side by side."""
+    return [[value for row in rows for value in row] for rows in zip(*tables, strict=True)]
 
 
 def backtracking_of(stage: Stage) -> Backtracking | None:
@@ -77,10 +103,13 @@ def backtracking_of_step(step: StepSpec) -> Backtracking | None:
 class Watch:
     """Measures on held-out rows, remembers what rules need, and writes `flow.csv`."""
 
-    def __init__(self, spec: Spec, program: Program, held: Transitions, run: RunDirectory):
-        self.spec, self.program, self.run = spec, program, run
-        self.held = held if spec.target is None else Transitions(*(np.repeat(x, LOOKS, axis=0) for x in held))
-        self.keys = jax.vmap(jax.random.key)(jnp.zeros(spec.seeds, int))
+    def __init__(
+        self, spec: Spec, program: Program, held: Transitions, run: RunDirectory, batching: Batching, runs: int
+    ):
+        self.spec, self.program, self.run, self.batching, self.runs = spec, program, run, batching, runs
+        held = held if spec.target is None else Transitions(*(np.repeat(x, LOOKS, axis=0) for x in held))
+        self.held = batching.shared(held)
+        self.keys = jax.vmap(jax.random.key)(jnp.zeros(runs, int))
         self._measures: dict[int, Callable] = {}
         self._normalizers: dict[float, float | None] = {}
         self._free_energy = jax.jit(functools.partial(_free_energy, spec.target))
@@ -94,15 +123,15 @@ class Watch:
         """Numbers of every seed, [seeds] each; `q_rows` [seeds, rows]."""
         if stage.source not in self._measures:
             source = self.program.steps[stage.source]
-            self._measures[stage.source] = jax.jit(jax.vmap(source.measure, in_axes=(axis, 0, None, 0)))
+            self._measures[stage.source] = self.batching.jit(source.measure, (axis, 0, None, 0))
         found = self._measures[stage.source](numbers, state, self.held, self.keys)
         return {name: np.asarray(values, np.float64) for name, values in found.items()}
 
     def losses(self, place: Place, sums: dict, squares: Any, count: int) -> None:
         """Remember the critic loss of a chunk for the next check."""
         if "critic_loss" in sums:
-            new = [np.full(self.spec.seeds, float(count)), np.asarray(sums["critic_loss"]), np.asarray(squares)]
-            old = place.losses or [[0.0] * self.spec.seeds] * 3
+            new = [np.full(self.runs, float(count)), np.asarray(sums["critic_loss"]), np.asarray(squares)]
+            old = place.losses or [[0.0] * self.runs] * 3
             place.losses = [(np.asarray(a) + np.asarray(b, np.float64)).tolist() for a, b in zip(old, new, strict=True)]
 
     def check(self, place: Place, found: dict[str, np.ndarray]) -> History:
@@ -113,7 +142,7 @@ class Watch:
         seen = dict(found)
         if "q_rows" in seen:
             rows = seen.pop("q_rows")[:, :Q_ROWS]
-            before = np.asarray(place.q_rows or np.full((self.spec.seeds, 1), np.nan))
+            before = np.asarray(place.q_rows or np.full((self.runs, 1), np.nan))
             width = np.maximum(rows.std(1), 1e-12)
             seen["q_drift"] = np.sqrt(np.mean((rows - before) ** 2, 1)) / width
             place.q_rows = rows.tolist()

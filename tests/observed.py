@@ -96,7 +96,7 @@ class Mathematics:
     @functools.cached_property
     def begin(self) -> tuple[str, Any]:
         """How networks are drawn, as text, and their shapes."""
-        return self._text(self.program.init, self.key)
+        return self._text(self.program.init, self.program.numbers, self.key)
 
     def stage(self, number: int, state) -> tuple[tuple[str, str], Any]:
         """What a stage does with a state of these shapes, as text, and the shapes in it."""
@@ -230,7 +230,7 @@ class Chunk(NamedTuple):
 def hollow(seen: list, spec, space):
     """A program without mathematics: nothing is entered, and energies, values and inequalities follow a clock."""
     program, clock = compile_spec(spec, space), itertools.count()
-    state = wild(jax.eval_shape(program.init, jax.random.key(0)))
+    state = wild(jax.eval_shape(program.init, program.numbers, jax.random.key(0)))
 
     def measured(stage):
         def measure(numbers, state, batch, key):

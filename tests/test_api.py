@@ -181,7 +181,7 @@ def test_a_program_is_pure_functions_that_run_under_jit_and_vmap():
     batch, keys = Batch(*map(jnp.asarray, dataset().transitions)), jax.vmap(jax.random.key)(jnp.arange(3))
 
     def two_updates(key):
-        state = program.init(key)
+        state = program.init(program.numbers, key)
         for stage in program.stages:
             state = stage.enter(program.numbers, state, batch, key)
             for index in (0, 1):

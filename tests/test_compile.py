@@ -58,7 +58,7 @@ def td3_bc_loss(actor, critic, observations, actions, alpha):
 def test_td3_bc_step_is_td3_bc_divided_by_alpha(float64, act_dim):
     spec = load(SPECS / "td3_bc.yaml")
     program = compile_spec(spec, Space(11, act_dim, (-1.0,) * act_dim, (1.0,) * act_dim))
-    state = program.init(jax.random.key(act_dim))
+    state = program.init(program.numbers, jax.random.key(act_dim))
     batch = transitions(256, 11, act_dim, act_dim)
     found, _ = program.stages[0].actor_gradient(program.numbers, state, batch, jax.random.key(0))
     expected = jax.grad(td3_bc_loss)(state.policy, state.critic, batch.observations, batch.actions, 2.5)
@@ -81,7 +81,7 @@ def test_a_skipped_actor_update_is_not_computed_with_three_seeds():
     spec = load(SPECS / "pogo_fr_two_step.yaml", [("seeds", "3"), ("policy.hidden", "[48, 40]")])
     program = compile_spec(spec, Space(11, 3, (-1.0,) * 3, (1.0,) * 3))
     roots = jax.vmap(jax.random.key)(jnp.arange(3))
-    state = entered(program, 0, jax.vmap(program.init)(roots), transitions(100, 11, 3), roots)
+    state = entered(program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(100, 11, 3), roots)
     chunk = chunk_function(program.stages[0], 64)
     jaxpr = jax.make_jaxpr(chunk)(program.numbers, transitions(100, 11, 3), state, roots, 0, 10)
     actor_shapes = {leaf.shape for leaf in jax.tree.leaves(state.policy)}
@@ -98,7 +98,7 @@ def test_a_chunk_function_traces_once():
     )
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
     roots = jax.vmap(jax.random.key)(jnp.arange(1))
-    state = entered(program, 0, jax.vmap(program.init)(roots), transitions(50, 4, 2), roots)
+    state = entered(program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(50, 4, 2), roots)
     chunk = chunk_function(program.stages[0], 16)
     data = transitions(50, 4, 2)
     for start, stop in ((0, 10), (10, 17), (17, 18)):
@@ -109,7 +109,7 @@ def test_a_chunk_function_traces_once():
 def test_a_later_step_starts_at_the_policy_it_is_re_centred_at():
     spec = load(SPECS / "pogo_fr_two_step.yaml")
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
-    state = program.init(jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     state = state._replace(policy=jax.tree.map(lambda leaf: leaf + 1, state.policy))
     again = program.stages[1].enter(program.numbers, state, transitions(32, 4, 2), jax.random.key(1))
     for a, b in zip(jax.tree.leaves(again.reference), jax.tree.leaves(state.policy), strict=True):

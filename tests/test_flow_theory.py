@@ -49,7 +49,7 @@ class Flow:
     def _go(self, chunk, tau, mean, log_std):
         numbers = eqx.tree_at(lambda n: n[0].problem.proximal[0].tau, self.program.numbers, tau)
         keys = jax.vmap(jax.random.key)(jnp.arange(len(mean)))
-        state = jax.vmap(self.program.init)(keys)
+        state = jax.vmap(self.program.init, in_axes=(None, 0))(self.program.numbers, keys)
         bias = jnp.concatenate([mean, log_std], -1)
         network = eqx.tree_at(lambda net: net.layers[-1].bias, state.policy, bias)
         state = state._replace(policy=network, behavior=network)

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from pogospec.spec.schema import Spec
 
 WIDTH = 100
-LAYERS = {"command line": "set on the command line", "tuned": "tuned for this dataset", "base": "from a base file", "sweep": "in a cell of the sweep"}
+LAYERS = {
+    "command line": "set on the command line",
+    "tuned": "tuned for this dataset",
+    "base": "from a base file",
+    "sweep": "in a cell of the sweep",
+}
 
 
 def explain(

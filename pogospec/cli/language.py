@@ -27,15 +27,17 @@ def check(
 ) -> None:
     """Check specs without running them; all mistakes of all files at once."""
     allow_modules(allow)
-    from pogospec.check import load
+    from pogospec.check import checked_all
+    from pogospec.spec.resolve import read_cells
 
     problems, told = [], []
     for name in specs:
         try:
-            spec = load(spec_path(name), overrides(None, None, None, set_))
-            told.append({"file": name, "ok": True, "problems": [], "plan": plan(spec)})
+            cells = checked_all(read_cells(spec_path(name), overrides(None, None, None, set_)))
+            told.append({"file": name, "ok": True, "problems": [], "plan": plan(cells[0]) | {"cells": len(cells)}})
             if not as_json:
-                print(f"{name}: fine ({size(spec)})")
+                many = f"{len(cells)} cells, each " if len(cells) > 1 else ""
+                print(f"{name}: fine ({many}{size(cells[0])})")
         except SpecError as error:
             problems += error.problems
             told.append({"file": name, "ok": False, "problems": [_problem(problem) for problem in error.problems]})

@@ -67,12 +67,17 @@ def compare(
 def _steps(opened: list[RunDirectory], known: bool, to: str, score: str) -> None:
     """Print a table a dataset, of all policies of each run."""
     from pogospec.report.forms import to_text
-    from pogospec.report.screen import show_comparison, show_flows
+    from pogospec.report.grid import markdown, of_sweeps
+    from pogospec.report.screen import show_comparison, show_flows, show_grids
 
-    if to != "table":
+    if to != "table" and not (to == "markdown" and of_sweeps(opened) and not known):
         print(to_text(opened, to, score))
+    elif to == "markdown":
+        print(markdown(opened, score))
     elif known:
         show_flows(make_console(), opened)
+    elif of_sweeps(opened):
+        show_grids(make_console(), opened, score)
     else:
         show_comparison(make_console(), opened, score)
 
@@ -97,7 +102,7 @@ def plot(
     runs: Runs,
     figure: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="curves (default), path, energy, proximal, density or all."),
+        typer.Option(metavar="NAME", help="curves (default), sweep, path, energy, proximal, density or all."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -129,7 +134,8 @@ def plot(
     """Draw runs: mean and std over seeds.
 
     curves: scores or metrics over updates, switching points marked (default). energy: energy and distances along the
-    flow (default for flows on known energies). density: action densities of the behaviour and each step in one state.
+    flow (default for flows on known energies). sweep: the last step of every cell against what was swept, of two paths
+    as a heat map. density: action densities of the behaviour and each step in one state.
     On known energies alone, path: the policies on their manifold, and proximal: E + D/tau before and after re-centring.
     """
     from pogospec.errors import UsageError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,11 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pogospec import stop
-from pogospec.cli.app import Allow, Device, Quiet, Run, Set, allow_modules, find_device, make_console, overrides
+from pogospec.cli.app import (
+    Allow,
+    Device,
+    Quiet,
+    Run,
+    Set,
+    Sweep,
+    allow_modules,
+    find_device,
+    make_console,
+    overrides,
+    swept,
+)
 from pogospec.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from pogospec.forecast import Job
+    from pogospec.spec.resolve import Document
+    from pogospec.spec.schema import Spec
 
 
 def run(
@@ -27,37 +44,90 @@ def run(
     ] = None,
     device: Device = None,
     set_: Set = None,
+    sweep: Sweep = None,
     quiet: Quiet = False,
     allow: Allow = None,
 ) -> None:
-    """Train and evaluate specs; all are checked before the first starts."""
+    """Train and evaluate specs; all are checked before the first starts.
+
+    A sweep makes a folder with a run for each cell; cells that differ in numbers alone train in one program.
+    """
     allow_modules(allow)
-    from pogospec.check import checked_all, located
-    from pogospec.data import load_for
-    from pogospec.spec.resolve import read
+    from pogospec.check import checked_all
+    from pogospec.spec.resolve import read_cells
     from pogospec.spec.shipped import spec_path
 
-    given = overrides(dataset, seeds, updates, set_)
-    documents = [read(spec_path(name), given) for name in specs]
-    loaded = checked_all(documents)
+    given, grid = overrides(dataset, seeds, updates, set_), swept(sweep)
+    cells = [read_cells(spec_path(name), given, grid) for name in specs]
+    loaded = checked_all([document for documents in cells for document in documents])
     found, console = find_device(device), make_console(quiet)
     from pogospec.api import default_directory
-    from pogospec.console import execute, new_run, show_plan
 
-    for name, document, spec in zip(specs, documents, loaded, strict=True):
+    for name, documents in zip(specs, cells, strict=True):
+        spec, loaded = loaded[0], loaded[len(documents) :]
         target = out or default_directory(spec)
         if out is not None and len(specs) > 1:
             target = out / Path(name).stem
-        show_plan(console, spec, target, found)
-        with located(document):
-            data = load_for(spec)
-            execute(console, spec, data, new_run(spec, data, target, found))
-        _finish(console, target)
+        if documents[0].cell:
+            from pogospec.sweep import jobs_of
+
+            _sweep(console, jobs_of(documents, target), target, found)
+        else:
+            _run(console, documents[0], spec, target, found)
+
+
+def _run(console: Console, document: Document, spec: Spec, target: Path, device: str) -> None:
+    from pogospec.check import located
+    from pogospec.console import execute, new_run, show_plan
+    from pogospec.data import load_for
+
+    show_plan(console, spec, target, device)
+    with located(document):
+        data = load_for(spec)
+        execute(console, spec, data, new_run(spec, data, target, device))
+    _finish(console, target)
+
+
+def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None:
+    """Run what a sweep lacks, and show its table; raises RunError where cells failed."""
+    from pogospec.console import show_plan
+    from pogospec.report.find import open_runs
+    from pogospec.report.screen import show_grids
+    from pogospec.runs import locked
+    from pogospec.sweep import about, groups_of, run_sweep
+
+    groups = groups_of(jobs)
+    show_plan(console, jobs[0].spec, folder, device, about(jobs, groups))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
+    with locked(folder):
+        try:
+            failures = run_sweep(console, jobs, device)
+        except KeyboardInterrupt:
+            print(f"interrupted; go on with: pogospec resume {folder}", file=sys.stderr)
+            raise
+    if console.quiet:
+        print(folder)
+    runs, _ = open_runs([folder])
+    show_grids(console, runs)
+    console.print(f"next  pogospec compare {folder}", soft_wrap=True, highlight=False)
+    console.print(f"      pogospec plot {folder} --figure sweep", soft_wrap=True, highlight=False)
+    if failures:
+        lines = [f"  {failure.job.method}: {failure.message}" for failure in failures]
+        raise RunError("\n".join([f"{len(failures)} of {len(jobs)} cells failed", *lines]))
 
 
 def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow = None) -> None:
-    """Go on with a run from its newest checkpoint."""
+    """Go on with a run, or a sweep, from its newest checkpoint."""
     allow_modules(allow)
+    from pogospec.sweep import reopen
+
+    jobs = reopen(run)
+    if jobs:
+        _sweep(make_console(quiet), jobs, run, find_device(device))
+        return
     from pogospec.check import checked, located
     from pogospec.data import load_for
     from pogospec.runs import RunDirectory

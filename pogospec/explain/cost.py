@@ -31,7 +31,7 @@ def operations(spec: Spec, space: Space) -> list[float]:
     """
     program = compile_spec(spec, space)
     batch, key = batch_shapes(space, spec.train.batch_size), jax.random.key(0)
-    state, counts = jax.eval_shape(program.init, key), []
+    state, counts = jax.eval_shape(program.init, program.numbers, key), []
     for index, stage in enumerate(program.stages):
         if stage.source != index:
             counts.append(counts[stage.source])

@@ -98,7 +98,7 @@ def measure(
 def _templates(program: Program, seeds: int, data: Transitions) -> list[State]:
     """Shapes of the states of all seeds inside each stage."""
     roots = jax.eval_shape(jax.vmap(jax.random.key), jnp.arange(seeds))
-    state = jax.eval_shape(jax.vmap(program.init), roots)
+    state = jax.eval_shape(jax.vmap(program.init, in_axes=(None, 0)), program.numbers, roots)
     found: list[State] = []
     for index, stage in enumerate(program.stages):
         if stage.source != index:

@@ -99,7 +99,7 @@ def memory(spec: Spec, space: Space, dataset: Dataset | None, reserved: int | No
     """The largest of the stages; `reserved`: what the compiler sets aside for an update, where that was measured."""
     program = compile_spec(spec, space)
     batch, key = batch_shapes(space, spec.train.batch_size), jax.random.key(0)
-    state: State = jax.eval_shape(program.init, key)
+    state: State = jax.eval_shape(program.init, program.numbers, key)
     weights = optimizers = activations = 0
     for stage in (stage for index, stage in enumerate(program.stages) if stage.source == index):
         state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pogospec.report.scores import Cell, Difference, Rule, curves, differences, final, normalised, spread, std
 from pogospec.runs import RunDirectory, order
+from pogospec.spec.sweep import cell_title
 
 PROTOCOL = {
     "data_sha256": "data (sha256)",
@@ -31,7 +32,7 @@ class Group(NamedTuple):
 def titles(runs: Sequence[RunDirectory]) -> list[str]:
     """Names of the runs, told apart by their directory where a name comes twice on one dataset."""
     manifests = [run.manifest for run in runs]
-    found = [manifest["name"] for manifest in manifests]
+    found = [" ".join([manifest["name"], cell_title(manifest.get("sweep") or {})]).rstrip() for manifest in manifests]
     parts = [run.path.resolve().parts for run in runs]
     for depth in range(1, max(map(len, parts), default=0) + 1):
         keys = [(manifest["dataset"], title) for manifest, title in zip(manifests, found, strict=True)]

@@ -17,7 +17,7 @@ from pogospec.runs import RunDirectory
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMES = ("curves", "path", "energy", "proximal", "density")
+NAMES = ("curves", "sweep", "path", "energy", "proximal", "density")
 EACH = ("proximal", "density")
 """Pictures of one run; of several, one is drawn for each."""
 ALL = "all"
@@ -33,7 +33,7 @@ class Drawn(NamedTuple):
 def draw_figure(
     runs: Sequence[RunDirectory], name: str, out: Path | None = None, state: int | None = None
 ) -> list[Path]:
-    """Draw curves, path, energy, proximal or density of runs into files; raises UsageError where one cannot be.
+    """Draw one of NAMES of runs into files; raises UsageError where it cannot be.
 
     The default is a file NAME.png in the run directory, of several runs beside the first. `state`: the row of the
     data in which `density` looks at the policies.
@@ -90,9 +90,9 @@ def _beside(runs: Sequence[RunDirectory]) -> Path:
 
 
 def _joint(runs: Sequence[RunDirectory], name: str) -> Figure:
-    from pogospec.report import energy, path
+    from pogospec.report import energy, heat, path
 
-    return {"path": path, "energy": energy}[name].figure(runs)
+    return {"path": path, "energy": energy, "sweep": heat}[name].figure(runs)
 
 
 def _picture(run: RunDirectory, name: str, state: int | None) -> Figure:

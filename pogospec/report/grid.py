@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pogospec.report.compare import final, header, warnings
+from pogospec.report.markup import markdown_row, markdown_rule
 from pogospec.report.scores import Cell
 from pogospec.runs import RunDirectory, order
 from pogospec.spec.sweep import short_names, value_text
@@ -50,7 +51,7 @@ class Grid(NamedTuple):
 
 
 def of_sweeps(runs: Sequence[RunDirectory]) -> bool:
-    """Whether all runs are cells of sweeps, of which some were evaluated."""
+    """Whether all runs are cells of sweeps."""
     return all(run.manifest.get("sweep") for run in runs)
 
 
@@ -74,4 +75,15 @@ def grids(runs: Sequence[RunDirectory], score: str = "last") -> list[Grid]:
     return tables
 
 
-__all__ = ["Grid", "Row", "grids", "header", "of_sweeps", "warnings"]
+def markdown(runs: Sequence[RunDirectory], score: str = "last") -> str:
+    """The tables as markdown, the best of each policy in bold."""
+    lines = [f"{header(runs, score)}."]
+    for grid in grids(runs, score):
+        best = {len(grid.paths) + i: grid.best(policy) for i, policy in enumerate(grid.policies)}
+        rows = [
+            [f"**{cell}**" if best.get(i) == number else cell for i, cell in enumerate(row)]
+            for number, row in enumerate(grid.texts())
+        ]
+        lines += ["", f"{grid.name}:", "", markdown_row(grid.head), markdown_rule(len(grid.head))]
+        lines += map(markdown_row, rows)
+    return "\n".join([*lines, *(f"\nWarning: {warning}" for warning in warnings(runs, score))])

@@ -18,6 +18,7 @@ from pogospec.report.canvas import over_seeds
 from pogospec.report.compare import header, paired, table, warnings
 from pogospec.report.figures import draw_all
 from pogospec.report.flow import START, read_flow
+from pogospec.report.grid import grids
 from pogospec.report.known import Known, told
 from pogospec.report.matrix import Matrix
 from pogospec.runs import RunDirectory
@@ -40,6 +41,21 @@ def show_comparison(console: Console, runs: Sequence[RunDirectory], score: str =
         console.print(f"  {title} on {dataset}", highlight=False, soft_wrap=True)
         for *_, gap in own:
             console.print(f"    {gap}", highlight=False)
+    show_warnings(console, warnings(runs, score))
+
+
+def show_grids(console: Console, runs: Sequence[RunDirectory], score: str = "last") -> None:
+    """A table of cells for each sweep; the protocol first, what makes them hard to compare last."""
+    console.print(header(runs, score), style="dim", highlight=False)
+    for grid in grids(runs, score):
+        console.print(f"\n{grid.name}", style="bold", highlight=False)
+        best = {len(grid.paths) + i: grid.best(policy) for i, policy in enumerate(grid.policies)}
+        view = Table(box=box.SIMPLE_HEAD)
+        for title in grid.head:
+            view.add_column(escape(title), justify="right", no_wrap=True)
+        for number, row in enumerate(grid.texts()):
+            view.add_row(*(Text(cell, "bold" if best.get(i) == number else "") for i, cell in enumerate(row)))
+        console.print(view)
     show_warnings(console, warnings(runs, score))
 
 

@@ -61,9 +61,7 @@ def read(path: str | Path, overrides: Sequence[Override] = ()) -> Document:
     return next(_cells(read_file(path), str(path), overrides, ()))
 
 
-def read_cells(
-    path: str | Path, overrides: Sequence[Override] = (), swept: Sequence[Override] = ()
-) -> list[Document]:
+def read_cells(path: str | Path, overrides: Sequence[Override] = (), swept: Sequence[Override] = ()) -> list[Document]:
     """Read every cell of a sweep, one without; `swept`: lists of values from the command line, as `sweep` has them.
 
     Raises SpecError where the file is not YAML, or the sweep is wrong.

@@ -135,6 +135,10 @@ class TrainSpec:
 
     batch_size: Annotated[int, Within(ge=1), "transitions in a minibatch"] = 256
     precision: Annotated[Literal["float32", "float64"], "floating-point type of networks, data and updates"] = "float32"
+    batch_runs: Annotated[
+        Literal["auto", "vmap", "map", "shard"],
+        "seeds and cells side by side, one after another, or over devices; auto: over devices where there are several",
+    ] = "auto"
     log_every: Annotated[int, Within(ge=1), "updates that one row of metrics averages over"] = 1000
     checkpoint_every: Annotated[int, Within(ge=1), "updates between checkpoints"] = 5000
 

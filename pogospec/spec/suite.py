@@ -88,6 +88,9 @@ def read_suite(path: Path) -> Suite:
             except SpecError as error:
                 builder.problems.extend(problem for problem in error.problems if problem not in builder.problems)
             else:
+                if document.cell:
+                    message = "found a spec with a sweep, allowed one without: entries of their own, with `set`"
+                    builder.fail(entries[len(tasks) % len(entries)], "specs", message)
                 tasks.append(_task(document, dataset, str(file)))
     if builder.problems:
         raise SpecError(builder.problems)

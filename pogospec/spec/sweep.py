@@ -45,7 +45,8 @@ def read_grid(sweep: Node | None, given: Sequence[tuple[str, Node]] = ()) -> dic
         cells *= len(values)
     if cells > MAX_CELLS and not problems:
         node = next(iter({**entries, **dict(given)}.values()))
-        problems.append(Problem(node.origin, "sweep", f"makes {cells:,} cells, allowed {MAX_CELLS:,}; take fewer values"))
+        message = f"makes {cells:,} cells, allowed {MAX_CELLS:,}; take fewer values"
+        problems.append(Problem(node.origin, "sweep", message))
     if problems:
         raise SpecError(problems)
     return grid
@@ -86,7 +87,8 @@ def _short(path: str) -> str:
 def value_text(value: Any) -> str:
     """A swept value in a few characters."""
     if isinstance(value, float):
-        return f"{value:g}"
+        text = f"{value:g}"
+        return text if float(text) == value else repr(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.replace('"', "").replace(" ", "")
 

@@ -75,7 +75,7 @@ def lone_batch(spec):
 def inside(spec, number, batch, space):
     """A compiled program and a state inside one of its stages, or the last, whose networks all differ."""
     program = compile_spec(spec, space)
-    state = program.init(jax.random.key(1))
+    state = program.init(program.numbers, jax.random.key(1))
     stage = program.stages[min(number, len(program.stages) - 1)]
     state = jax.jit(stage.enter)(program.numbers, state, batch, jax.random.key(2))
     further = [actor.policy for actor in state.chain]

@@ -86,7 +86,7 @@ def chain(request, float64):
     batch, space = real_transitions()
     program = compile_spec(spec_of(STEPS[: request.param]), space)
     (stage,) = program.stages
-    state = stage.enter(program.numbers, program.init(jax.random.key(0)), batch, jax.random.key(1))
+    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
     names = ("critic", "critic_target", "behavior", "policy", "policy_target")
     keys = iter(jax.random.split(jax.random.key(2), len(names) + request.param))
     state = state._replace(**{name: moved(getattr(state, name), next(keys), 0.2) for name in names})
@@ -197,7 +197,7 @@ def test_all_actors_begin_with_the_weights_of_the_first_and_move_apart():
     batch, space = real_transitions()
     program = compile_spec(spec_of(STEPS), space)
     (stage,) = program.stages
-    state = stage.enter(program.numbers, program.init(jax.random.key(0)), batch, jax.random.key(1))
+    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
     assert bits(state.policies[0]) == bits(state.policies[1]) == bits(state.policies[2])
     for actor in stage.actors[1:]:
         _, info = actor.actor_gradient(program.numbers, state, batch, jax.random.key(2))
@@ -219,7 +219,7 @@ def test_each_actor_has_samples_of_its_own():
     batch, space = real_transitions()
     program = compile_spec(spec_of(SAMPLED, head=head), space)
     (stage,) = program.stages
-    state = stage.enter(program.numbers, program.init(jax.random.key(0)), batch, jax.random.key(1))
+    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
     _, info = stage.update(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
     seen = [float(info[f"{label}energy.q"]) for label in ("", "step 2: ", "step 3: ")]
     assert len(set(seen)) == 3
@@ -233,7 +233,7 @@ def test_further_actors_see_the_slow_copies_that_the_first_saw(float64):
     steps = ["{from: behavior, updates: 40, tau: 1.0}", "{from: previous, learn: [policy], updates: 40, tau: 1.0}"]
     program = compile_spec(spec_of(steps, head=head.replace("target_rate: 0.005", "target_rate: 0.9")), space)
     (stage,) = program.stages
-    state = stage.enter(program.numbers, program.init(jax.random.key(0)), batch, jax.random.key(1))
+    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
     state = state._replace(critic_target=moved(state.critic, jax.random.key(5), 0.3))
     new, _ = stage.update(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
     seen = new._replace(critic_target=state.critic_target, chain=state.chain)

@@ -51,7 +51,7 @@ def test_the_behaviour_follows_the_natural_gradient(geometry, gradient, override
     spec = load(path)
     batch, space = real_transitions()
     program = compile_spec(spec, space)
-    state = program.init(jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     state = program.stages[number].enter(program.numbers, state, batch, jax.random.key(1))
     state = state._replace(behavior=moved(state.behavior, jax.random.key(2), 0.3))
 

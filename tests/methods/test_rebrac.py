@@ -51,7 +51,7 @@ def compiled(float64):
     assert (ends & (batch.terminated == 1)).any()
     assert 0.5 < float(batch.next_action_valid.mean()) < 0.8
     program = compile_spec(load(SPEC, CHANGES), space)
-    state = program.init(jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     state = program.stages[0].enter(program.numbers, state, batch, jax.random.key(1))
     names = ("critic", "critic_target", "policy", "policy_target")
     keys = jax.random.split(jax.random.key(2), len(names))
@@ -99,7 +99,8 @@ def test_whole_updates(compiled):
 def test_fresh_networks_are_those_of_the_paper(float64):
     """Hidden biases 0.1, last layers within 1e-3 and 3e-3, weights within 1/sqrt(fan in), no bound but reached."""
     _, space = real_transitions()
-    state = compile_spec(load(SPEC), space).init(jax.random.key(0))
+    program = compile_spec(load(SPEC), space)
+    state = program.init(program.numbers, jax.random.key(0))
     for net, end in ((state.policy, 1e-3), (state.critic, 3e-3)):
         *hidden, last = net.layers
         for layer in hidden:

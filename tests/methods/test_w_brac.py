@@ -90,7 +90,7 @@ def compiled(stem, changes, number=MAIN):
     """A program, a state inside its main step whose networks all differ, and real transitions."""
     batch, space = real_transitions()
     program = compile_spec(load(SPECS / f"{stem}.yaml", [*SMALL, *changes]), space)
-    state = program.init(jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     state = program.stages[number].enter(program.numbers, state, batch, jax.random.key(1))
     names = ("critic", "critic_target", "behavior", "policy", "policy_target")
     keys = jax.random.split(jax.random.key(2), len(names) + 1)
@@ -185,7 +185,7 @@ def test_the_clone_is_fitted_by_likelihood_kept_off_the_bounds(float64):
     """Mean -log density of logged actions clipped 1e-3 inside the bounds; the original adds an entropy it tunes."""
     batch, space = real_transitions()
     program = compile_spec(load(SPECS / "w_brac.yaml", [*SMALL, DUAL]), space)
-    state = program.stages[0].enter(program.numbers, program.init(jax.random.key(0)), batch, jax.random.key(1))
+    state = program.stages[0].enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
 
     def loss(net):
         mean, std = heads(net, batch.observations)

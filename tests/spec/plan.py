@@ -32,7 +32,7 @@ def shapes(spec: Spec, measure: bool = True) -> list[dict[str, Any]]:
         program = compile_spec(spec, space)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(program.numbers))
         key = jax.eval_shape(lambda: jax.random.key(0))
-        state, found, done = jax.eval_shape(program.init, key), [], set()
+        state, found, done = jax.eval_shape(program.init, program.numbers, key), [], set()
         for number, stage in enumerate(program.stages):
             if stage.source in done:
                 continue

@@ -1,0 +1,202 @@
+"""The runs that train together in one program, a cell of a sweep each: what is read from and written into each.
+
+Arrays of all runs have a row for each seed of each cell, cell by cell. A cell that fails is left out from then on; its
+rows are computed further, and nothing looks at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pogospec.chain import OF, by_actor
+from pogospec.chunk import Batching
+from pogospec.compile import compile_spec
+from pogospec.errors import RunDirectoryError
+from pogospec.program import Program, Stage, State
+from pogospec.runs import RunDirectory
+from pogospec.saved import SavedPolicy
+from pogospec.spec.schema import Spec
+from pogospec.types import Normalizer, Space, Transitions
+from pogospec.watch import Place, Watch
+
+OF_POLICY = ("energy", "distance", "objective", "dual_loss")
+"""Metrics of the policy's updates, which may be fewer than those of the stage."""
+
+
+@dataclass
+class Cell:
+    """One of the runs; `rows`: its seeds among all."""
+
+    index: int
+    spec: Spec
+    run: RunDirectory
+    program: Program
+    watch: Watch
+    rows: slice
+    failed: bool = False
+
+
+class Cells:
+    """All of them; `space` and `normalizer` are those of their data, which they share, as `held`."""
+
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        runs: Sequence[RunDirectory],
+        space: Space,
+        normalizer: Normalizer,
+        held: Transitions,
+        batching: Batching,
+    ):
+        self.seeds, self.space, self.normalizer, self.batching = specs[0].seeds, space, normalizer, batching
+        self.all: list[Cell] = []
+        for index, (spec, run) in enumerate(zip(specs, runs, strict=True)):
+            program = compile_spec(spec, space)
+            watch = Watch(spec, program, held, run, batching, self.seeds * len(specs))
+            rows = slice(index * self.seeds, (index + 1) * self.seeds)
+            self.all.append(Cell(index, spec, run, program, watch, rows))
+        self.axis = None if len(self.all) == 1 else 0
+        """The axis of the numbers over runs: cells have their own, seeds share them."""
+
+    def going(self) -> list[Cell]:
+        """The runs that have not failed."""
+        return [cell for cell in self.all if not cell.failed]
+
+    def part(self, tree: Any, cell: Cell) -> Any:
+        """The rows of one run."""
+        return tree if len(self.all) == 1 else jax.tree.map(lambda leaf: leaf[cell.rows], tree)
+
+    def numbers_of(self, number: int) -> Any:
+        """The numbers of a stage; of several cells a row for each run."""
+        every = [cell.program.numbers_of(number) for cell in self.all]
+        if self.axis is None:
+            return self.batching.shared(every[0])
+        repeat = lambda *leaves: jnp.repeat(jnp.stack(leaves), self.seeds, axis=0)  # noqa: E731
+        return self.batching.own(jax.tree.map(repeat, *every))
+
+    def write_flow(self, stage: Stage, place: Place, found: dict, state: State, accepted=None, only=None) -> None:
+        """Write what was measured of the policies."""
+        for cell in self.going():
+            own = {name: values[cell.rows] for name, values in found.items()}
+            cell.watch.write(stage, place.part(cell.rows), own, self.part(state, cell), accepted, only)
+
+    def write_metrics(self, stage: Stage, place: Place, sums, squares, done: int, seconds: float) -> dict[str, float]:
+        """Write the metrics of a chunk, from the sums over its updates; their means over all runs."""
+        stop, means = place.done, {}
+        rate = (stop - done) / seconds
+        rows = np.concatenate([np.arange(cell.rows.start, cell.rows.stop) for cell in self.going()])
+        for actor, own in by_actor(stage, sums):
+            every, metrics = actor.step.actor_every, {}
+            for name, column in own.items():
+                of_policy = name in OF_POLICY or name.startswith("energy.")
+                count = stop // every - done // every if of_policy else stop - done
+                if count:
+                    metrics[name] = np.asarray(column, np.float64) / count
+            if "critic_loss" in metrics:
+                square = np.asarray(squares, np.float64) / (stop - done)
+                metrics["critic_loss_std"] = np.sqrt(np.maximum(square - metrics["critic_loss"] ** 2, 0.0))
+            for cell in self.going():
+                for seed in range(self.seeds):
+                    row = {name: float(values[cell.rows][seed]) for name, values in metrics.items()}
+                    cell.run.append_metrics(seed, actor.label, stop, place.total, seconds, rate, row)
+            means = {name: float(values[rows].mean()) for name, values in metrics.items()} | means
+        return means
+
+    def broken(self, stage: Stage, place: Place, bad: dict, whole: Any, stop: int) -> list[tuple[Cell, str]]:
+        """Runs with a value that is not finite, newly found, and what to say of the first of each."""
+        found = [
+            (int(index), name, row)
+            for name, column in bad.items()
+            for row, index in enumerate(np.asarray(column))
+            if index >= 0
+        ]
+        found += [(stop - 1, "a network or optimiser state", row) for row, ok in enumerate(np.asarray(whole)) if not ok]
+        told = []
+        for cell in self.going():
+            own = [one for one in found if cell.rows.start <= one[2] < cell.rows.stop]
+            if own:
+                index, name, row = min(own)
+                actor, _, name = name.rpartition(OF)
+                where = f"{actor or stage.label}, update {index + 1}, seed {row - cell.rows.start}"
+                total, folder = place.total, cell.run.path
+                kept = f" The state after update {total} (the last good one) is kept in {folder}/checkpoints."
+                then = "Run the spec again with a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
+                told.append((cell, f"{where}: {name} is not finite.{kept if total else ''} {then}"))
+        return told
+
+    def _saved(self, label: str, network: Any, cell: Cell) -> SavedPolicy:
+        family = cell.program.behavior if label == "behavior" else cell.program.policy
+        return SavedPolicy(family, self.part(network, cell), self.normalizer, self.space)
+
+    def save(self, label: str, network: Any) -> None:
+        """Save the policies of all runs, behavior or those of a step."""
+        for cell in self.going():
+            cell.run.save_policy(label, *self._saved(label, network, cell).dump())
+
+    def acting(self, label: str, network: Any, action: str) -> Callable:
+        """A function (observations [runs, batch, obs], t) -> actions [runs, batch, act], of those that have not failed.
+
+        Each acts as it would alone.
+        """
+        acts = [self._saved(label, network, cell).batched(action) for cell in self.going()]
+
+        def act(observations, t):
+            seeds = self.seeds
+            return np.concatenate([one(observations[i * seeds : (i + 1) * seeds], t) for i, one in enumerate(acts)])
+
+        return act
+
+    def write_returns(self, label: str, total: int, returns: np.ndarray, stage: str) -> None:
+        """Write raw returns [runs, episodes], of those that have not failed."""
+        going = self.going()
+        for cell, own in zip(going, np.split(returns, len(going)), strict=True):
+            cell.run.append_returns(label, total, own, stage)
+
+    def checkpoint(self, place: Place, state: State, cells: Sequence[Cell] | None = None) -> None:
+        """Save the state, of each run what a run alone would save."""
+        leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+        arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        for cell in self.going() if cells is None else cells:
+            own = {name: array[cell.rows] for name, array in arrays.items()}
+            meta = {"total_update": place.total, "place": place.part(cell.rows).plain()}
+            cell.run.save_checkpoint(place.total, own, meta)
+
+    def restore(self) -> tuple[dict[str, np.ndarray], Place] | None:
+        """Arrays of the newest whole checkpoint and its place; of several runs, of the newest that all have.
+
+        What was written after it is dropped from all files. None where there is none.
+        """
+        loaded, place = self._newest(), None
+        if loaded:
+            place = Place.of_parts([Place(**meta["place"]) for _, meta in loaded])
+        for cell in self.all:
+            cell.run.truncate_after(place.total if place else 0)
+        if place is None:
+            return None
+        try:
+            return {name: np.concatenate([arrays[name] for arrays, _ in loaded]) for name in loaded[0][0]}, place
+        except KeyError as error:
+            raise lacking(self.all[0].run, error) from None
+
+    def _newest(self) -> list[tuple[dict[str, np.ndarray], dict[str, Any]]]:
+        if len(self.all) == 1:
+            loaded = self.all[0].run.load_checkpoint()
+            return [] if loaded is None else [loaded]
+        common = set.intersection(*(set(cell.run.checkpoints()) for cell in self.all))
+        for total in sorted(common, reverse=True):
+            try:
+                return [cell.run.load_checkpoint_of(total) for cell in self.all]
+            except RunDirectoryError as error:
+                self.all[0].run.notes.append(f"{error}; going on from an earlier checkpoint")
+        return []
+
+
+def lacking(run: RunDirectory, name: Any) -> RunDirectoryError:
+    """What to say of a checkpoint that lacks an array."""
+    return RunDirectoryError(f"{run.path}: the checkpoint lacks {name}; it was made by another spec")
