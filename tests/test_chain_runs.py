@@ -122,7 +122,9 @@ def test_skipped_updates_of_all_actors_are_not_computed_with_three_seeds():
     rhythm = [("schedule.steps[1].actor_every", "3"), ("schedule.steps[1].repeat", "2")]
     spec = load(SPEC, [("seeds", "3"), ("policy.hidden", "[48, 40]"), *rhythm])
     program, roots = compile_spec(spec, SPACE), jax.vmap(jax.random.key)(jnp.arange(3))
-    state = entered(program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(100, 11, 2), roots)
+    state = entered(
+        program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(100, 11, 2), roots
+    )
     chunk = chunk_function(program.stages[0], 64)
     found = list(primitives(jax.make_jaxpr(chunk)(program.numbers, transitions(100, 11, 2), state, roots, 0, 10).jaxpr))
     assert sum(equation.primitive.name == "cond" for equation in found) == 3

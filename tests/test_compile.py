@@ -81,7 +81,9 @@ def test_a_skipped_actor_update_is_not_computed_with_three_seeds():
     spec = load(SPECS / "pogo_fr_two_step.yaml", [("seeds", "3"), ("policy.hidden", "[48, 40]")])
     program = compile_spec(spec, Space(11, 3, (-1.0,) * 3, (1.0,) * 3))
     roots = jax.vmap(jax.random.key)(jnp.arange(3))
-    state = entered(program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(100, 11, 3), roots)
+    state = entered(
+        program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(100, 11, 3), roots
+    )
     chunk = chunk_function(program.stages[0], 64)
     jaxpr = jax.make_jaxpr(chunk)(program.numbers, transitions(100, 11, 3), state, roots, 0, 10)
     actor_shapes = {leaf.shape for leaf in jax.tree.leaves(state.policy)}
@@ -98,7 +100,9 @@ def test_a_chunk_function_traces_once():
     )
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
     roots = jax.vmap(jax.random.key)(jnp.arange(1))
-    state = entered(program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(50, 4, 2), roots)
+    state = entered(
+        program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(50, 4, 2), roots
+    )
     chunk = chunk_function(program.stages[0], 16)
     data = transitions(50, 4, 2)
     for start, stop in ((0, 10), (10, 17), (17, 18)):

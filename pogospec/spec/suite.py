@@ -82,15 +82,15 @@ def read_suite(path: Path) -> Suite:
         raise SpecError(builder.problems)
     tasks = []
     for dataset in datasets:
-        for file, overrides in zip(files, own, strict=True):
+        for index, (file, overrides) in enumerate(zip(files, own, strict=True)):
             try:
                 document = read(file, [*shared, *overrides, *([("data.dataset", dataset)] if dataset else [])])
             except SpecError as error:
                 builder.problems.extend(problem for problem in error.problems if problem not in builder.problems)
             else:
-                if document.cell:
-                    message = "found a spec with a sweep, allowed one without: entries of their own, with `set`"
-                    builder.fail(entries[len(tasks) % len(entries)], "specs", message)
+                if document.cell and dataset is datasets[0]:
+                    message = "found a spec with a sweep, allowed one without; make an entry with `set` of each cell"
+                    builder.fail(entries[index], f"specs[{index}]", message)
                 tasks.append(_task(document, dataset, str(file)))
     if builder.problems:
         raise SpecError(builder.problems)

@@ -185,7 +185,9 @@ def test_the_clone_is_fitted_by_likelihood_kept_off_the_bounds(float64):
     """Mean -log density of logged actions clipped 1e-3 inside the bounds; the original adds an entropy it tunes."""
     batch, space = real_transitions()
     program = compile_spec(load(SPECS / "w_brac.yaml", [*SMALL, DUAL]), space)
-    state = program.stages[0].enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
+    state = program.stages[0].enter(
+        program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
+    )
 
     def loss(net):
         mean, std = heads(net, batch.observations)
