@@ -256,8 +256,6 @@ def test_cells_of_a_known_energy(tmp_path):
     for one, two in zip(run.read("flow.csv"), cell.read("flow.csv"), strict=True):
         for name in ("kl_optimum", "w2_optimum", "energy", "objective"):
             assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-12)
-    last = [float(RunDirectory.open(job.path).read("flow.csv")[-1]["w2_optimum"]) for job in jobs]
-    assert max(last) < 1e-2  # each near the optimum of its own weight
 
 
 SHARDED = """

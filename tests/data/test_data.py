@@ -107,7 +107,8 @@ def test_a_return_range_of_zero_is_refused():
 def test_training_sees_the_transformed_rewards(tmp_path):
     dataset = data.load("pocket/reacher-mixed", "Reacher-v4")
     spec = load("bc", [("data.reward", "{scale: 2, shift: -1, return_range: 1000}")])
-    trainer = _Trainer(spec, dataset, RunDirectory.create(tmp_path / "run", "", {"seeds": 1}), lambda event: None)
+    run = RunDirectory.create(tmp_path / "run", "", {"seeds": 1})
+    trainer = _Trainer([spec], dataset, [run], lambda event: None)
     returns = np.bincount(dataset.transitions.episodes, dataset.transitions.rewards)
     wanted = dataset.transitions.rewards * 2 * 1000 / (returns.max() - returns.min()) - 1
     np.testing.assert_allclose(trainer.data.rewards, wanted, rtol=1e-4)

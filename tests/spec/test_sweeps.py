@@ -54,7 +54,7 @@ def test_without_a_sweep_there_is_one_cell_of_nothing(write):
 def test_kinds_and_shapes_are_swept_too(write):
     text = "sweep: {geometry: [wasserstein2, {kind: kl, weight: 2}], policy.hidden: [[8], [8, 8]]}"
     documents = read_cells(write(text))
-    assert [(d.spec.geometry.kind, d.spec.policy.hidden) for d in documents if d.spec] == [
+    assert [(spec.geometry.kind, spec.policy.hidden) for spec in map(checked, documents)] == [
         (kind, hidden) for kind in ("wasserstein2", "kl") for hidden in ((8,), (8, 8))
     ]
     assert [cell_title(d.cell) for d in documents][2] == "geometry={kind:kl,weight:2} policy.hidden=[8]"
