@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pogospec.api import Policy, load_policy, run
+    from pogospec.api import Policy, load_policy, run, sweep
     from pogospec.check import load
     from pogospec.compile import compile_spec as compile
     from pogospec.flow import Flow, flow
@@ -18,12 +18,13 @@ _PUBLIC = {
     "load": "pogospec.check:load",
     "compile": "pogospec.compile:compile_spec",
     "run": "pogospec.api:run",
+    "sweep": "pogospec.api:sweep",
     "load_policy": "pogospec.api:load_policy",
     "Policy": "pogospec.api:Policy",
     "flow": "pogospec.flow:flow",
     "Flow": "pogospec.flow:Flow",
 }
-__all__ = ["Flow", "Policy", "__version__", "compile", "flow", "load", "load_policy", "run"]
+__all__ = ["Flow", "Policy", "__version__", "compile", "flow", "load", "load_policy", "run", "sweep"]
 
 
 class _Package(ModuleType):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +17,12 @@ from pogospec.check import checked, located
 from pogospec.console import execute, new_run
 from pogospec.data import load_for
 from pogospec.errors import UsageError
-from pogospec.runs import RunDirectory, run_name
+from pogospec.runs import RunDirectory, locked, run_name
 from pogospec.saved import SavedPolicy
-from pogospec.spec.resolve import Override, read
+from pogospec.spec.resolve import Override, read, read_cells
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
+from pogospec.sweep import jobs_of, run_sweep
 
 
 def default_directory(spec: Spec) -> Path:
@@ -61,6 +63,40 @@ def run(
         directory = new_run(loaded, data, target, str(jax.devices()[0]))
         execute(Console(quiet=not show), loaded, data, directory)
     return directory
+
+
+def sweep(
+    path: str | Path,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    out: str | Path | None = None,
+    overrides: Sequence[Override] = (),
+    show: bool = False,
+) -> list[RunDirectory]:
+    """Train and evaluate every cell of a sweep, each into a run directory of one folder; done ones are kept.
+
+    Args:
+        path: a file, or the name of a shipped spec.
+        grid: paths and lists of values, beside what the file sweeps.
+        out: the folder; default runs/NAME-DATASET-TIME.
+        overrides: pairs of path and YAML text, as `--set` takes them.
+        show: print the live view of the command line.
+
+    Returns the runs in the order of the grid, the last path fastest; `status()` says which failed.
+
+    Raises:
+        SpecError, DataError: as the command line reports them.
+
+    """
+    given: list[Override] = [(name, json.dumps(list(values)), f"grid {name}") for name, values in (grid or {}).items()]
+    documents = read_cells(spec_path(path), overrides, given)
+    if not documents[0].cell:
+        raise UsageError(f"{path} sweeps nothing; give a grid, such as {{'energy.entropy.weight': [0, 0.01]}}")
+    folder = default_directory(checked(documents[0])) if out is None else Path(out)
+    jobs = jobs_of(documents, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        run_sweep(Console(quiet=not show), jobs, str(jax.devices()[0]))
+    return [RunDirectory.open(job.path) for job in jobs]
 
 
 class Policy:

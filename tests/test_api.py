@@ -174,6 +174,18 @@ def test_run_trains_into_a_directory(tmp_path, capsys):
         pogospec.run(spec, out=tmp_path / "run")
 
 
+def test_a_sweep_from_python(tmp_path):
+    with pytest.raises(UsageError, match="sweeps nothing; give a grid"):
+        pogospec.sweep("td3_bc", out=tmp_path / "none")
+    small = [("policy.hidden", "[8]"), ("critic.hidden", "[8]"), ("schedule.steps[*].updates", "20")]
+    small += [("evaluate.episodes", "1"), ("train.batch_size", "8")]
+    grid = {"schedule.steps[0].tau": [1, 2.5]}
+    runs = pogospec.sweep("td3_bc", grid, tmp_path / "sweep", small)
+    assert [run.manifest["sweep"] for run in runs] == [{"schedule.steps[0].tau": 1}, {"schedule.steps[0].tau": 2.5}]
+    assert {run.status()["state"] for run in runs} == {"done"}
+    assert pogospec.load_policy(runs[1]).act(np.zeros(11)).shape == (2,)
+
+
 def test_a_program_is_pure_functions_that_run_under_jit_and_vmap():
     small = [(f"{slot}.hidden", "[8]") for slot in ("policy", "behavior", "critic")]
     program = pogospec.compile(pogospec.load("pogo_fr_two_step", small), SPACE)

@@ -43,6 +43,7 @@ def explain(
     from pogospec.check import checked, located
     from pogospec.spec.resolve import read
     from pogospec.spec.shipped import spec_path
+    from pogospec.spec.sweep import cell_title
 
     document = read(spec_path(spec), overrides(dataset, None, None, set_))
     loaded = checked(document)
@@ -56,6 +57,9 @@ def explain(
     console = make_console()
     console.width = min(console.width, WIDTH)
     if to == "text":
+        if document.cell:
+            cell = f"the first cell of a sweep over {', '.join(document.cell)}: {cell_title(document.cell)}"
+            console.print(cell, style="bold", highlight=False, markup=False, soft_wrap=True)
         _mathematics(console, found)
         _origins(console, found, origins)
         _pairs(console, "Fixed by the program", found.choices)

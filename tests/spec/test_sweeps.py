@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pogospec.check import checked, load
-from pogospec.cli import language
+from pogospec.cli import explaining, language
 from pogospec.errors import SpecError, UsageError
 from pogospec.spec.resolve import parse_set, read, read_cells
 from pogospec.spec.suite import read_suite
@@ -54,7 +54,7 @@ def test_without_a_sweep_there_is_one_cell_of_nothing(write):
 def test_kinds_and_shapes_are_swept_too(write):
     text = "sweep: {geometry: [wasserstein2, {kind: kl, weight: 2}], policy.hidden: [[8], [8, 8]]}"
     documents = read_cells(write(text))
-    assert [(spec.geometry.kind, spec.policy.hidden) for spec in map(checked, documents)] == [
+    assert [(getattr(spec.geometry, "kind", ""), spec.policy.hidden) for spec in map(checked, documents)] == [
         (kind, hidden) for kind in ("wasserstein2", "kl") for hidden in ((8,), (8, 8))
     ]
     assert [cell_title(d.cell) for d in documents][2] == "geometry={kind:kl,weight:2} policy.hidden=[8]"
@@ -101,6 +101,13 @@ def test_mistakes_of_several_entries_are_told_at_once(write):
     with pytest.raises(SpecError) as caught:
         read_cells(write("sweep: {seeds: [1], train.batch_size: 3}"))
     assert len(caught.value.problems) == 2
+
+
+def test_explain_says_that_it_shows_the_first_cell(write, capsys):
+    explaining.explain(str(write(SWEEP)), measure=False)
+    path = "schedule.steps[*].tau, energy.entropy.weight"
+    said = f"the first cell of a sweep over {path}: tau=1 entropy.weight=0\n"
+    assert capsys.readouterr().out.startswith(said)
 
 
 def test_check_counts_the_cells(write, capsys):
