@@ -105,8 +105,8 @@ class Goals:
         if self.logged:
             span = " to ".join(f"({x:.1f}, {y:.1f})" for x, y in (self.low, self.high))
             told.append(
-                f"episodes end where the ant reaches its goal, as D4RL's evaluation does: {self.left:,} rows of an ant "
-                f"that stays there are left out of {self.logged:,} logged episodes"
+                f"episodes end where the ant reaches its goal, as in D4RL's evaluation: {self.left:,} rows that were "
+                f"logged after that, in {self.logged:,} episodes, are left out"
             )
             blind = "" if "desired_goal" in self.sizes else "; which one it is, is not observed"
             told.append(f"goals lie from {span}{blind}")
