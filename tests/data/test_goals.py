@@ -53,6 +53,7 @@ def test_a_new_goal_starts_a_new_episode_which_observes_it_from_its_first_step()
     shown = ("desired_goal", "achieved_goal")
     found = columns(Goals(SPACE, shown), episode([0, 1, 2, 3, 4, 5], [9, 2, 2, 4, 4, 8]))
     np.testing.assert_array_equal(found.observations[:, [0, 2]], [[2, 0], [2, 1], [4, 2], [4, 3], [8, 4]])
+    assert found.next_observations is not None
     np.testing.assert_array_equal(found.next_observations[:, [0, 2]], [[2, 1], [2, 2], [4, 3], [4, 4], [8, 5]])
     np.testing.assert_array_equal(found.terminated, [0, 1, 0, 1, 0])
     np.testing.assert_array_equal(found.truncated, [0, 0, 0, 0, 1])
@@ -70,7 +71,7 @@ def test_entries_by_default_and_by_choice():
     [
         (
             ("observatoin",),
-            r"found \[observatoin\], allowed achieved_goal, desired_goal, observation.*mean observation",
+            r"found \[observatoin\], allowed achieved_goal, .*did you mean observation",
         ),
         (("observation", "observation"), "each at most once"),
         ((), "one at least"),
