@@ -86,7 +86,7 @@ def test_random_data_against_a_plain_loop(places):
 
 def test_file_names_are_d4rls():
     names = {d4rl.file_name(dataset_id) for dataset_id in d4rl.IDS}
-    assert len(names) == 24
+    assert len(names) == 30
     assert {"halfcheetah_medium_expert-v2.hdf5", "ant_full_replay-v2.hdf5", FILE} <= names
 
 
