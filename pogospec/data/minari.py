@@ -53,7 +53,7 @@ def task_in(metadata: dict[str, Any], observe: Sequence[str] | None) -> str | No
         own, other = (json.loads(metadata.get(key) or metadata["env_spec"]) for key in ("env_spec", "eval_env_spec"))
         arguments = {key: own["kwargs"][key] for key in KEPT if key in own["kwargs"]}
         if "maze_map" in arguments:
-            arguments["maze_map"] = _maze(arguments["maze_map"], other["kwargs"]["maze_map"])
+            arguments["maze_map"] = _maze(arguments["maze_map"], other["kwargs"].get("maze_map", []))
         if own.get("max_episode_steps"):
             arguments["max_episode_steps"] = own["max_episode_steps"]
     return str(Task(name, arguments, None if observe is None else tuple(observe)))
