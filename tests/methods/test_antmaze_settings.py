@@ -48,10 +48,12 @@ def test_weights_of_pogo_w(name, maze):
     weight, entropy = WEIGHTS[maze]
     spec = spec_of(name, maze)
     for step in spec.schedule.steps:
+        assert isinstance(step.tau, float)
         assert 1 / (2 * step.tau) == pytest.approx(weight, rel=1e-6)
         assert step.energy is not None
         assert step.energy["entropy"].weight == entropy
         assert {getattr(step.optimizer, who).learning_rate for who in step.learn} == {1e-4}
+    assert spec.critic is not None
     assert spec.policy.hidden == spec.critic.hidden == (256, 256)
 
 
