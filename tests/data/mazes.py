@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+from pathlib import Path
+from typing import Any
 
 import gymnasium
 import h5py
@@ -23,7 +25,9 @@ def made():
 
     gymnasium.register_envs(gymnasium_robotics)
     arguments = {"continuing_task": True, "reset_target": False, "max_episode_steps": STEPS}
-    return gymnasium.make("AntMaze_UMaze-v4", maze_map=MAP, **arguments)
+    env: Any = gymnasium.make("AntMaze_UMaze-v4", maze_map=MAP, **arguments)
+    Path(env.unwrapped.tmp_xml_file_path).unlink()
+    return env
 
 
 def plan(env, draw, tries=10, horizon=15):
