@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from pogospec.spec.schema import Spec, StepSpec
     from pogospec.types import Dataset
 
-PACKAGES = ("jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "mujoco", "minari")
+PACKAGES = (
+    "jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "gymnasium-robotics", "mujoco", "minari",
+)  # fmt: skip
 METRICS = {"critic_loss": "critic", "behavior_loss": "behavior", "energy": "energy", "distance": "distance"}
 BAR = 20
 """Characters of the live bar."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from pogospec import stop
 from pogospec.data.gym import quiet
+from pogospec.data.tasks import make
 from pogospec.errors import TaskError
 from pogospec.types import Space
 
@@ -80,23 +81,9 @@ class Evaluator:
 
     def _environments(self, count: int) -> Any:
         """A vector environment of `count` sub-environments, made once; resets are ours, none is automatic."""
-        import gymnasium
-        from gymnasium.vector import AutoresetMode
-
         if count in self._made:
             return self._made[count]
-        try:
-            made: Any = gymnasium.make_vec(
-                self.environment,
-                num_envs=count,
-                vectorization_mode="sync",
-                vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
-            )
-        except (gymnasium.error.Error, ImportError) as error:
-            raise TaskError(
-                f"the environment '{self.environment}' cannot be made ({error}); install the package that provides it "
-                '(MuJoCo tasks: pip install "gymnasium[mujoco]"), or name another one in data.environment'
-            ) from None
+        made = make(self.environment, count)
         try:
             self._check_sizes(made)
         except TaskError:

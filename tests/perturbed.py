@@ -140,7 +140,7 @@ def others(value: Any, annotation: Any) -> Iterator[str]:
     elif isinstance(value, str) and options == [str]:
         yield "eight_schools" if value == "conjugate_normal" else f"{value}-too"
     elif value is None and slot is None:
-        yield from ("3", "Made-up-too", "[0.02, 0.5]", "[1, 3]", "[{reference: data}]", "behavior")
+        yield from ("3", "Made-up-too", "[0.02, 0.5]", "[1, 3]", "[{reference: data}]", "[goal]", "behavior")
     if slot is not None:
         yield from (text for kind, text in kinds(slot.name) if kind is not type(value))
         yield from SUMS.get(slot.name, []) if value is None else []

@@ -46,6 +46,9 @@ def list_(as_json: Json = False) -> None:
 def inspect(
     dataset: Annotated[str, typer.Argument(help="A dataset as in data.dataset: an id, or file:PATH.")],
     environment: Environment = None,
+    observe: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="As data.observe: entries of Dict observations, by commas.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Look into a dataset: sizes, episodes, returns, actions, observations, and what is wrong with it.
@@ -55,7 +58,7 @@ def inspect(
     from pogospec.data import read
     from pogospec.data.inspection import examine
 
-    facts = examine(read(dataset, environment))
+    facts = examine(read(dataset, environment, None if observe is None else observe.split(",")))
     if as_json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
     else:

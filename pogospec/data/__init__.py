@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pogospec.spec.schema import Spec
@@ -11,25 +12,38 @@ if TYPE_CHECKING:
     from pogospec.data.logged import Logged
 
 
-def read(dataset_id: str, environment: str | None = None) -> Logged:
+def read(dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
     """Read a dataset as it was logged: `pocket/…`, `d4rl/…`, `file:PATH`, an imported or a local Minari dataset.
 
-    `environment`: the Gymnasium id for evaluation, in the place of the one that the data name. Raises DataError.
+    `environment`: the Gymnasium id for evaluation, in the place of the one that the data name. `observe`: the entries
+    that are observed, where observations are a Dict. Raises DataError.
     """
     from pogospec.data import d4rl, files, local, minari
+    from pogospec.data.goals import refused
     from pogospec.data.pocket import loader
 
+    if _in_minari(dataset_id):
+        return minari.load_minari(dataset_id, local.local_ids(), observe).played_in(environment)
+    if observe is not None:
+        raise refused(observe)
     if dataset_id.startswith(files.PREFIX):
         return files.load_file(dataset_id, environment)
     if dataset_id.startswith(loader.PREFIX):
         found = loader.load_pocket(dataset_id)
     elif dataset_id.startswith(d4rl.PREFIX):
         found = d4rl.load_d4rl(dataset_id)
-    elif local.file_of(dataset_id).is_file():
-        found = local.load_local(dataset_id)
     else:
-        found = minari.load_minari(dataset_id, local.local_ids())
+        found = local.load_local(dataset_id)
     return found.played_in(environment)
+
+
+def _in_minari(dataset_id: str) -> bool:
+    """Whether an id is none of the other sources'."""
+    from pogospec.data import d4rl, files, local
+    from pogospec.data.pocket import loader
+
+    prefixes = (files.PREFIX, loader.PREFIX, d4rl.PREFIX)
+    return not dataset_id.startswith(prefixes) and not local.file_of(dataset_id).is_file()
 
 
 def find(dataset_id: str) -> None:
@@ -43,13 +57,13 @@ def find(dataset_id: str) -> None:
         loader.find(dataset_id)
     elif dataset_id.startswith(d4rl.PREFIX):
         d4rl.find(dataset_id)
-    elif not local.file_of(dataset_id).is_file():
+    elif _in_minari(dataset_id):
         minari.find(dataset_id, local.local_ids())
 
 
-def load(dataset_id: str, environment: str | None = None) -> Dataset:
+def load(dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Dataset:
     """The transitions of a dataset, as `read` takes it; raises DataError for data that cannot be used."""
-    return read(dataset_id, environment).dataset()
+    return read(dataset_id, environment, observe).dataset()
 
 
 def load_for(spec: Spec) -> Dataset:
@@ -58,7 +72,7 @@ def load_for(spec: Spec) -> Dataset:
 
     if spec.target is not None:
         return known(spec.target, spec.data.dataset)
-    return load(spec.data.dataset, spec.data.environment)
+    return load(spec.data.dataset, spec.data.environment, spec.data.observe)
 
 
 def available() -> list[tuple[str, str]]:

@@ -39,8 +39,7 @@ def _d4rl() -> Iterator[Entry]:
         file = d4rl.file_of(name)
         assert file is not None
         rows, _ = _header(file)
-        environment = d4rl.TASKS[name.removeprefix(d4rl.PREFIX).partition("-")[0]]
-        yield Entry(name, "D4RL", environment, rows, f"D4RL file in {file.parent}", str(file))
+        yield Entry(name, "D4RL", d4rl.environment_of(name), rows, f"D4RL file in {file.parent}", str(file))
 
 
 def _imported() -> Iterator[Entry]:

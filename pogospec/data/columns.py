@@ -37,6 +37,7 @@ class Columns:
     terminated: np.ndarray  # [N], bool: true terminations
     truncated: np.ndarray  # [N], bool: time limits and other cuts
     next_observations: np.ndarray | None = None  # [N, obs], float32; None: those of the next row
+    ends: np.ndarray | None = None  # [N], bool: the last rows of episodes; None: where one of the flags is set
 
     def take(self, name: str) -> np.ndarray:
         """Hand a column over and let go of it, so that no two copies of all columns are ever held."""
@@ -59,7 +60,7 @@ class Edges(NamedTuple):
 
 def edges(columns: Columns) -> Edges:
     """Episode edges; the last row of the data ends an episode whatever its flags."""
-    ends = columns.terminated | columns.truncated
+    ends = (columns.terminated | columns.truncated) if columns.ends is None else columns.ends.copy()
     ends[-1:] = True
     return Edges(ends, np.cumsum(ends, dtype=np.int32) - ends)
 

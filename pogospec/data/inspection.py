@@ -8,6 +8,7 @@ import numpy as np
 
 from pogospec.data.columns import TOLERANCE, Columns, Edges, continues, edges, usable
 from pogospec.data.logged import Logged
+from pogospec.data.tasks import is_antmaze
 
 Facts = dict[str, Any]
 
@@ -60,10 +61,13 @@ def _episodes(columns: Columns, found: Edges) -> Facts:
 
 
 def _returns(logged: Logged, found: Edges) -> Facts:
-    """Undiscounted raw returns of the episodes, and their scores where the environment has reference returns."""
+    """Undiscounted raw returns of the episodes, and their scores where the environment has reference returns.
+
+    None for an AntMaze whose returns are not whether the goal was reached.
+    """
     returns = np.bincount(found.episodes, logged.columns.rewards)
     reference, facts = logged.reference, _spread(returns)
-    if reference is None:
+    if reference is None or is_antmaze(logged.environment) and not np.isin(returns, (0, 1)).all():
         return facts | {"score": None}
     scores = {name: None if value is None else float(reference.score(value)) for name, value in facts.items()}
     return facts | {"score": scores | {"label": reference.label, "source": reference.source}}

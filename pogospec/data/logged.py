@@ -11,7 +11,8 @@ import numpy as np
 from pogospec.data.columns import Columns, faults, to_transitions
 from pogospec.data.gym import quiet
 from pogospec.data.references import reference_for
-from pogospec.errors import DataError
+from pogospec.data.tasks import make, task_of
+from pogospec.errors import DataError, TaskError
 from pogospec.types import Dataset, Reference, Space
 
 
@@ -35,10 +36,12 @@ class Logged(NamedTuple):
         return list(faults(self.columns, self.low, self.high))
 
     def played_in(self, environment: str | None) -> Logged:
-        """The same data, evaluated in another environment; None: in their own."""
+        """The same data, evaluated in another environment, of which the same is observed; None: in their own."""
         if environment is None or environment == self.environment:
             return self
-        return self._replace(environment=environment, reference=reference_for(environment, self.id))
+        observe = None if self.environment is None else task_of(self.environment).observe
+        other = str(task_of(environment)._replace(observe=observe))
+        return self._replace(environment=other, reference=reference_for(other, self.id))
 
     def dataset(self) -> Dataset:
         """The dataset to train on; uses the columns up; raises DataError for data that cannot be used."""
@@ -63,12 +66,9 @@ def action_bounds(environment: str) -> tuple[tuple[float, ...], tuple[float, ...
 
     with quiet():
         try:
-            made = gymnasium.make(environment)
-        except (gymnasium.error.Error, ImportError) as error:
-            raise DataError(
-                f"the environment '{environment}' cannot be made ({error}); install the package that provides it, "
-                "name another one, or state the action bounds in the file"
-            ) from None
+            made = make(environment)
+        except TaskError as error:
+            raise DataError(f"{error}, or state the action bounds in the file") from None
         space = made.action_space
         made.close()
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:

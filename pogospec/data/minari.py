@@ -8,14 +8,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pogospec.data.columns import Episode, join
+from pogospec.data.goals import Goals, refused
 from pogospec.data.gym import quiet
 from pogospec.data.logged import Logged, sha256_of
 from pogospec.data.references import reference_for
+from pogospec.data.tasks import Task, is_antmaze
 from pogospec.errors import DataError
 from pogospec.registry import nearest
+
+Maze = list[list[int | str]]
+KEPT = ("maze_map", "use_contact_forces", "include_cfrc_ext_in_observation")
+"""What an AntMaze of the data keeps in evaluation."""
 
 
 def root() -> Path:
@@ -39,6 +43,37 @@ def environment_of(metadata: dict[str, Any]) -> str | None:
     return json.loads(metadata["env_spec"])["id"] if metadata.get("env_spec") else None
 
 
+def task_in(metadata: dict[str, Any], observe: Sequence[str] | None) -> str | None:
+    """The task in which a dataset is evaluated: its environment, and of an AntMaze the maze and the time limit."""
+    name = environment_of(metadata)
+    if name is None:
+        return None
+    arguments: dict[str, Any] = {}
+    if is_antmaze(name):
+        own, other = (json.loads(metadata.get(key) or metadata["env_spec"]) for key in ("env_spec", "eval_env_spec"))
+        arguments = {key: own["kwargs"][key] for key in KEPT if key in own["kwargs"]}
+        if "maze_map" in arguments:
+            arguments["maze_map"] = _maze(arguments["maze_map"], other["kwargs"].get("maze_map", []))
+        if own.get("max_episode_steps"):
+            arguments["max_episode_steps"] = own["max_episode_steps"]
+    return str(Task(name, arguments, None if observe is None else tuple(observe)))
+
+
+def _maze(own: Maze, other: Maze) -> Maze:
+    """The maze to evaluate in: that of the data where it fixes start and goal, else the one that they name for it.
+
+    Minari's umaze sets name one that is mirrored (Minari issue 304): it is turned back. One with other walls is not
+    taken.
+    """
+
+    def walls(maze: Maze) -> list[list[bool]]:
+        return [[cell == 1 for cell in row] for row in maze]
+
+    fixed = sorted(cell for row in own for cell in row if isinstance(cell, str)) == ["g", "r"]
+    allowed = [own] if fixed else [other, [row[::-1] for row in other], own]
+    return next(maze for maze in allowed if walls(maze) == walls(own))
+
+
 def find(dataset_id: str, others: Sequence[str] = ()) -> Path:
     """The file of a local dataset; raises DataError where it is missing.
 
@@ -49,16 +84,21 @@ def find(dataset_id: str, others: Sequence[str] = ()) -> Path:
     return root() / dataset_id / "data" / "main_data.hdf5"
 
 
-def load_minari(dataset_id: str, others: Sequence[str] = ()) -> Logged:
-    """Read a local dataset; raises DataError as `find` does, and where it is damaged or of an unsupported kind."""
+def load_minari(dataset_id: str, others: Sequence[str] = (), observe: Sequence[str] | None = None) -> Logged:
+    """Read a local dataset; raises DataError as `find` does, and where it is damaged or of an unsupported kind.
+
+    `observe`: which entries of Dict observations make up an observation, in order.
+    """
     file = find(dataset_id, others)
     try:
-        environment = environment_of(metadata_of(dataset_id))
+        environment = task_in(metadata_of(dataset_id), observe)
         digest = sha256_of(file)
         with quiet():
-            space, episodes = _open(dataset_id)
+            space, episodes, goals = _open(dataset_id, observe, is_antmaze(environment))
             columns = join(episodes)
     except DataError as error:
+        if str(error).startswith("data.observe"):
+            raise
         raise DataError(f"data.dataset: '{dataset_id}': {error}") from None
     except (OSError, KeyError, ValueError, RuntimeError, AssertionError) as error:
         raise DataError(
@@ -67,23 +107,36 @@ def load_minari(dataset_id: str, others: Sequence[str] = ()) -> Logged:
         ) from None
     low, high = (tuple(float(x) for x in bound.ravel()) for bound in (space.low, space.high))
     reference = reference_for(environment, dataset_id)
-    return Logged(dataset_id, columns, low, high, "the action space's", environment, digest, file, reference)
+    notes = () if goals is None else goals.notes()
+    return Logged(
+        dataset_id, columns, low, high, "the action space's", environment, digest, file, reference, notes=notes
+    )
 
 
-def _open(dataset_id: str) -> tuple[Any, Iterator[Episode]]:
-    """The action space and the episodes; raises what h5py and Minari raise, and DataError for other spaces."""
-    import gymnasium
+def _open(dataset_id: str, observe: Sequence[str] | None, maze: bool) -> tuple[Any, Iterator[Episode], Goals | None]:
+    """The action space, the episodes, and of Dict observations what was made of them; `maze`: of an AntMaze.
+
+    Raises what h5py and Minari raise, and DataError for other spaces.
+    """
     import minari
+    from gymnasium.spaces import Box, Dict
 
     dataset = minari.load_dataset(dataset_id)
-    for name in ("observation_space", "action_space"):
-        space = getattr(dataset.spec, name)
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-            raise DataError(f"found the {name} {space}, allowed a Box of one dimension")
-    return dataset.spec.action_space, (
-        Episode(*(np.asarray(c) for c in (e.observations, e.actions, e.rewards, e.terminations, e.truncations)))
+    space, actions = dataset.spec.observation_space, dataset.spec.action_space
+    for name, found in {"observation_space": space, "action_space": actions}.items():
+        flat = isinstance(found, Box) and len(found.shape) == 1
+        if not flat and not (isinstance(found, Dict) and found is space):
+            raise DataError(f"found the {name} {found}, allowed a Box of one dimension")
+    logged = (
+        Episode(e.observations, e.actions, e.rewards, e.terminations, e.truncations)  # type: ignore[arg-type]
         for e in dataset.iterate_episodes()
     )
+    if not isinstance(space, Dict):
+        if observe is not None:
+            raise refused(observe)
+        return actions, logged, None
+    goals = Goals(space, observe)
+    return actions, (piece for e in logged for piece in (goals.pieces(e) if maze else [goals.flat(e)])), goals
 
 
 def _missing(dataset_id: str, others: Sequence[str]) -> DataError:

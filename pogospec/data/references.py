@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pogospec.data.tasks import OURS, is_antmaze
 from pogospec.types import Reference
 
 SOURCE, LABEL = "D4RL d4rl/infos.py", "normalised (D4RL reference returns)"
@@ -15,7 +16,13 @@ D4RL = {
 
 
 def reference_for(environment: str | None, dataset_id: str) -> Reference | None:
-    """D4RL's reference returns of an environment; the name D4RL-normalised is for `d4rl/` data in the -v4 task only."""
+    """D4RL's reference returns of an environment; D4RL-normalised is for `d4rl/` data in the task of D4RL only.
+
+    The return of an AntMaze episode is whether it reached its goal: 0 and 1 make its score a success rate in percent.
+    """
+    if environment is not None and is_antmaze(environment):
+        own = dataset_id.startswith("d4rl/") and environment.startswith(OURS)
+        return Reference(0.0, 1.0, SOURCE if own else "goal reached", "D4RL-normalised" if own else "success rate in %")
     family, _, version = (environment or "").partition("-")
     if family not in D4RL:
         return None

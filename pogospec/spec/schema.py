@@ -31,6 +31,10 @@ class DataSpec:
         str, "embedded `pocket/…`, `d4rl/…`, `file:PATH`, or the id of an imported or a local Minari dataset"
     ]
     environment: Annotated[str | None, "Gymnasium id for evaluation, where the dataset names none"] = None
+    observe: Annotated[
+        tuple[str, ...] | None,
+        "entries of Dict observations that are observed, in order (null: D4RL's AntMaze: achieved_goal, observation)",
+    ] = None
     normalize_observations: Annotated[bool, "standardise observations: (o - mean) / (std + 1e-3)"] = True
     reward: Annotated[RewardSpec, "change of the logged rewards"] = field(default_factory=RewardSpec)
     holdout: Annotated[

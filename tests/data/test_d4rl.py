@@ -86,8 +86,11 @@ def test_random_data_against_a_plain_loop(places):
 
 def test_file_names_are_d4rls():
     names = {d4rl.file_name(dataset_id) for dataset_id in d4rl.IDS}
-    assert len(names) == 24
+    assert len(names) == 30
     assert {"halfcheetah_medium_expert-v2.hdf5", "ant_full_replay-v2.hdf5", FILE} <= names
+    assert d4rl.file_name("d4rl/antmaze-large-play-v2") == (
+        "Ant_maze_hardest-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5"
+    )
 
 
 @pytest.mark.parametrize("place", ["POGOSPEC_DATA_DIR", "POGOSPEC_DATA_DIR/d4rl", "D4RL_DATASET_DIR"])
