@@ -12,7 +12,15 @@ from typing import Any
 from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError
 from pogospec.policies.base import Point
 from pogospec.registry import kind_of
-from pogospec.rules import behavior_rules, ending_rules, explicit_rules, multiplier_rules, shared, target_rules
+from pogospec.rules import (
+    behavior_rules,
+    concurrent_rules,
+    ending_rules,
+    explicit_rules,
+    multiplier_rules,
+    shared,
+    target_rules,
+)
 from pogospec.spec.catalog import keys_of, kinds_of
 from pogospec.spec.resolve import DEFAULT, Document, Override, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
@@ -92,6 +100,7 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Iterator[tuple[str, str]]:
         yield from target_rules(spec)
     known: set[str] = {"critic", "behavior", "policy"} if spec.target is not None else set()
     yield from _name_rules(spec)
+    yield from concurrent_rules(spec)
     for index, step in enumerate(spec.schedule.steps):
         earlier, known = known, known | set(step.learn)
         where = f"schedule.steps[{index}]"

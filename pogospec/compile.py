@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pogospec.chain import joined
 from pogospec.critics.base import Views
 from pogospec.energies.base import Context
 from pogospec.errors import DataError
@@ -67,6 +68,7 @@ def compile_spec(spec: Spec, space: Space) -> Program:
     plain = [step for step, _ in steps]
     horizons, learned = _horizons(plain), set()
     last = max((index for index, step in enumerate(plain) if "critic" in step.learn), default=-1)
+    first = len(plain) - spec.schedule.at_once  # of the actors that train at once
     numbers, stages = [], []
     euler = 0
     for index, (step, k) in enumerate(steps):
@@ -81,10 +83,13 @@ def compile_spec(spec: Spec, space: Space) -> Program:
             step=step,
             horizons=horizons[index],
             targets=index <= last,
+            moving="critic" in step.learn or (index > first and "critic" in plain[first].learn),
             bootstrap="policy" if "policy" in learned or "behavior" not in learned else "behavior",
             source=index - k,
         )
         stages.append(_stage(plan, space, _StageNodes(index, skeleton)))
+    if spec.schedule.at_once > 1:
+        stages[first:] = [joined(stages[first:], first)]
     return Program(space, tuple(numbers), _init(spec, plain, space), tuple(stages), spec.policy, spec.behavior)
 
 
@@ -95,6 +100,7 @@ class _Plan(NamedTuple):
     step: StepSpec
     horizons: dict[str, int]  # updates of each learner while its optimiser lives
     targets: bool  # whether slow copies are needed, now or later
+    moving: bool  # whether a critic is learned meanwhile, here or beside the first actor of a chain
     bootstrap: str  # whose next actions the critic learns from: policy, or behavior while no policy was learned
     source: int  # the first repetition of the same step
 
@@ -363,7 +369,7 @@ def _measure(plan: _Plan, nodes: Nodes, state: State, batch: Batch, key: Key) ->
     if "policy" not in plan.step.learn:
         return found
     parameters = nodes.policy.parameters(state.policy, batch.observations)
-    if "critic" in plan.step.learn:
+    if plan.moving:
         context = context._replace(fixed=scales(nodes.problem, parameters, context, key))
     start = None if state.behavior is None else nodes.behavior.parameters(state.behavior, batch.observations)
     references = _references(nodes, state, batch)

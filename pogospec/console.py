@@ -50,6 +50,8 @@ def show_plan(console: Console, spec: Spec, out: Path, device: str) -> None:
         name = step.name or (f"step {number}" if "policy" in step.learn else "warm-up")
         lines.add_row(name, _what(step))
         number += (step.repeat - 1) * ("policy" in step.learn and step.name is None)
+    if spec.schedule.at_once > 1:
+        lines.add_row("at once", f"{spec.schedule.at_once} policies in the same updates, the critic fed by the first")
     lines.add_row("into", str(out))
     if spec.about:
         console.print(spec.about, highlight=False)

@@ -42,7 +42,7 @@ class Job(NamedTuple):
     @property
     def updates(self) -> int:
         """Updates of all steps."""
-        return sum(step.updates * step.repeat for step in self.spec.schedule.steps)
+        return sum(step.updates for step in self.spec.schedule.in_turn)
 
 
 class Forecast:

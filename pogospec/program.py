@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pogospec.types import Batch, Key, Params, Space
+
+
+class Actor(NamedTuple):
+    """What evolves of a further actor of a concurrent chain; the first one's stands in the state itself."""
+
+    policy: Params
+    geometry: tuple[Any, ...]
+    energy: dict[str, Any]
+    optimizer: dict[str, Any]
+    multiplier: Any
 
 
 class State(NamedTuple):
@@ -21,10 +31,16 @@ class State(NamedTuple):
     energy: dict[str, Any]  # what energy terms measured when the step began
     optimizer: dict[str, Any]  # learner -> optimiser state
     multiplier: Any = None  # the learned 1/tau of the step
+    chain: tuple[Actor, ...] = ()  # the further actors that train at once with the policy
+
+    @property
+    def policies(self) -> tuple[Params, ...]:
+        """The policy, and those of the further actors of a concurrent chain."""
+        return self.policy, *(actor.policy for actor in self.chain)
 
 
 class Stage(NamedTuple):
-    """One Euler step of the schedule."""
+    """One Euler step of the schedule, or a chain of them that train at once."""
 
     label: str
     updates: int
@@ -35,6 +51,12 @@ class Stage(NamedTuple):
     measure: Callable[[Any, State, Batch, Key], dict]  # numbers of the policy and the critic on a set of states
     source: int  # the first repetition of the same step, whose compiled functions serve this one
     step: Any  # what the spec says of the step
+    chain: tuple[Stage, ...] = ()  # of a concurrent chain: its steps, as they are measured and reported
+
+    @property
+    def actors(self) -> tuple[Stage, ...]:
+        """The steps that train here, each with a policy of its own."""
+        return self.chain or (self,)
 
 
 class Program(NamedTuple):
@@ -47,7 +69,21 @@ class Program(NamedTuple):
     policy: Any
     behavior: Any
 
+    @property
+    def steps(self) -> tuple[Stage, ...]:
+        """All steps with their repetitions, as `numbers` has them."""
+        return tuple(step for stage in self.stages for step in stage.actors)
+
     def numbers_of(self, number: int) -> Any:
         """The numbers under which the functions of a stage's source are those of the stage itself."""
         source = self.stages[number].source
         return (*self.numbers[:source], self.numbers[number], *self.numbers[source + 1 :])
+
+
+def together(labels: Sequence[str]) -> str:
+    """Labels of steps that follow each other as one: step 1, or steps 2 to 20."""
+    first, last = labels[0], labels[-1]
+    if len(labels) == 1:
+        return first
+    number = first.removeprefix("step ")
+    return f"steps {number} to {last.removeprefix('step ')}" if number.isdigit() else f"{first} to {last}"

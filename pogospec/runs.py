@@ -98,7 +98,6 @@ class RunDirectory:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.notes: list[str] = []
-        self._stage = ""
 
     @classmethod
     def create(
@@ -169,7 +168,6 @@ class RunDirectory:
         metrics: dict[str, float],
     ) -> None:
         """Add one row; metrics that the stage does not have stay empty."""
-        self._stage = stage
         row = {"seed": seed, "stage": stage, "update": update, "total_update": total}
         row |= {"seconds": f"{seconds:.3f}", "updates_per_second": f"{rate:.1f}"}
         row |= {name: repr(float(value)) for name, value in metrics.items()}
@@ -177,9 +175,8 @@ class RunDirectory:
             head = next(csv.reader(file))
         self._append("metrics.csv", [[row.get(name, "") for name in head]])
 
-    def append_returns(self, policy: str, total: int, returns: np.ndarray, stage: str | None = None) -> None:
-        """Add the raw returns [seeds, episodes] of one evaluation; `stage` defaults to that of the last metrics."""
-        stage = self._stage if stage is None else stage
+    def append_returns(self, policy: str, total: int, returns: np.ndarray, stage: str) -> None:
+        """Add the raw returns [seeds, episodes] of one evaluation."""
         rows = [
             [policy, stage, total, seed, episode, repr(float(value))]
             for seed, row in enumerate(returns)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.chain import OF, by_actor
 from pogospec.chunk import INIT, as_floats, chunk_function, fold, precision, stream
 from pogospec.compile import compile_spec
 from pogospec.data.arrays import identity_normalizer, normalized, split, standardize, transform_rewards
@@ -147,8 +148,10 @@ class _Trainer:
             state, settled = self._advance(stage, state)
             if not settled and place.done < stage.updates:
                 continue
-            found = self._look(stage, state) if "policy" in stage.learn else {}
-            state, again = self._decide(stage, state, found)
+            again = False
+            for actor in stage.actors:
+                found = self._look(actor, state) if "policy" in stage.learn else {}
+                state, again = self._decide(actor, state, found)
             if not again:
                 break
         self._finish_stage(stage, state)
@@ -175,15 +178,15 @@ class _Trainer:
         due = stop % self.spec.evaluate.every == 0 and stop < stage.updates
         check = rule is not None and stop % rule.every == 0
         settled = False
-        if check or (due and "policy" in stage.learn):
-            found = self._look(stage, state)
+        for actor in stage.actors if check or (due and "policy" in stage.learn) else ():
+            found = self._look(actor, state)
             if check and rule is not None:
                 settled = bool(rule.settled(self.watch.check(place, found)).all())
-            self.watch.write(stage, place, found, state)
+            self.watch.write(actor, place, found, state)
         if settled:
             self.on_event(Noted(f"{stage.label} has settled after {stop:,} updates"))
         elif due and "policy" in stage.learn:
-            self._score(stage.label, self.program.policy, state.policy)
+            self._score_policies(stage, state)
         if not settled and stop % self.spec.train.checkpoint_every == 0 and stop < stage.updates:
             self._checkpoint(state)
         return state, settled
@@ -268,56 +271,61 @@ class _Trainer:
         if not found:
             return
         index, name, seed = min(found)
+        actor, _, name = name.rpartition(OF)
         if self.place.done > 0:
             self._checkpoint(state)
         total = self.place.total
         kept = f" The state after update {total} (the last good one) is kept in {self.run.path}/checkpoints."
         raise RunError(
-            f"{stage.label}, update {index + 1}, seed {seed}: {name} is not finite.{kept if total else ''} "
+            f"{actor or stage.label}, update {index + 1}, seed {seed}: {name} is not finite.{kept if total else ''} "
             "Run the spec again with a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
         )
 
     def _log(self, stage: Stage, sums, squares, done: int, seconds: float) -> None:
-        place, every = self.place, stage.step.actor_every
-        stop = place.done
-        actor_updates = stop // every - done // every
-        metrics = {}
-        for name, column in sums.items():
-            actor = name in ("energy", "distance", "objective", "dual_loss") or name.startswith("energy.")
-            count = actor_updates if actor else stop - done
-            if count:
-                metrics[name] = np.asarray(column, np.float64) / count
-        if "critic_loss" in metrics:
-            square = np.asarray(squares, np.float64) / (stop - done)
-            metrics["critic_loss_std"] = np.sqrt(np.maximum(square - metrics["critic_loss"] ** 2, 0.0))
-        rate = (stop - done) / seconds
-        for seed in range(self.spec.seeds):
-            row = {name: float(values[seed]) for name, values in metrics.items()}
-            self.run.append_metrics(seed, stage.label, stop, place.total, seconds, rate, row)
-        means = {name: float(values.mean()) for name, values in metrics.items()}
+        place, stop = self.place, self.place.done
+        rate, means = (stop - done) / seconds, {}
+        for actor, own in by_actor(stage, sums):
+            every, metrics = actor.step.actor_every, {}
+            for name, column in own.items():
+                of_policy = name in ("energy", "distance", "objective", "dual_loss") or name.startswith("energy.")
+                count = stop // every - done // every if of_policy else stop - done
+                if count:
+                    metrics[name] = np.asarray(column, np.float64) / count
+            if "critic_loss" in metrics:
+                square = np.asarray(squares, np.float64) / (stop - done)
+                metrics["critic_loss_std"] = np.sqrt(np.maximum(square - metrics["critic_loss"] ** 2, 0.0))
+            for seed in range(self.spec.seeds):
+                row = {name: float(values[seed]) for name, values in metrics.items()}
+                self.run.append_metrics(seed, actor.label, stop, place.total, seconds, rate, row)
+            means = {name: float(values.mean()) for name, values in metrics.items()} | means
         self.on_event(Progress(place.number, stage.label, stop, stage.updates, place.total, rate, means))
 
     def _finish_stage(self, stage: Stage, state: State) -> None:
         if "policy" in stage.learn:
-            self._score(stage.label, self.program.policy, state.policy)
+            self._score_policies(stage, state)
         if "behavior" in stage.learn:
-            self._score("behavior", self.program.behavior, state.behavior)
+            self._score("behavior", self.program.behavior, state.behavior, stage.actors[0])
             self._save("behavior", self.program.behavior, state.behavior)
         if "policy" in stage.learn:
-            self._save(stage.label, self.program.policy, state.policy)
+            for actor, network in zip(stage.actors, state.policies, strict=True):
+                self._save(actor.label, self.program.policy, network)
 
     def _save(self, label: str, family, network) -> None:
         saved = SavedPolicy(family, network, self.normalizer, self.dataset.space)
         self.run.save_policy(label, *saved.dump())
 
-    def _score(self, label: str, family, network) -> None:
+    def _score_policies(self, stage: Stage, state: State) -> None:
+        for actor, network in zip(stage.actors, state.policies, strict=True):
+            self._score(actor.label, self.program.policy, network, actor)
+
+    def _score(self, label: str, family, network, stage: Stage) -> None:
         if self.evaluator is None:
             return
         saved = SavedPolicy(family, network, self.normalizer, self.dataset.space)
         act = saved.batched(self.spec.evaluate.action)
         returns = self.evaluator.rollout(act, self.spec.seeds)
         scores = None if self.dataset.reference is None else self.dataset.reference.score(returns)
-        self.run.append_returns(label, self.place.total, returns)
+        self.run.append_returns(label, self.place.total, returns, stage.label)
         self.on_event(Scored(label, self.place.total, returns, scores))
 
     def _checkpoint(self, state: State) -> None:

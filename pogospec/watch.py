@@ -88,7 +88,7 @@ class Watch:
     def look(self, stage: Stage, numbers: Any, axis: int | None, state: State) -> dict[str, np.ndarray]:
         """Numbers of every seed, [seeds] each; `q_rows` [seeds, rows]."""
         if stage.source not in self._measures:
-            source = self.program.stages[stage.source]
+            source = self.program.steps[stage.source]
             self._measures[stage.source] = jax.jit(jax.vmap(source.measure, in_axes=(axis, 0, None, 0)))
         found = self._measures[stage.source](numbers, state, self.held, self.keys)
         return {name: np.asarray(values, np.float64) for name, values in found.items()}

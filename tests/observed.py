@@ -19,6 +19,7 @@ from pogospec import train
 from pogospec.compile import compile_spec
 from pogospec.data.arrays import from_episodes
 from pogospec.data.known import known
+from pogospec.program import Actor
 from pogospec.runs import RunDirectory
 from pogospec.spec.build import to_plain
 from pogospec.types import Batch, Dataset, Space
@@ -250,7 +251,18 @@ def hollow(seen: list, spec, space):
 
         return measure
 
-    stages = [s._replace(enter=lambda numbers, state, data, key: state, measure=measured(s)) for s in program.stages]
+    def entered(stage):
+        def enter(numbers, state, data, key):
+            further = Actor(state.policy, (), {}, {}, None)
+            return state._replace(chain=(further,) * (len(stage.actors) - 1))
+
+        return enter
+
+    def hollowed(stage):
+        chain = tuple(actor._replace(measure=measured(actor)) for actor in stage.chain)
+        return stage._replace(enter=entered(stage), measure=measured(stage), chain=chain)
+
+    stages = [hollowed(stage) for stage in program.stages]
     return program._replace(init=lambda key: state, stages=tuple(stages))
 
 

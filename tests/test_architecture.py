@@ -16,7 +16,7 @@ LAYERS = [
     {"data"},
     {"policies", "critics", "energies", "geometries", "steps", "targets"},
     {"program", "saved", "check", "rules", "events"},
-    {"compile", "runs", "chunk"},
+    {"chain", "compile", "runs", "chunk"},
     {"evaluate", "watch", "flow"},
     {"train"},
     {"explain"},

@@ -201,14 +201,14 @@ def _energy(found: Explanation) -> list[tuple[str, str]]:
 
 def _cost(console: Console, found: Explanation) -> None:
     from pogospec.console import span
-    from pogospec.explain.stages import groups
+    from pogospec.explain.stages import groups, in_turn
 
     cost = found.cost
     if cost is None:
         return
     _title(console, "Time and memory, on this machine")
-    rows = []
-    for group in groups(found.plan):
+    rows, plan = [], in_turn(found.plan)
+    for group in groups(plan):
         first = group.first
         count, rate = cost.operations[first.index], cost.rates[first.index]
         how = f"{rate.updates:,} timed" if rate.updates else "estimated from operations"
@@ -216,10 +216,11 @@ def _cost(console: Console, found: Explanation) -> None:
         seconds = span(len(group.stages) * first.step.updates / rate.per_second)
         speed = f"{rate.per_second:,.0f} updates/s"
         work = "" if found.known else f"{count / 1e6:,.1f} Mflop/update"
-        rows.append((group.label, work, speed, seconds, how + took))
+        label = rate.stage if len(group.stages) == 1 else group.label
+        rows.append((label, work, speed, seconds, how + took))
     _grid(console, rows, fixed=4)
     seeds = f"{found.spec.seeds} seeds in one program" if found.spec.seeds > 1 else "1 seed"
-    updates = sum(stage.step.updates for stage in found.plan)
+    updates = sum(stage.step.updates for stage in plan)
     rollouts = "" if found.known else ", without rollouts"
     total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}{rollouts}"
     _grid(console, [("total", total), ("memory", _memory(found, cost))])

@@ -65,8 +65,9 @@ def plan(spec: Spec) -> dict[str, Any]:
         elif terms:
             about["proximal"] = [{"reference": term.reference, "tau": to_plain(term.tau)} for term in terms]
         steps.append(about)
-    total = sum(step.updates * step.repeat for step in spec.schedule.steps)
-    return {"name": spec.name, "dataset": spec.data.dataset, "seeds": spec.seeds, "updates": total, "steps": steps}
+    total = sum(step.updates for step in spec.schedule.in_turn)
+    about = {"name": spec.name, "dataset": spec.data.dataset, "seeds": spec.seeds, "mode": spec.schedule.mode}
+    return about | {"updates": total, "steps": steps}
 
 
 def size(spec: Spec) -> str:
@@ -75,7 +76,8 @@ def size(spec: Spec) -> str:
     count = sum(step["repeat"] for step in about["steps"])
     rules = any(step.until is not None or step.repeat_until is not None for step in spec.schedule.steps)
     most = "at most " if rules else ""
-    return f"{most}{count} step{'s'[: count > 1]}, {about['updates']:,} updates on {about['dataset']}"
+    at_once = f", {spec.schedule.at_once} at once" if spec.schedule.at_once > 1 else ""
+    return f"{most}{count} step{'s'[: count > 1]}{at_once}, {about['updates']:,} updates on {about['dataset']}"
 
 
 def _problem(problem: Any) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
         rows.append(("slow copies", slow))
     rows += endings(stage)
     learns = ", ".join(NAMES.get(name, name) for name in step.learn)
-    return Block(stage.label, length(step) + ("" if spec.target else f"; learns {learns}"), rows)
+    at_once = "" if stage.beside is None else f", the same as {stage.beside.label}'s"
+    return Block(stage.label, length(step) + at_once + ("" if spec.target else f"; learns {learns}"), rows)
 
 
 def objective_text(stage: Stage) -> str:
@@ -101,6 +102,8 @@ def _critic(spec: Spec, stage: Stage, optimizer: dict[str, str]) -> list[tuple[s
     if rows:
         (loss, _), *parts = rows
         return [("critic", "\n".join([f"minimise  {loss};  {optimizer['critic']}", *(text for text, _ in parts)]))]
+    if stage.beside is not None and "critic" in stage.meanwhile:
+        return [("critic", f"that of {stage.beside.label}, learned in the same updates")]
     if stage.learns_policy and "critic" in stage.earlier:
         return [("critic", f"frozen, as {stage.earlier['critic']} left it")]
     return []

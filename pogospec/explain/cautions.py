@@ -144,7 +144,7 @@ def _scale(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterato
     if not scales:
         return
     if "batch" in scales:
-        frozen = "critic" not in stage.step.learn
+        frozen = "critic" not in stage.meanwhile
         do = "scale: step fixes it in this step" if frozen else "compare energies with care; scale: none avoids it"
         yield (
             "moving energy",
@@ -194,7 +194,7 @@ def _clipping(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iter
 
 
 def _reference(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
-    if "behavior" in stage.step.learn and any(term.reference == "behavior" for term in stage.proximal):
+    if "behavior" in stage.meanwhile and any(term.reference == "behavior" for term in stage.proximal):
         yield (
             "moving reference",
             "the behaviour is fitted in the step that is kept near it, so the reference moves meanwhile; to settle it "
@@ -207,7 +207,7 @@ def _critic(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterat
         return
     if not stage.proximal:
         yield "no proximal term", "nothing keeps the policy near the data while it follows Q: add from, geometry, tau"
-    if "critic" in stage.step.learn:
+    if "critic" in stage.meanwhile:
         return
     seen = sum(other.step.updates for other in plan[: stage.index] if "critic" in other.step.learn)
     if seen < FEW_CRITIC_UPDATES:

@@ -20,6 +20,8 @@ def start(spec: Spec, stage: Stage) -> str:
         return f"π₀ = {known.beginning(spec)[0]}"
     if stage.step.start == "behavior":
         return "a copy of the fitted behaviour's weights"
+    if stage.beside is not None:
+        return f"the weights that {stage.earlier['policy']} starts from, at distance 0"
     if "policy" in stage.earlier:
         return f"the weights that {stage.earlier['policy']} ended with"
     return "fresh weights, not those of the behaviour"
@@ -33,16 +35,20 @@ def reference(spec: Spec, stage: Stage, name: str) -> str:
         return "the policies that logged the data, known by their actions alone; no distance is taken"
     if name == "data":
         return "the Dirac at the logged action of each state"
+    if name == "previous" and stage.beside is not None:
+        return f"the policy of {stage.earlier['policy']} as it is now, trained in the same updates"
     if name == "previous":
         return f"the policy at the end of {stage.earlier['policy']}, frozen"
     if "behavior" in stage.step.learn:
         return "the behaviour policy, fitted in this very step"
+    if stage.beside is not None and "behavior" in stage.meanwhile:
+        return f"the behaviour policy, fitted in the same updates by {stage.beside.label}"
     return f"the behaviour policy as {stage.earlier['behavior']} left it, frozen"
 
 
 def targets(spec: Spec, stage: Stage) -> str | None:
-    """What the slow copies do in a stage; None where there is no critic."""
-    if spec.critic is None:
+    """What the slow copies do in a stage; None where there is no critic, or where the first of a chain moves them."""
+    if spec.critic is None or stage.beside is not None:
         return None
     if not stage.moves_targets:
         return "not moved: no critic is learned from here on"
@@ -161,6 +167,12 @@ def _training(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     learners = [text for name, text in names.items() if any(name in stage.step.learn for stage in plan)]
     if len(learners) > 1:
         yield "order", f"within an update: {', '.join(learners)}, each seeing the new weights of the one before"
+    if plan[-1].at_once:
+        yield (
+            "chain",
+            "its policies update one after the other on one batch, with one critic and the same slow copies, each near "
+            "the one before as that has just moved; critic and slow copies follow the first alone",
+        )
     if any(stage.step.actor_every > 1 for stage in plan if stage.learns_policy):
         yield "policy updates", "on the last of each `actor_every` updates, on that update's batch"
     later = [stage for stage in plan if stage.index or stage.step.repeat > 1]

@@ -30,18 +30,19 @@ def operations(spec: Spec, space: Space) -> list[float]:
     On a known energy, where there are few of them, all other results count by their elements.
     """
     program = compile_spec(spec, space)
-    steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
     batch, key = batch_shapes(space, spec.train.batch_size), jax.random.key(0)
     state, counts = jax.eval_shape(program.init, key), []
-    for index, (stage, step) in enumerate(zip(program.stages, steps, strict=True)):
+    for index, stage in enumerate(program.stages):
         if stage.source != index:
             counts.append(counts[stage.source])
             continue
         state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
-        jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
-        counts.append(sum(_products(jaxpr.jaxpr, 1.0 / step.actor_every)))
-        if spec.target is not None:
-            counts[-1] += ELEMENT * _elements(jaxpr.jaxpr) / step.actor_every
+        counts.append(0.0)
+        for actor in stage.actors:
+            jaxpr = jax.make_jaxpr(actor.update)(program.numbers, state, batch, key, jnp.int32(0))
+            counts[-1] += sum(_products(jaxpr.jaxpr, 1.0 / actor.step.actor_every))
+            if spec.target is not None:
+                counts[-1] += ELEMENT * _elements(jaxpr.jaxpr) / actor.step.actor_every
     return counts
 
 
@@ -52,9 +53,8 @@ def seconds(spec: Spec, counts: list[float]) -> float:
 
 def stage_seconds(spec: Spec, counts: list[float], rate: float) -> list[tuple[int, float]]:
     """Of each stage, its updates and the seconds that one takes for all seeds, at a `matrix_rate`."""
-    steps = [step for step in spec.schedule.steps for _ in range(step.repeat)]
     each = [spec.seeds * count / (EFFICIENCY * rate) + OVERHEAD for count in counts]
-    return [(step.updates, cost) for step, cost in zip(steps, each, strict=True)]
+    return [(step.updates, cost) for step, cost in zip(spec.schedule.in_turn, each, strict=True)]
 
 
 def batch_shapes(space: Space, rows: int) -> Transitions:

@@ -33,7 +33,10 @@ def endings(stage: Stage) -> list[tuple[str, str]]:
         rows.append(("ends", f"after {step.updates:,} updates, or before, when {rule}"))
     if step.repeat > 1:
         most = "at most " if step.repeat_until is not None else ""
-        rows.append(("repeated", f"{most}{step.repeat:,} times, each {how_repeated(stage)}; the first is written here"))
+        times = "policies at once" if stage.at_once else "times"
+        rows.append(
+            ("repeated", f"{most}{step.repeat:,} {times}, each {how_repeated(stage)}; the first is written here")
+        )
     if step.repeat_until is not None:
         rule = words(step.repeat_until, "repetition")
         rows.append(("", f"no further one when the energy at their ends{_held(stage)} has settled: {rule}"))
@@ -43,6 +46,8 @@ def endings(stage: Stage) -> list[tuple[str, str]]:
 def how_repeated(stage: Stage) -> str:
     """What a repetition takes from the one before."""
     kept = [term.reference for term in stage.proximal]
+    if stage.at_once:
+        return "near the one before as it is now" if "previous" in kept else "by itself"
     return "re-centred at the policy of the one before" if "previous" in kept else "from where the one before ended"
 
 

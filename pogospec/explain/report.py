@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pogospec.chunk import precision
+from pogospec.compile import compile_spec
 from pogospec.explain.blocks import Block, blocks, gradient, meanings
 from pogospec.explain.cautions import Caution, cautions
 from pogospec.explain.choices import choices, optimizers, reference, start, targets
@@ -18,7 +19,7 @@ from pogospec.explain.latex import latex
 from pogospec.explain.measure import Rate, estimate, measure
 from pogospec.explain.origins import Value, values
 from pogospec.explain.sizes import Memory, Network, memory, networks
-from pogospec.explain.stages import Stage, groups, kind_of, stages
+from pogospec.explain.stages import Stage, groups, in_turn, kind_of, stages
 from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset, Space
@@ -31,13 +32,14 @@ class Cost:
     """Shapes, memory and time on this machine."""
 
     networks: list[Network]
-    operations: list[float]  # of a mean update of one seed, for each stage
+    operations: list[float]  # of a mean update of one seed, for each stage that updates are spent on
     rates: list[Rate]
     memory: Memory
 
     def seconds(self, plan: list[Stage]) -> float:
         """Training time of all updates and seeds, without rollouts and compiling."""
-        return sum(stage.step.updates / rate.per_second for stage, rate in zip(plan, self.rates, strict=True))
+        pairs = zip(in_turn(plan), self.rates, strict=True)
+        return sum(stage.step.updates / rate.per_second for stage, rate in pairs)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def cost(spec: Spec, plan: list[Stage], space: Space, dataset: Dataset | None, m
         if measured:
             rates = measure(spec, space, dataset, counts)
         else:
-            rates = estimate(spec, [stage.label for stage in plan], counts)
+            rates = estimate(spec, [stage.label for stage in compile_spec(spec, space).stages], counts)
         reserved = max((rate.reserved or 0 for rate in rates), default=0)
         return Cost(networks(spec, space), counts, rates, memory(spec, space, dataset, reserved or None))
 
@@ -139,6 +141,8 @@ def _firsts(plan: list[Stage]) -> list[tuple[str, Stage]]:
 def _stage(found: Explanation, stage: Stage, by: str | None) -> dict[str, Any]:
     spec, step = found.spec, stage.step
     about: dict[str, Any] = {"label": stage.label, "path": stage.path, "learn": step.learn, "updates": step.updates}
+    if stage.at_once:
+        about["beside"] = None if stage.beside is None else stage.beside.label
     about["optimizers"], about["slow_copies"] = optimizers(stage), targets(spec, stage)
     if stage.learns_policy:
         about |= _euler(spec, stage, found.act_dim) | {"gradient": by}

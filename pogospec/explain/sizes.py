@@ -70,6 +70,8 @@ def networks(spec: Spec, space: Space) -> list[Network]:
     state = jax.eval_shape(compile_spec(spec, space).init, jax.random.key(0))
     names = NETWORKS if spec.target is None else ("policy",)
     parts = [part for name in names for part in _parts(name, getattr(state, name))]
+    if spec.schedule.at_once > 1:
+        parts[0] = f"policy, each of {spec.schedule.at_once}", state.policy
     found = [_network(name, network) for name, network in parts if network is not None]
     learning = [node for step in spec.schedule.steps for _, node in geometries(step) if node.learns]
     duals = [jax.eval_shape(lambda key, node=node: node.init(key, space), jax.random.key(0)) for node in learning]
@@ -101,8 +103,9 @@ def memory(spec: Spec, space: Space, dataset: Dataset | None, reserved: int | No
     weights = optimizers = activations = 0
     for stage in (stage for index, stage in enumerate(program.stages) if stage.source == index):
         state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
-        weights = max(weights, sum(_bytes(getattr(state, name)) for name in COPIES))
-        optimizers = max(optimizers, _bytes(state.optimizer))
+        further = [_bytes((actor.policy, actor.geometry)) for actor in state.chain]
+        weights = max(weights, sum(_bytes(getattr(state, name)) for name in COPIES) + sum(further))
+        optimizers = max(optimizers, _bytes([state.optimizer, *(actor.optimizer for actor in state.chain)]))
         jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
         activations = max(activations, intermediates(jaxpr.jaxpr))
     data = None if dataset is None else sum(np.asarray(column).nbytes for column in dataset.transitions)

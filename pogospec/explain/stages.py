@@ -8,6 +8,7 @@ from typing import Any
 
 from pogospec import registry
 from pogospec.compile import proximal_terms
+from pogospec.program import together
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.base import Proximal
 
@@ -27,6 +28,8 @@ class Stage:
     earlier: dict[str, str]  # learner -> label of the last stage before this one that learned it
     moves_targets: bool  # a critic is learned here or later
     target: Any | None = None  # the known energy, where there is one state and no data
+    at_once: bool = False  # whether it is an actor of a concurrent chain
+    beside: Stage | None = None  # of a further actor of such a chain: the first
 
     @property
     def learns_policy(self) -> bool:
@@ -43,6 +46,11 @@ class Stage:
         """Whose next actions the critic learns from: policy, or behavior while no policy was learned."""
         learned = {*self.earlier, *self.step.learn}
         return "policy" if "policy" in learned or "behavior" not in learned else "behavior"
+
+    @property
+    def meanwhile(self) -> set[str]:
+        """What is learned in the updates of this stage."""
+        return {*self.step.learn, *(self.beside.step.learn if self.beside else ())}
 
     @property
     def policy_updates(self) -> int:
@@ -99,11 +107,12 @@ class Group:
 
 def labels(several: Sequence[Stage]) -> str:
     """The labels of repetitions that follow each other: step 1, or steps 2 to 20."""
-    first, last = several[0].label, several[-1].label
-    if len(several) == 1:
-        return first
-    number = first.removeprefix("step ")
-    return f"steps {number} to {last.removeprefix('step ')}" if number.isdigit() else f"{first} to {last}"
+    return together([stage.label for stage in several])
+
+
+def in_turn(plan: Sequence[Stage]) -> list[Stage]:
+    """The stages that updates are spent on, as a program has them: of a concurrent chain the first."""
+    return [stage for stage in plan if stage.beside is None]
 
 
 def groups(plan: list[Stage]) -> list[Group]:
@@ -121,13 +130,15 @@ def stages(spec: Spec) -> list[Stage]:
     earlier: dict[str, str] = {}
     euler = 0
     last = max((index for index, (_, step, _) in enumerate(plain) if "critic" in step.learn), default=-1)
+    first = len(plain) - spec.schedule.at_once
     for index, (number, step, k) in enumerate(plain):
         euler += "policy" in step.learn and step.name is None
         label = step.name or (f"step {euler}" if "policy" in step.learn else "warm-up")
         label = f"{step.name} {k + 1}" if step.name and step.repeat > 1 else label
         terms = tuple(proximal_terms(step, k)) if "policy" in step.learn else ()
         path = f"schedule.steps[{number}]"
-        found.append(Stage(index, label, step, path, k, terms, dict(earlier), index <= last, spec.target))
+        chain = spec.schedule.at_once > 1 and index >= first, found[first] if index > first else None
+        found.append(Stage(index, label, step, path, k, terms, dict(earlier), index <= last, spec.target, *chain))
         earlier |= dict.fromkeys(step.learn, label)
     return found
 

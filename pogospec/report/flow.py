@@ -58,7 +58,7 @@ def read_flow(run: RunDirectory) -> Flow:
     """
     count = run.manifest["seeds"]
     stages, rows = rows_of(run)
-    reached = [stage for stage in stages if _is_over(run, stage, stages)]
+    reached = [stage for stage in stages if _is_over(run, stage, rows)]
     points: list[tuple[str, list[Row]]] = []
     first = [_first(rows.get((stages[0], seed), [])) for seed in range(count)] if stages else []
     if first and all(first):
@@ -106,8 +106,10 @@ def _taken(rows: list[Row]) -> bool:
     return any(row["accepted"] == "1" for row in rows)
 
 
-def _is_over(run: RunDirectory, stage: str, stages: list[str]) -> bool:
-    return stage != stages[-1] or run.status()["state"] == "done" or stage in run.policies()
+def _is_over(run: RunDirectory, stage: str, rows: dict[tuple[str, int], list[Row]]) -> bool:
+    """Whether a step has ended: its policy is saved, or updates of later steps were measured."""
+    last = {own: max(int(row["total_update"]) for row in found) for (own, _), found in rows.items()}
+    return stage in run.policies() or run.status()["state"] == "done" or last[stage] < max(last.values())
 
 
 def picked(count: int, most: int) -> list[int]:

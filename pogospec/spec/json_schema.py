@@ -79,8 +79,9 @@ class Writer:
             for name, key in keys.items():
                 # the kind of a behaviour is that of the policy unless it says otherwise
                 properties[name] = self.key(key, Spec, whole and name != "behavior")
-            entries = {"type": "object", "additionalProperties": {"type": "object"}}
-            properties["tuned"] = entries | {"description": TUNED}
+            settings: Json = {"type": "object"}
+            tuned: Json = {"type": "object", "additionalProperties": settings if whole else nullable(settings)}
+            properties["tuned"] = (tuned if whole else nullable(tuned)) | {"description": TUNED}
             if not whole:
                 return closed(properties)
             schema = closed(properties, [name for name in self.top_required if name != "data"])

@@ -115,6 +115,22 @@ class ScheduleSpec:
     """The Euler steps, in order."""
 
     steps: Annotated[tuple[StepSpec, ...], Length(least=1), "the Euler steps"]
+    mode: Annotated[
+        Literal["sequential", "concurrent"],
+        "one step after another, or all that learn the policy in the same updates, the critic fed by the first",
+    ] = "sequential"
+
+    @property
+    def at_once(self) -> int:
+        """Policies that train in the same updates, the last steps with their repetitions; 1 in sequential mode."""
+        actors = sum(step.repeat for step in self.steps if "policy" in step.learn)
+        return actors if self.mode == "concurrent" else 1
+
+    @property
+    def in_turn(self) -> list[StepSpec]:
+        """The steps as updates are spent on them, repetitions written out; a concurrent chain is its first step."""
+        written_out = [step for step in self.steps for _ in range(step.repeat)]
+        return written_out[: len(written_out) - self.at_once + 1]
 
 
 @dataclass(frozen=True)

@@ -73,15 +73,28 @@ def lone_batch(spec):
 
 
 def inside(spec, number, batch, space):
-    """A compiled program and a state inside one of its stages, whose networks all differ."""
+    """A compiled program and a state inside one of its stages, or the last, whose networks all differ."""
     program = compile_spec(spec, space)
     state = program.init(jax.random.key(1))
-    state = jax.jit(program.stages[number].enter)(program.numbers, state, batch, jax.random.key(2))
-    leaves, structure = jax.tree.flatten(state._replace(optimizer={}, geometry=(), energy={}))
+    stage = program.stages[min(number, len(program.stages) - 1)]
+    state = jax.jit(stage.enter)(program.numbers, state, batch, jax.random.key(2))
+    further = [actor.policy for actor in state.chain]
+    leaves, structure = jax.tree.flatten((state._replace(optimizer={}, geometry=(), energy={}, chain=()), further))
     keys = jax.random.split(jax.random.key(3), len(leaves))
     moved = [x + 0.1 * jax.random.normal(k, x.shape, x.dtype) for x, k in zip(leaves, keys, strict=True)]
-    moved = jax.tree.unflatten(structure, moved)
-    return program, moved._replace(optimizer=state.optimizer, geometry=state.geometry, energy=state.energy)
+    moved, further = jax.tree.unflatten(structure, moved)
+    chain = tuple(actor._replace(policy=policy) for actor, policy in zip(state.chain, further, strict=True))
+    kept = {"optimizer": state.optimizer, "geometry": state.geometry, "energy": state.energy}
+    return program, moved._replace(**kept, chain=chain)
+
+
+def of_actor(program, state, number):
+    """The state with the policy of a further actor of a chain in the place of the first's, near the one before."""
+    place = number - len(program.stages)
+    if place < 0:
+        return state
+    actor = state.chain[place]
+    return state._replace(policy=actor.policy, reference=state.policies[place], geometry=actor.geometry)
 
 
 def printed_q(meanings):

@@ -1,5 +1,6 @@
 """The printed mathematics against the compiled losses, symbol by symbol, in double precision."""
 
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-from printed import Symbols, groups, inside, lone_batch, parsed, printed_q, real_batch, written
+from printed import Symbols, groups, inside, lone_batch, of_actor, parsed, printed_q, real_batch, written
 from printed_explicit import Printed
 
 from pogospec import registry
@@ -18,6 +19,7 @@ from pogospec.energies.base import AbstractTerm
 from pogospec.explain.blocks import block, meanings
 from pogospec.explain.formula import number, objective
 from pogospec.explain.latex import latex
+from pogospec.explain.stages import groups as steps_of
 from pogospec.explain.stages import stages
 from pogospec.steps.implicit import Implicit
 from pogospec.types import Space
@@ -88,10 +90,10 @@ def compare(spec, number, data):
     stage = stages(spec)[number]
     printed = dict(block(spec, stage, space.act_dim).rows)["policy"]
     program, state = inside(spec, number, batch, space)
-    assert program.stages[number].label == stage.label
+    assert program.steps[number].label == stage.label
     key = jax.random.key(7)
-    _, info = jax.jit(program.stages[number].actor_gradient)(program.numbers, state, batch, key)
-    symbols = symbols_of(spec, stage, state, batch, key)
+    _, info = jax.jit(program.steps[number].actor_gradient)(program.numbers, state, batch, key)
+    symbols = symbols_of(spec, stage, of_actor(program, state, number), batch, key)
     energies = list(stage.step.energy)
     places = [sorted(energies).index(name) for name in energies]  # a pytree sorts the terms, whose samples follow
     terms = [
@@ -121,10 +123,12 @@ def compare_explicit(spec, number, data):
     stage = stages(spec)[number]
     printed = dict(block(spec, stage, space.act_dim).rows)["policy"]
     program, state = inside(spec, number, batch, space)
-    key, gradient = jax.random.key(7), jax.jit(program.stages[number].actor_gradient)
-    for moved in (state, state._replace(policy=jax.tree.map(lambda leaf: leaf - 0.05, state.policy))):
+    key, gradient = jax.random.key(7), jax.jit(program.steps[number].actor_gradient)
+    lower = functools.partial(jax.tree.map, lambda leaf: leaf - 0.05)
+    chain = tuple(actor._replace(policy=lower(actor.policy)) for actor in state.chain)
+    for moved in (state, state._replace(policy=lower(state.policy), chain=chain)):
         _, info = gradient(program.numbers, moved, batch, key)
-        symbols = symbols_of(spec, stage, moved, batch, key)
+        symbols = symbols_of(spec, stage, of_actor(program, moved, number), batch, key)
         place = sorted(stage.step.energy).index("advantage") if "advantage" in stage.step.energy else 0
         found = Printed(printed, symbols, key, place).value(symbols.p)
         assert info["objective"].dtype == jnp.float64
@@ -181,6 +185,45 @@ def test_explicit_steps_are_printed_as_they_are_computed(policy, geometry, q, sc
     step = f"from: previous, scheme: {{kind: explicit, {scheme[1:]}, energy: {{q: {q}, {more}}}"
     text = TEXT.format(policy=policy, energy="{action_norm: {}}", geometry=geometry, step=step)
     compare_explicit(written(text), 1, data)
+
+
+CHAIN = """
+data: {{dataset: pocket/reacher-mixed}}
+policy: {{kind: gaussian, hidden: [16]}}
+energy: {{q: {{actions: {{sample: 2}}}}, entropy: {{weight: 0.1}}}}
+geometry: wasserstein2
+critic: {{kind: clipped_double_q, hidden: [16]}}
+schedule:
+  mode: concurrent
+  defaults: {{tau: {{kind: geometric, start: 0.7, factor: 2}}, updates: 6}}
+  steps:
+    - {{learn: [behavior], updates: 4}}
+    - {{from: behavior}}
+    - {{{step}, learn: [policy], repeat: 2}}
+"""
+LAST = [
+    "from: previous, geometry: kl",
+    "from: behavior, geometry: {kind: wasserstein1, hidden: [8]}",
+    "tau: null, proximal: [{reference: previous, geometry: mmd, tau: 0.3}, {reference: data, tau: 0.4}]",
+    "from: previous, scheme: explicit",
+    "from: data, scheme: explicit, geometry: kl, energy: {q: null, entropy: null, advantage: {baseline: mean}}",
+]
+
+
+@pytest.mark.parametrize("step", LAST)
+def test_every_policy_of_a_chain_is_printed_as_it_is_computed(step, data, float64):
+    spec = written(CHAIN.format(step=step))
+    for place in (1, 2, 3):
+        explicit = place > 1 and "explicit" in step
+        (compare_explicit if explicit else compare)(spec, place, data)
+    first, *_, last = stages(spec)[1:]
+    assert first.beside is None
+    assert last.beside is not None
+    said = dict(block(spec, last, 2).rows)
+    assert said["critic"] == "that of step 1, learned in the same updates"
+    assert "slow copies" not in said
+    if "previous" in step:
+        assert said["centred at"].startswith(("π₂: the policy of step 2 as it is now", "δ_a"))
 
 
 EXPECTILE = "{kind: expectile, expectile: 0.8, discount: 0.9, hidden: [16]}"
@@ -464,19 +507,20 @@ def test_a_natural_gradient_is_printed_as_facts_say(policy, geometry, gradient, 
 def test_labels_are_those_of_the_program(path):
     spec = load(path, SMALL)
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
-    assert [stage.label for stage in stages(spec)] == [stage.label for stage in program.stages]
+    assert [stage.label for stage in stages(spec)] == [stage.label for stage in program.steps]
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_latex_is_sound(path):
     from matplotlib.mathtext import MathTextParser
 
+    firsts = [group.first for group in steps_of(stages(load(path)))]  # repetitions are a line of words
     text = latex(load(path), stages(load(path)))
     head, _, rest = text.partition("\\begin{align*}\n")
     body, end, _ = rest.partition("\n\\end{align*}")
     assert head.startswith("%")
     assert end
-    assert body.count(r"\Big[") == body.count(r"\Big]") == sum(stage.learns_policy for stage in stages(load(path)))
+    assert body.count(r"\Big[") == body.count(r"\Big]") == sum(step.learns_policy for step in firsts)
     parser = MathTextParser("agg")
     for row in body.split("\\\\\n"):
         assert row.count("&") == 1, row
