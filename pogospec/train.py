@@ -183,7 +183,7 @@ class _Trainer:
         self._finish_stage(stage, state)
         place.ended = True
         if place.total % self.spec.train.checkpoint_every < place.done or self._last_repetition(stage):
-            self.cells.checkpoint(place, state)
+            self._checkpoint(state)
         return state
 
     def _advance(self, stage: Stage, state: State) -> tuple[State, bool]:
@@ -215,7 +215,7 @@ class _Trainer:
         elif due and "policy" in stage.learn:
             self._score_policies(stage, state)
         if not settled and stop % self.spec.train.checkpoint_every == 0 and stop < stage.updates:
-            self.cells.checkpoint(place, state)
+            self._checkpoint(state)
         return state, settled
 
     def _next_stop(self, done: int, stage: Stage) -> int:
@@ -323,6 +323,9 @@ class _Trainer:
         scores = None if self.dataset.reference is None else self.dataset.reference.score(returns)
         self.cells.write_returns(label, self.place.total, returns, stage.label)
         self.on_event(Scored(label, self.place.total, returns, scores))
+
+    def _checkpoint(self, state: State) -> None:
+        self.cells.checkpoint(self.place, state)
 
     def _restore(self) -> State:
         restored = self.cells.restore()

@@ -18,11 +18,12 @@ LAYERS = [
     {"program", "saved", "check", "rules", "events"},
     {"chain", "compile", "runs", "chunk"},
     {"evaluate", "watch", "flow"},
+    {"cells"},
     {"train"},
     {"explain"},
     {"report"},
     {"console"},
-    {"api", "forecast", "suite"},
+    {"api", "forecast", "suite", "sweep"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

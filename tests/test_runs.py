@@ -30,7 +30,7 @@ def files(run):
 
 def test_files_and_their_columns(run):
     row(run, 10)
-    run.append_returns("behavior", 10, np.array([[1.5, -2.0], [0.1, 3.0]]))
+    run.append_returns("behavior", 10, np.array([[1.5, -2.0], [0.1, 3.0]]), "step 1")
     metrics, returns = run.read("metrics.csv"), run.read("returns.csv")
     assert list(metrics[0]) == [*HEAD, "energy.q", "energy.entropy"]
     assert set(HEAD) | {"energy.*"} == set(METRICS)
@@ -114,11 +114,11 @@ def test_a_flipped_bit_is_found(run, place):
 
 def test_cutting_back_gives_the_files_of_an_uninterrupted_run(run):
     row(run, 10)
-    run.append_returns("step 1", 10, np.ones((2, 2)))
+    run.append_returns("step 1", 10, np.ones((2, 2)), "step 1")
     checkpoint(run, 10)
     before = [(run.path / name).read_bytes() for name in ("metrics.csv", "returns.csv")]
     row(run, 20)
-    run.append_returns("step 1", 20, np.ones((2, 2)))
+    run.append_returns("step 1", 20, np.ones((2, 2)), "step 1")
     checkpoint(run, 20)
     with (run.path / "returns.csv").open("a") as file:
         file.write("step 1,step 1,3")

@@ -80,10 +80,12 @@ class Writer:
             for name, key in keys.items():
                 # the kind of a behaviour is that of the policy unless it says otherwise
                 properties[name] = self.key(key, Spec, whole and name != "behavior")
-            entries = {"type": "object", "additionalProperties": {"type": "object"}}
-            properties["tuned"] = entries | {"description": TUNED}
-            properties["sweep"] = {"type": "object", "description": SWEEP}
-            properties["sweep"] |= {"additionalProperties": {"type": "array", "minItems": 1}}
+            settings: Json = {"type": "object"}
+            tuned: Json = {"type": "object", "additionalProperties": settings if whole else nullable(settings)}
+            properties["tuned"] = (tuned if whole else nullable(tuned)) | {"description": TUNED}
+            values: Json = {"type": "array", "minItems": 1}
+            sweep: Json = {"type": "object", "additionalProperties": values if whole else nullable(values)}
+            properties["sweep"] = (sweep if whole else nullable(sweep)) | {"description": SWEEP}
             if not whole:
                 return closed(properties)
             schema = closed(properties, [name for name in self.top_required if name != "data"])
