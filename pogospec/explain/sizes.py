@@ -67,7 +67,8 @@ def known_space(dataset_id: str) -> Space | None:
 
 def networks(spec: Spec, space: Space) -> list[Network]:
     """The networks that a program makes, for one seed; on a known energy the behaviour is the start, none of them."""
-    state = jax.eval_shape(compile_spec(spec, space).init, jax.random.key(0))
+    program = compile_spec(spec, space)
+    state = jax.eval_shape(program.init, program.numbers, jax.random.key(0))
     names = NETWORKS if spec.target is None else ("policy",)
     parts = [part for name in names for part in _parts(name, getattr(state, name))]
     if spec.schedule.at_once > 1:
