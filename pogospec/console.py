@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pogospec import __version__, stop
+from pogospec import __version__, cache, stop
 from pogospec.errors import PogospecError, UsageError
 from pogospec.report.compare import differences, final, header, spread
 from pogospec.report.flow import is_target
@@ -141,6 +141,7 @@ def execute(
     from pogospec.explain import operations, seconds
     from pogospec.train import train
 
+    cache.enable()
     counts = operations(spec, dataset.space)
     if not resume and after is None:
         console.print(f"estimated time: about {span(seconds(spec, counts))}, and compiling", highlight=False)
