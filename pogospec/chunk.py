@@ -42,11 +42,11 @@ def stream(root, name: int, index):
     return jax.random.fold_in(jax.random.fold_in(root, name), index)
 
 
-def chunk_function(stage: Stage, batch_size: int, axis: int | None = None):
+def chunk_function(stage: Stage, batch_size: int, axis: int | None = None, donate: bool = False):
     """Jitted: run updates start..stop of a stage for all seeds; metrics are reduced on the device.
 
-    `axis`: the axis of the numbers that runs over seeds, None where they share them. `roots` are the keys of the
-    stage. Returns the state, the sum of each metric and of the squared critic loss, for each loss the first update
+    `axis`: the axis of the numbers that runs over seeds, None where they share them. `donate`: the state that comes
+    out takes the memory of the one that goes in, which is gone then. `roots` are the keys of the stage. Returns the state, the sum of each metric and of the squared critic loss, for each loss the first update
     at which it was not finite (-1: never), and whether the state is finite; all with a leading seed dimension.
     """
 
@@ -77,4 +77,5 @@ def chunk_function(stage: Stage, batch_size: int, axis: int | None = None):
         whole = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
         return state, sums, squares, bad, whole
 
-    return jax.jit(jax.vmap(one_seed, in_axes=(axis, None, 0, 0, None, None)))
+    every = jax.vmap(one_seed, in_axes=(axis, None, 0, 0, None, None))
+    return jax.jit(every, donate_argnums=(2,) if donate else ())

@@ -226,6 +226,10 @@ class RunDirectory:
         files = (self.path / "checkpoints").glob("*.safetensors")
         return sorted((file for file in files if file.stem.isdigit()), key=lambda file: int(file.stem))
 
+    def newest_checkpoint(self) -> int:
+        """Update after which the newest checkpoint was written; 0 where there is none."""
+        return max((int(file.stem) for file in self._checkpoints()), default=0)
+
     def save_checkpoint(self, n: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Publish a checkpoint after n updates: written aside, synced, renamed; the two newest stay."""
         for name in FILES:

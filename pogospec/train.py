@@ -117,7 +117,7 @@ class _Trainer:
         return template
 
     def _compile(self, source: int) -> Callable:
-        chunk = chunk_function(self.program.stages[source], self.spec.train.batch_size, self._axis(source))
+        chunk = chunk_function(self.program.stages[source], self.spec.train.batch_size, self._axis(source), donate=True)
         roots = jax.vmap(lambda root: fold(root, source))(self.roots)
         return chunk.lower(self._numbers(source), self.data, self._template(source), roots, 0, 1).compile()
 
@@ -163,12 +163,13 @@ class _Trainer:
         chunk, done = self._chunk(stage.source), place.done
         stop = self._next_stop(done, stage)
         roots = jax.vmap(lambda root: fold(root, place.number))(self.roots)
+        kept = jax.tree.map(jnp.copy, state) if any(place.accepted) else None
         clock = time.perf_counter()
-        new, sums, squares, bad, whole = chunk(self._numbers(place.number), self.data, state, roots, done, stop)
-        jax.block_until_ready(new)
+        state, sums, squares, bad, whole = chunk(self._numbers(place.number), self.data, state, roots, done, stop)
+        jax.block_until_ready(state)
         seconds = time.perf_counter() - clock
-        self._guard(stage, bad, whole, stop, state)
-        state = self.hold(jnp.asarray(place.accepted), state, new) if any(place.accepted) else new
+        self._guard(stage, bad, whole, stop)
+        state = state if kept is None else self.hold(jnp.asarray(place.accepted), kept, state)
         place.done, place.total = stop, place.total + stop - done
         self.watch.losses(place, sums, squares, stop - done)
         self._log(stage, sums, squares, done, seconds)
@@ -254,8 +255,8 @@ class _Trainer:
         if last:
             self.place.ends = {}
 
-    def _guard(self, stage, bad, whole, stop, state) -> None:
-        """Stop at the first value that is not finite; the state before the chunk is the last good one."""
+    def _guard(self, stage, bad, whole, stop) -> None:
+        """Stop at the first value that is not finite; the newest checkpoint is the last good state."""
         found = [
             (int(index), name, seed)
             for name, column in bad.items()
@@ -268,10 +269,8 @@ class _Trainer:
         if not found:
             return
         index, name, seed = min(found)
-        if self.place.done > 0:
-            self._checkpoint(state)
-        total = self.place.total
-        kept = f" The state after update {total} (the last good one) is kept in {self.run.path}/checkpoints."
+        total = self.run.newest_checkpoint()
+        kept = f" The state after update {total} is kept in {self.run.path}/checkpoints."
         raise RunError(
             f"{stage.label}, update {index + 1}, seed {seed}: {name} is not finite.{kept if total else ''} "
             "Run the spec again with a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
