@@ -13,9 +13,11 @@ from pogospec.check import load
 from pogospec.chunk import chunk_function
 from pogospec.compile import compile_spec
 from pogospec.explain.cost import intermediates
+from pogospec.policies.gaussian import GaussianPolicy
 from pogospec.runs import RunDirectory
+from pogospec.saved import SavedPolicy, _act
 from pogospec.train import train
-from pogospec.types import Space
+from pogospec.types import Normalizer, Space
 
 SPECS = Path(__file__).parents[1] / "specs"
 SHIPPED = sorted(path.stem for path in SPECS.glob("*.yaml"))
@@ -121,3 +123,19 @@ def test_the_state_that_went_in_is_gone():
     new, *_ = chunk(numbers, table, state, roots, 0, 2)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((new, table)))
+
+
+def test_policies_of_one_family_are_compiled_to_one_program():
+    family, space = GaussianPolicy(hidden=(8,)), Space(11, 3, (-2.0,) * 3, (1.0,) * 3)
+    observations = np.ones((2, 5, 11), np.float32)
+    before = _act._cache_size()
+    for seed in range(3):
+        keys = jax.random.split(jax.random.key(seed), 2)
+        network = jax.vmap(lambda key: family.init(key, space))(keys)
+        normalizer = Normalizer(np.full(11, seed, np.float32), np.ones(11, np.float32))
+        act = SavedPolicy(GaussianPolicy(hidden=(8,)), network, normalizer, space).batched()
+        found = act(observations, seed)
+        mean = jax.vmap(family.parameters)(network, observations - seed).mean
+        expected = -0.5 + 1.5 * np.clip(mean, -1, 1)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert _act._cache_size() == before + 1
