@@ -1,4 +1,4 @@
-"""Measured in a process of its own: `python alone.py load FOLDER ROWS`, `python alone.py rollout EPISODES STEPS`."""
+"""In processes of their own: `python alone.py write FILE ROWS`, `… load FILE`, `… rollout EPISODES STEPS`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ import made
 import numpy as np
 
 
-def load(folder: str, rows: str) -> dict:
-    """Load a file in D4RL's layout, which is made where it is missing."""
-    file = Path(folder) / "hopper_medium-v2.hdf5"
-    if not file.exists():
-        write(file, int(rows))
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # what making took is not what loading takes
-    os.environ["POGOSPEC_DATA_DIR"] = folder
+def load(file: str) -> dict:
+    """Load a file in D4RL's layout."""
+    os.environ["POGOSPEC_DATA_DIR"] = str(Path(file).parent)
     import h5py  # noqa: F401
 
     from pogospec import data
@@ -33,12 +29,15 @@ def load(folder: str, rows: str) -> dict:
     return {"seconds": spent[0], "peak": peak, "arrays": arrays, "rows": len(found.transitions.rewards)}
 
 
-def write(file: Path, rows: int) -> None:
-    """Columns as D4RL's files have them, those that nothing reads too."""
+def write(name: str, rows: str) -> dict:
+    """Columns as D4RL's files have them, those that nothing reads too; a file that is there is kept."""
     import h5py
 
+    file = Path(name)
+    if file.exists():
+        return {}
     file.parent.mkdir(parents=True, exist_ok=True)
-    part, columns = file.with_suffix(".part"), made.hopper(rows)
+    part, columns = file.with_suffix(".part"), made.hopper(int(rows))
     columns["terminals"] = columns.pop("terminated").astype(bool)
     columns["timeouts"] = columns.pop("truncated").astype(bool)
     columns |= {f"infos/{name}": columns["observations"][:, :6].astype(np.float64) for name in ("qpos", "qvel")}
@@ -47,6 +46,7 @@ def write(file: Path, rows: int) -> None:
         for name, column in columns.items():
             stored.create_dataset(name, data=column, compression="gzip")
     os.replace(part, file)
+    return {}
 
 
 def rollout(episodes: str, steps: str) -> dict:
@@ -78,4 +78,4 @@ def rollout(episodes: str, steps: str) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"load": load, "rollout": rollout}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({"write": write, "load": load, "rollout": rollout}[sys.argv[1]](*sys.argv[2:])))

@@ -46,8 +46,9 @@ def chunk_function(stage: Stage, batch_size: int, axis: int | None = None, donat
     """Jitted: run updates start..stop of a stage for all seeds; metrics are reduced on the device.
 
     `axis`: the axis of the numbers that runs over seeds, None where they share them. `donate`: the state that comes
-    out takes the memory of the one that goes in, which is gone then. `roots` are the keys of the stage. Returns the state, the sum of each metric and of the squared critic loss, for each loss the first update
-    at which it was not finite (-1: never), and whether the state is finite; all with a leading seed dimension.
+    out takes the memory of the one that goes in, which is gone then. `roots` are the keys of the stage. Returns the
+    state, the sum of each metric and of the squared critic loss, for each loss the first update at which it was not
+    finite (-1: never), and whether the state is finite; all with a leading seed dimension.
     """
 
     def one_seed(numbers, data: Transitions, state: State, root, start, stop):

@@ -31,9 +31,7 @@ def environment(folder) -> dict[str, str]:
 
 def start(folder, out) -> subprocess.Popen[str]:
     command = [*COMMAND, *SMALL, "--quiet", "--out", str(out)]
-    return subprocess.Popen(
-        command, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def run(folder, out) -> str:
@@ -145,7 +143,7 @@ def test_entries_unused_for_longest_go_first(tmp_path):
     now = time.time()
     for age, key in enumerate(["new", "middle", "old"]):
         entries.put(key, b"x" * 100)
-        os.utime(folder / f"{key}{cache.SUFFIX}", (now - 1000 * age,) * 2)
+        os.utime(folder / f"{key}{cache.SUFFIX}", (now - 1000 * age, now - 1000 * age))
     assert entries.get("old") == b"x" * 100  # now the one that was used last
     each = (folder / f"new{cache.SUFFIX}").stat().st_size
     cache.prune(tmp_path, 2 * each)

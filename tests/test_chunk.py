@@ -1,6 +1,7 @@
 """What a chunk of updates asks of the machine: one trace, no word with the host, no memory twice."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -126,16 +127,14 @@ def test_the_state_that_went_in_is_gone():
 
 
 def test_policies_of_one_family_are_compiled_to_one_program():
+    programs: Any = _act
     family, space = GaussianPolicy(hidden=(8,)), Space(11, 3, (-2.0,) * 3, (1.0,) * 3)
-    observations = np.ones((2, 5, 11), np.float32)
-    before = _act._cache_size()
+    observations, before = jnp.ones((2, 5, 11)), programs._cache_size()
     for seed in range(3):
-        keys = jax.random.split(jax.random.key(seed), 2)
-        network = jax.vmap(lambda key: family.init(key, space))(keys)
+        network = jax.vmap(lambda key: family.init(key, space))(jax.random.split(jax.random.key(seed), 2))
         normalizer = Normalizer(np.full(11, seed, np.float32), np.ones(11, np.float32))
         act = SavedPolicy(GaussianPolicy(hidden=(8,)), network, normalizer, space).batched()
-        found = act(observations, seed)
         mean = jax.vmap(family.parameters)(network, observations - seed).mean
         expected = -0.5 + 1.5 * np.clip(mean, -1, 1)
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    assert _act._cache_size() == before + 1
+        np.testing.assert_allclose(act(np.asarray(observations), seed), expected, rtol=1e-5, atol=1e-6)
+    assert programs._cache_size() == before + 1
