@@ -85,11 +85,11 @@ def picture(part: Part, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     axes = list(dict.fromkeys(row["axis"] for row in part.rows))
     names = list(dict.fromkeys(row["who"] for row in part.rows))
-    figure, panels = pyplot.subplots(1, len(axes), figsize=(3.1 * len(axes), 3.3), layout="constrained")
+    figure, panels = pyplot.subplots(1, len(axes), figsize=(3.1 * len(axes), 3.3), sharey=True, layout="constrained")
     for axis, panel in zip(axes, panels, strict=True):
         for who, color in zip(names, COLORS, strict=True):
             rows = [row for row in part.rows if row["axis"] == axis and row["who"] == who]
@@ -102,6 +102,8 @@ def picture(part: Part, path: Path) -> None:
         panel.set(xscale="log", yscale="log", xlabel="rows of data" if axis == "rows" else axis)
         panel.set_xticks(sizes, [f"{size:g}" if size < 10_000 else f"{size:.0e}" for size in sizes])
         panel.minorticks_off()
+        panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("ms an update of all seeds")
     panels[0].legend(frameon=False)
