@@ -108,7 +108,7 @@ class Cells:
             means = {name: float(values[rows].mean()) for name, values in metrics.items()} | means
         return means
 
-    def broken(self, stage: Stage, place: Place, bad: dict, whole: Any, stop: int) -> list[tuple[Cell, str]]:
+    def broken(self, stage: Stage, bad: dict, whole: Any, stop: int) -> list[tuple[Cell, str]]:
         """Runs with a value that is not finite, newly found, and what to say of the first of each."""
         found = [
             (int(index), name, row)
@@ -124,8 +124,8 @@ class Cells:
                 index, name, row = min(own)
                 actor, _, name = name.rpartition(OF)
                 where = f"{actor or stage.label}, update {index + 1}, seed {row - cell.rows.start}"
-                total, folder = place.total, cell.run.path
-                kept = f" The state after update {total} (the last good one) is kept in {folder}/checkpoints."
+                total = max(cell.run.checkpoints(), default=0)
+                kept = f" The state after update {total} is kept in {cell.run.path}/checkpoints."
                 then = "Run the spec again with a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
                 told.append((cell, f"{where}: {name} is not finite.{kept if total else ''} {then}"))
         return told
@@ -158,11 +158,11 @@ class Cells:
         for cell, own in zip(going, np.split(returns, len(going)), strict=True):
             cell.run.append_returns(label, total, own, stage)
 
-    def checkpoint(self, place: Place, state: State, cells: Sequence[Cell] | None = None) -> None:
+    def checkpoint(self, place: Place, state: State) -> None:
         """Save the state, of each run what a run alone would save."""
         leaves, _ = jax.tree_util.tree_flatten_with_path(state)
         arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-        for cell in self.going() if cells is None else cells:
+        for cell in self.going():
             own = {name: array[cell.rows] for name, array in arrays.items()}
             meta = {"total_update": place.total, "place": place.part(cell.rows).plain()}
             cell.run.save_checkpoint(place.total, own, meta)

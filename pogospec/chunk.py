@@ -54,12 +54,12 @@ class Batching:
 
         return each
 
-    def jit(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
-        """The same, jitted, its arguments and results laid out over the devices."""
+    def jit(self, function: Callable, axes: tuple[int | None, ...], donate: tuple[int, ...] = ()) -> Callable:
+        """The same, jitted, its arguments and results laid out over the devices; results take what is donated."""
         if self.kind != "shard":
-            return jax.jit(self.over(function, axes))
+            return jax.jit(self.over(function, axes), donate_argnums=donate)
         places = tuple(self.apart if axis == 0 else self.everywhere for axis in axes)
-        return jax.jit(self.over(function, axes), in_shardings=places, out_shardings=self.apart)
+        return jax.jit(self.over(function, axes), in_shardings=places, out_shardings=self.apart, donate_argnums=donate)
 
     def shared(self, tree):
         """Arrays that all runs read, where the program expects them."""
@@ -96,13 +96,16 @@ def stream(root, name: int, index):
     return jax.random.fold_in(jax.random.fold_in(root, name), index)
 
 
-def chunk_function(stage: Stage, batch_size: int, axis: int | None = None, batch: Batching | None = None):
+def chunk_function(
+    stage: Stage, batch_size: int, axis: int | None = None, batching: Batching | None = None, donate: bool = False
+):
     """Jitted: run updates start..stop of a stage for all runs; metrics are reduced on the device.
 
     A run is a seed, or a seed of a cell. `axis`: the axis of the numbers that goes over runs, None where they share
-    them. `roots` are the keys of the stage. Returns the state, the sum of each metric and of the squared critic loss,
-    for each loss the first update at which it was not finite (-1: never), and whether the state is finite; all with a
-    leading dimension of runs. `batch`: how the runs are laid out, by default side by side (vmap).
+    them. `batching`: how the runs are laid out, by default side by side (vmap). `donate`: the state that comes out
+    takes the memory of the one that goes in, which is gone then. `roots` are the keys of the stage. Returns the state,
+    the sum of each metric and of the squared critic loss, for each loss the first update at which it was not finite
+    (-1: never), and whether the state is finite; all with a leading dimension of runs.
     """
 
     def one_run(numbers, data: Transitions, state: State, root, start, stop):
@@ -132,4 +135,5 @@ def chunk_function(stage: Stage, batch_size: int, axis: int | None = None, batch
         whole = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
         return state, sums, squares, bad, whole
 
-    return (batch or Batching("vmap")).jit(one_run, (axis, None, 0, 0, None, None))
+    layout = batching or Batching("vmap")
+    return layout.jit(one_run, (axis, None, 0, 0, None, None), donate=(2,) if donate else ())

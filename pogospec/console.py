@@ -19,7 +19,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pogospec import __version__, stop
+from pogospec import __version__, cache, stop
 from pogospec.errors import PogospecError, UsageError
 from pogospec.report.compare import differences, final, header, spread
 from pogospec.report.flow import is_target
@@ -175,6 +175,7 @@ def execute_cells(
 def _train(view: View, specs: Sequence[Spec], dataset: Dataset, resume: bool) -> None:
     from pogospec.train import train_all
 
+    cache.enable()
     with contextlib.ExitStack() as locks:
         for run in view.runs:
             locks.enter_context(run.lock())

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pogospec import cache
+
 PACKAGE = "pogospec"
 ENVIRONMENT = "Hopper-v4"
 SECONDS = 120
@@ -21,7 +23,6 @@ FOLDERS = {
     "POGOSPEC_DATA_DIR": ("~/.cache/pogospec/datasets", "imported datasets, and D4RL files"),
     "MINARI_DATASETS_PATH": ("~/.minari/datasets", "local Minari datasets"),
     "D4RL_DATASET_DIR": ("~/.d4rl/datasets", "D4RL files, *.hdf5"),
-    "JAX_COMPILATION_CACHE_DIR": (None, "compiled programs, so that a second run starts at once"),
 }
 DEVICES = """
 import json, jax
@@ -156,21 +157,31 @@ def machine() -> list[Finding]:
 
 def folders() -> list[Finding]:
     """Folders of data and caches: where, whether they exist, how large."""
-    return [_folder(variable, default, about) for variable, (default, about) in FOLDERS.items()]
+    places = [_folder(variable, default, about) for variable, (default, about) in FOLDERS.items()]
+    return [*places, compiled()]
 
 
-def _folder(variable: str, default: str | None, about: str) -> Finding:
+def compiled() -> Finding:
+    """Where compiled programs are kept, how many, and how to be rid of them."""
+    folder, own = cache.root(), os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if own:
+        return _folder("JAX_COMPILATION_CACHE_DIR", own, "compiled programs; made by the first run")
+    if folder is None:
+        return Finding("folder", cache.VARIABLE, "off: every run compiles anew")
+    where = f"{folder}" if os.environ.get(cache.VARIABLE) else f"{folder} (default)"
+    count, size = cache.usage(folder)
+    most = f"{size / 2**20:,.1f} of at most {cache.LIMIT / 2**20:,.0f} MiB"
+    clear = f"; remove the folder to clear it, {cache.VARIABLE}=off switches it off"
+    return Finding("folder", cache.VARIABLE, f"{where}: {count:,} compiled programs, {most}{clear}")
+
+
+def _folder(variable: str, default: str, about: str) -> Finding:
     value = os.environ.get(variable) or default
-    if value is None:
-        return Finding(
-            "folder", variable, f"not set; {about}", False, False, f"export {variable}=~/.cache/pogospec-jax"
-        )
     path = Path(value).expanduser()
     where = f"{path}" if os.environ.get(variable) else f"{path} (default)"
     if not path.is_dir():
         fix = f"only needed for {about}; set {variable} to the folder that holds them"
-        fix = "made by the first run" if default is None else fix
-        return Finding("folder", variable, f"{where} does not exist", default is None, False, fix)
+        return Finding("folder", variable, f"{where} does not exist", False, False, fix)
     count = size = 0
     for folder, _, names in os.walk(path):
         for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,25 +29,11 @@ class SavedPolicy(NamedTuple):
 
     def batched(self, action: str = "mean", seed: int = 0) -> Callable:
         """A function (observations [seeds, batch, obs], t) -> environment actions [seeds, batch, act]."""
-        bounds = np.array([self.space.low, self.space.high])
-        root, bounded, double = jax.random.key(seed), bool(np.isfinite(bounds).all()), self.double
-
-        @jax.jit
-        def act(network, observations, t):
-            observations = (observations - self.normalizer.mean) / self.normalizer.scale
-            parameters = jax.vmap(self.family.parameters)(network, observations)
-            if action == "mean":
-                chosen = self.family.mean_action(parameters)
-            else:
-                chosen = self.family.sample(parameters, jax.random.fold_in(root, t))
-            if not bounded:
-                return chosen
-            low, high = jnp.asarray(bounds, chosen.dtype)
-            return low + (jnp.clip(chosen, -1.0, 1.0) + 1) / 2 * (high - low)
+        root, fixed = jax.random.key(seed), (self.family, action, self.space)
 
         def in_precision(observations, t):
-            with jax.enable_x64(double):
-                return np.asarray(act(self.network, observations, t))
+            with jax.enable_x64(self.double):
+                return np.asarray(_act(*fixed, self.network, self.normalizer, observations, root, t))
 
         return in_precision
 
@@ -73,3 +60,19 @@ class SavedPolicy(NamedTuple):
             network = [jnp.asarray(arrays["network" + jax.tree_util.keystr(path)]) for path, _ in leaves]
         normalizer = Normalizer(arrays["normalizer.mean"], arrays["normalizer.scale"])
         return cls(family, jax.tree_util.tree_unflatten(structure, network), normalizer, space)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _act(family, action: str, space: Space, network, normalizer: Normalizer, observations, root, t):
+    """Actions of all seeds; compiled once for all networks of a family."""
+    observations = (observations - normalizer.mean) / normalizer.scale
+    parameters = jax.vmap(family.parameters)(network, observations)
+    if action == "mean":
+        chosen = family.mean_action(parameters)
+    else:
+        chosen = family.sample(parameters, jax.random.fold_in(root, t))
+    bounds = np.array([space.low, space.high])
+    if not np.isfinite(bounds).all():
+        return chosen
+    low, high = jnp.asarray(bounds, chosen.dtype)
+    return low + (jnp.clip(chosen, -1.0, 1.0) + 1) / 2 * (high - low)

@@ -143,8 +143,8 @@ class _Trainer:
         return template
 
     def _compile(self, source: int) -> Callable:
-        batch_size = self.spec.train.batch_size
-        chunk = chunk_function(self.program.stages[source], batch_size, self._axis(source), self.batching)
+        stage, size = self.program.stages[source], self.spec.train.batch_size
+        chunk = chunk_function(stage, size, self._axis(source), self.batching, donate=True)
         roots = jax.vmap(lambda root: fold(root, source))(self.roots)
         return chunk.lower(self._numbers(source), self.data, self._template(source), roots, 0, 1).compile()
 
@@ -193,12 +193,13 @@ class _Trainer:
         stop = self._next_stop(done, stage)
         roots = self.batching.own(jax.vmap(lambda root: fold(root, place.number))(self.roots))
         state, numbers = self.batching.own(state), self._numbers(place.number)
+        kept = jax.tree.map(jnp.copy, state) if any(place.accepted) else None
         clock = time.perf_counter()
-        new, sums, squares, bad, whole = chunk(numbers, self.data, state, roots, done, stop)
-        jax.block_until_ready(new)
+        state, sums, squares, bad, whole = chunk(numbers, self.data, state, roots, done, stop)
+        jax.block_until_ready(state)
         seconds = time.perf_counter() - clock
-        self._guard(stage, bad, whole, stop, state)
-        state = self.hold(jnp.asarray(place.accepted), state, new) if any(place.accepted) else new
+        self._guard(stage, bad, whole, stop)
+        state = state if kept is None else self.hold(jnp.asarray(place.accepted), kept, state)
         place.done, place.total = stop, place.total + stop - done
         self.watch.losses(place, sums, squares, stop - done)
         self._log(stage, sums, squares, done, seconds)
@@ -284,11 +285,9 @@ class _Trainer:
         if last:
             self.place.ends = {}
 
-    def _guard(self, stage, bad, whole, stop, state) -> None:
-        """Stop runs at the first value that is not finite; the state before the chunk is the last good one."""
-        for cell, message in self.cells.broken(stage, self.place, bad, whole, stop):
-            if self.place.done > 0:
-                self.cells.checkpoint(self.place, state, [cell])
+    def _guard(self, stage, bad, whole, stop) -> None:
+        """Stop runs at the first value that is not finite; the newest checkpoint of each is its last good state."""
+        for cell, message in self.cells.broken(stage, bad, whole, stop):
             cell.failed = True
             if not self.cells.going():
                 raise RunError(message)

@@ -279,7 +279,7 @@ def loop(spec, folder) -> list[Any]:
         patch.setattr(pogospec.data, "load", load)
         patch.setattr(train, "Evaluator", functools.partial(Recorder, seen))
         patch.setattr(train, "compile_spec", functools.partial(hollow, seen))
-        patch.setattr(train, "chunk_function", lambda stage, size, axis=None: Chunk(seen, next(chunks), size))
+        patch.setattr(train, "chunk_function", lambda stage, size, *_, **__: Chunk(seen, next(chunks), size))
         patch.setattr(Watch, "_optimum", lambda *_: {})
         stack.enter_context(jax.disable_jit())
         run = RunDirectory.create(folder, "", {"seeds": spec.seeds})

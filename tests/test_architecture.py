@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "pogospec"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "types", "registry", "stop", "__init__"},
+    {"errors", "types", "registry", "stop", "cache", "__init__"},
     {"spec", "nets"},
     {"data"},
     {"policies", "critics", "energies", "geometries", "steps", "targets"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"explain"},
     {"report"},
     {"console"},
-    {"api", "forecast", "suite", "sweep"},
+    {"api", "forecast", "suite", "sweep", "doctor"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import sys
 
 import jax
 import pytest
@@ -42,6 +43,22 @@ def test_the_folder_of_minari_is_the_one_that_is_read(monkeypatch, tmp_path):
     assert by_name(doctor.folders())["MINARI_DATASETS_PATH"].found.startswith(f"{root()}:")
     monkeypatch.delenv("MINARI_DATASETS_PATH")
     assert by_name(doctor.folders())["MINARI_DATASETS_PATH"].found.startswith(f"{root()} (default)")
+
+
+def test_the_folder_of_compiled_programs(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("POGOSPEC_COMPILE_CACHE", str(tmp_path))
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax" / "one.program").write_bytes(b"x" * 2**20)
+    found = by_name(doctor.folders())["POGOSPEC_COMPILE_CACHE"]
+    assert found.found.startswith(f"{tmp_path}: 1 compiled programs, 1.0 of at most 512 MiB; remove the folder")
+    monkeypatch.setenv("POGOSPEC_COMPILE_CACHE", "off")
+    assert by_name(doctor.folders())["POGOSPEC_COMPILE_CACHE"].found.startswith("off")
+    monkeypatch.delenv("POGOSPEC_COMPILE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if sys.platform == "linux":
+        default = f"{tmp_path}/pogospec/compiled (default): 0 compiled"
+        assert by_name(doctor.folders())["POGOSPEC_COMPILE_CACHE"].found.startswith(default)
 
 
 def test_packages_missing_or_out_of_range(monkeypatch):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pogospec import stop
+from pogospec import cache, stop
 from pogospec.cli.app import (
     Allow,
     Device,
@@ -170,6 +170,7 @@ def evaluate(
     from pogospec.evaluate import Evaluator
     from pogospec.saved import SavedPolicy
 
+    cache.enable()
     count, first = episodes or about["episodes"], about.get("evaluation_seed", 1000) if seed is None else seed
     over = "mean ± std over seeds (ddof 1)" if about["seeds"] > 1 else "one seed"
     print(f"{about['environment']}: mean of {count} episodes, reset seeds from {first}, {over}")
