@@ -79,7 +79,7 @@ class Made:
         stages = dict.fromkeys(stage.source for stage in self.program.stages[: self.number + 1])
 
         def begin(roots, data):
-            state = jax.vmap(self.program.init)(roots)
+            state = jax.vmap(self.program.init, in_axes=(None, 0))(self.program.numbers, roots)
             for source in stages:
                 enter = jax.vmap(self.program.stages[source].enter, in_axes=(None, 0, None, 0))
                 state = enter(self.program.numbers_of(source), state, data, roots)

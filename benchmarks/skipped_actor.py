@@ -44,7 +44,7 @@ def prepare(overrides, seeds: int):
     roots = jax.vmap(jax.random.key)(jnp.arange(seeds))
     stage = program.stages[0]
     enter = jax.vmap(stage.enter, in_axes=(None, 0, None, 0))
-    state = enter(program.numbers, jax.vmap(program.init)(roots), columns, roots)
+    state = enter(program.numbers, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), columns, roots)
     chunk = chunk_function(stage, spec.train.batch_size)
 
     def run() -> float:

@@ -70,7 +70,7 @@ def test_two_runs_fill_one_cache_and_a_third_without_comes_to_the_same(shared):
     assert found[0] == found[1] == found[2]
     files = list((shared / "cache").rglob("*.*"))
     assert {file.suffix for file in files if file.is_file()} == {cache.SUFFIX}
-    assert any(file.name.startswith("jit_one_seed") for file in files)
+    assert any(file.name.startswith("jit_one_run") for file in files)
     assert not (shared / "off").exists()
     assert (shared / "cache").stat().st_mode & 0o077 == 0
 
@@ -79,7 +79,7 @@ def test_a_warm_run_comes_to_the_same_and_writes_nothing(shared):
     before = {file: file.stat().st_ino for file in (shared / "cache").rglob(f"*{cache.SUFFIX}")}
     assert run(shared / "cache", shared / "warm") == ""
     assert numbers(shared / "warm") == numbers(shared / "without")
-    chunk = next(file for file in before if file.name.startswith("jit_one_seed"))
+    chunk = next(file for file in before if file.name.startswith("jit_one_run"))
     assert chunk.stat().st_ino == before[chunk]
 
 

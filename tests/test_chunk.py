@@ -35,7 +35,7 @@ def made(name: str, rows: int, seeds: int, **options):
     program, table = compile_spec(spec, SPACE), jax.eval_shape(lambda: transitions(rows, 11, 3))
     number = len(program.stages) - 1
     roots = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.arange(seeds)))
-    state = jax.eval_shape(jax.vmap(program.init), roots)
+    state = jax.eval_shape(jax.vmap(program.init, in_axes=(None, 0)), program.numbers, roots)
     for before in dict.fromkeys(stage.source for stage in program.stages):
         state = jax.eval_shape(lambda *given, at=before: entered(program, at, *given), state, table, roots)
     chunk = chunk_function(program.stages[number], spec.train.batch_size, **options)
@@ -47,7 +47,8 @@ def started(seeds: int):
     chunk, (numbers, *_), _ = made("td3_bc", 300, seeds, donate=True)
     program, table = compile_spec(load(SPECS / "td3_bc.yaml"), SPACE), transitions(300, 11, 3)
     roots = jax.vmap(jax.random.key)(jnp.arange(seeds))
-    begin = jax.jit(lambda roots: entered(program, 0, jax.vmap(program.init)(roots), table, roots))
+    draw = jax.vmap(program.init, in_axes=(None, 0))
+    begin = jax.jit(lambda roots: entered(program, 0, draw(program.numbers, roots), table, roots))
     return chunk, numbers, table, begin(roots), roots
 
 
