@@ -132,7 +132,7 @@ def test_side_by_side_a_cell_is_its_own_run_up_to_rounding(vmapped, tmp_path):
 def test_cells_of_numbers_are_one_program_and_one_vector_environment(tmp_path, monkeypatch):
     chunks, rolled = [], []
     chunk_function, rollout = train.chunk_function, evaluate.Evaluator.rollout
-    monkeypatch.setattr(train, "chunk_function", lambda *a: chunks.append(a[0].label) or chunk_function(*a))
+    monkeypatch.setattr(train, "chunk_function", lambda *a, **k: chunks.append(a[0].label) or chunk_function(*a, **k))
     monkeypatch.setattr(evaluate.Evaluator, "rollout", lambda self, act, n: rolled.append(n) or rollout(self, act, n))
     jobs, failures = swept(tmp_path / "one", spec_of("vmap"))
     assert not failures
