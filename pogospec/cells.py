@@ -18,6 +18,7 @@ from pogospec.chain import OF, by_actor
 from pogospec.chunk import Batching
 from pogospec.compile import compile_spec
 from pogospec.errors import RunDirectoryError
+from pogospec.nets import with_products
 from pogospec.program import Program, Stage, State
 from pogospec.runs import RunDirectory
 from pogospec.saved import SavedPolicy
@@ -132,7 +133,8 @@ class Cells:
 
     def _saved(self, label: str, network: Any, cell: Cell) -> SavedPolicy:
         family = cell.program.behavior if label == "behavior" else cell.program.policy
-        return SavedPolicy(family, self.part(network, cell), self.normalizer, self.space)
+        network = with_products(self.part(network, cell), rounded=False)  # a saved policy acts in full
+        return SavedPolicy(family, network, self.normalizer, self.space)
 
     def save(self, label: str, network: Any) -> None:
         """Save the policies of all runs, behavior or those of a step."""

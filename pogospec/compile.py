@@ -14,7 +14,7 @@ from pogospec.chain import joined
 from pogospec.critics.base import Views
 from pogospec.energies.base import Context
 from pogospec.errors import DataError
-from pogospec.nets import polyak
+from pogospec.nets import polyak, with_products
 from pogospec.policies.base import Point
 from pogospec.program import Program, Stage, State
 from pogospec.rules import metric_of_behavior
@@ -84,6 +84,7 @@ def compile_spec(spec: Spec, space: Space) -> Program:
             step=step,
             horizons=horizons[index],
             targets=index <= last,
+            rounded=spec.train.precision == "bfloat16_matmul",
             moving="critic" in step.learn or (index > first and "critic" in plain[first].learn),
             bootstrap="policy" if "policy" in learned or "behavior" not in learned else "behavior",
             source=index - k,
@@ -102,6 +103,7 @@ class _Plan(NamedTuple):
     step: StepSpec
     horizons: dict[str, int]  # updates of each learner while its optimiser lives
     targets: bool  # whether slow copies are needed, now or later
+    rounded: bool  # whether what geometries learn multiplies numbers rounded to bfloat16
     moving: bool  # whether a critic is learned meanwhile, here or beside the first actor of a chain
     bootstrap: str  # whose next actions the critic learns from: policy, or behavior while no policy was learned
     source: int  # the first repetition of the same step
@@ -144,7 +146,7 @@ def _horizons(steps: list[StepSpec]) -> list[dict[str, int]]:
 
 
 def _init(spec: Spec, steps: list[StepSpec], space: Space, nodes_of: _StageNodes):
-    learned = {name for step in steps for name in step.learn}
+    learned, rounded = {name for step in steps for name in step.learn}, spec.train.precision == "bfloat16_matmul"
 
     def init(numbers, key: Key) -> State:
         keys, nodes = jax.random.split(key, 3), nodes_of(numbers)
@@ -157,7 +159,8 @@ def _init(spec: Spec, steps: list[StepSpec], space: Space, nodes_of: _StageNodes
             slow = nodes.critic.slow(critic)
         behavior = nodes.behavior.init(keys[1], space) if "behavior" in learned else None
         policy = nodes.policy.init(keys[2], space) if learned & {"policy", "critic"} else None
-        return State(critic, slow, behavior, policy, policy, policy if "policy" in learned else None, (), {}, {})
+        state = State(critic, slow, behavior, policy, policy, policy if "policy" in learned else None, (), {}, {})
+        return with_products(state, rounded)
 
     return init
 
@@ -216,6 +219,7 @@ def _enter(plan: _Plan, nodes: Nodes, space: Space, state: State, data: Batch, k
     }
     terms = enumerate(nodes.problem.proximal)
     geometry = tuple(term.geometry.init(jax.random.fold_in(geometry_key, i), space) for i, term in terms)
+    geometry = with_products(geometry, plan.rounded)
     learned = geometry, None if nodes.multiplier is None else nodes.multiplier.init()
     if plan.step.optimizer_state == "keep" and _alike(learned, (state.geometry, state.multiplier)):
         learned = state.geometry, state.multiplier

@@ -17,14 +17,47 @@ Init = Literal["torch", "lecun", "orthogonal", "glorot", "rebrac"]
 
 
 class Linear(eqx.Module):
-    """An affine map x @ weight + bias; weight [in, out], bias [out]."""
+    """An affine map x @ weight + bias; weight [in, out], bias [out]; `rounded`: products of bfloat16 numbers."""
 
     weight: Float[Array, "in out"]
     bias: Float[Array, " out"]
+    rounded: bool = eqx.field(static=True, default=False)
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         """Apply the map to the last dimension."""
-        return x @ self.weight + self.bias
+        return (rounded_product(x, self.weight) if self.rounded else x @ self.weight) + self.bias
+
+
+def _rounded(x: Array) -> Array:
+    return x.astype(jnp.bfloat16)
+
+
+@jax.custom_vjp
+def rounded_product(x: Float[Array, "*batch in"], weight: Float[Array, "in out"]) -> Float[Array, "*batch out"]:
+    """The product x @ weight of numbers rounded to bfloat16, summed in the type of x; its gradients likewise."""
+    return jnp.matmul(_rounded(x), _rounded(weight), preferred_element_type=x.dtype)
+
+
+def _forward(x, weight):
+    return rounded_product(x, weight), (x, weight)
+
+
+def _backward(saved, pull):
+    x, weight = saved
+    flat, pulls = x.reshape(-1, x.shape[-1]), pull.reshape(-1, pull.shape[-1])
+    return rounded_product(pull, weight.T), rounded_product(flat.T, pulls)
+
+
+rounded_product.defvjp(_forward, _backward)
+
+
+def with_products(tree, rounded: bool):
+    """Networks whose layers multiply numbers rounded to bfloat16, or as they are."""
+
+    def change(node):
+        return Linear(node.weight, node.bias, rounded) if isinstance(node, Linear) else node
+
+    return jax.tree.map(change, tree, is_leaf=lambda node: isinstance(node, Linear))
 
 
 def linear(key: Key, fan_in: int, fan_out: int, init: Init, end: float | None = None) -> Linear:
@@ -74,7 +107,8 @@ class MLP(eqx.Module):
 
     def placed(self, outputs: Float[Array, " out"]) -> MLP:
         """The network whose last layer puts out these numbers whatever it is given."""
-        last = Linear(jnp.zeros_like(self.layers[-1].weight), jnp.asarray(outputs, self.layers[-1].bias.dtype))
+        last = self.layers[-1]
+        last = Linear(jnp.zeros_like(last.weight), jnp.asarray(outputs, last.bias.dtype), last.rounded)
         return MLP((*self.layers[:-1], last), self.norms, self.layer_norm)
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:

@@ -28,6 +28,8 @@ def target_rules(spec: Spec) -> Problems:
         yield "policy.hidden", f"found {list(spec.policy.hidden)}, allowed []: a known energy has no states"
     if spec.critic is not None:
         yield "critic", "found a critic beside target, whose log density is Q; remove it"
+    if spec.train.precision == "bfloat16_matmul":
+        yield "train.precision", "found bfloat16_matmul, allowed float32, float64: a known energy has no layers"
     if spec.train.batch_size != 1:
         yield "train.batch_size", f"found {spec.train.batch_size}, allowed 1: a known energy has no states"
     for index, step in enumerate(spec.schedule.steps):

@@ -182,7 +182,9 @@ def _training(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     what = "initial weights and batches, the data are the same" if spec.target is None else "what samples are drawn"
     yield "seeds", f"{seeds} in one program; a seed sets {what}"
     keys = "keys are functions of seed, stage and update, so a resumed run is the same run"
-    yield "numbers", f"{spec.train.precision}; {keys}"
+    rounded = spec.train.precision == "bfloat16_matmul"
+    what = "float32, layers multiply numbers rounded to bfloat16" if rounded else spec.train.precision
+    yield "numbers", f"{what}; {keys}"
 
 
 def _evaluation(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -138,7 +138,10 @@ class TrainSpec:
     """The training loop."""
 
     batch_size: Annotated[int, Within(ge=1), "transitions in a minibatch"] = 256
-    precision: Annotated[Literal["float32", "float64"], "floating-point type of networks, data and updates"] = "float32"
+    precision: Annotated[
+        Literal["float32", "bfloat16_matmul", "float64"],
+        "type of networks, data and updates; bfloat16_matmul: float32, but layers multiply numbers rounded to bfloat16",
+    ] = "float32"
     batch_runs: Annotated[
         Literal["auto", "vmap", "map", "shard"],
         "seeds and cells side by side, one after another, or over devices; auto: over devices where there are several",
