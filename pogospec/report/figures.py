@@ -10,6 +10,7 @@ from pogospec.errors import DataError, RunDirectoryError, SpecError, UsageError
 from pogospec.registry import nearest
 from pogospec.report.canvas import FORMATS, check_file, write
 from pogospec.report.compare import titles
+from pogospec.report.grid import of_sweeps
 from pogospec.report.plot import draw
 from pogospec.report.series import series
 from pogospec.runs import RunDirectory
@@ -60,7 +61,7 @@ def draw_all(runs: Sequence[RunDirectory], out: Path | None = None, state: int |
     if out is not None and out.suffix.lower() in FORMATS:
         raise UsageError(f"--out: found the file {out}, allowed a directory, as --figure {ALL} draws several pictures")
     drawn = Drawn([], [])
-    for name in NAMES:
+    for name in NAMES if of_sweeps(runs) else [name for name in NAMES if name != "sweep"]:
         wanted = [runs] if name not in EACH else [[run] for run in runs]
         for members, title in zip(wanted, titles(runs), strict=False):
             try:
