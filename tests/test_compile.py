@@ -103,11 +103,14 @@ def test_a_chunk_function_traces_once():
     state = entered(
         program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(50, 4, 2), roots
     )
-    chunk = chunk_function(program.stages[0], 16)
+    stage, traced = program.stages[0], []
+    chunk = chunk_function(stage._replace(update=lambda *given: traced.append(1) or stage.update(*given)), 16)
     data = transitions(50, 4, 2)
-    for start, stop in ((0, 10), (10, 17), (17, 18)):
+    state, *_ = chunk(program.numbers, data, state, roots, 0, 10)
+    once = len(traced)  # for the shapes, and in the loop
+    for start, stop in ((10, 17), (17, 18)):
         state, *_ = chunk(program.numbers, data, state, roots, start, stop)
-    assert getattr(chunk, "_cache_size")() == 1  # noqa: B009
+    assert 1 <= len(traced) == once <= 2
 
 
 def test_a_later_step_starts_at_the_policy_it_is_re_centred_at():

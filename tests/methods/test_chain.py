@@ -165,7 +165,9 @@ def ran(spec, updates=30, seeds=2):
     data = jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == jnp.float64 else leaf, batch)
     program, roots = compile_spec(spec, space), jax.vmap(jax.random.key)(jnp.arange(seeds))
     enter = jax.jit(jax.vmap(program.stages[0].enter, in_axes=(None, 0, None, 0)))
-    state = enter(program.numbers, jax.jit(jax.vmap(program.init))(roots), data, roots)
+    state = enter(
+        program.numbers, jax.jit(jax.vmap(program.init, in_axes=(None, 0)))(program.numbers, roots), data, roots
+    )
     chunk = chunk_function(program.stages[0], 32)
     for start, stop in ((0, 7), (7, updates)):
         state, sums, *_ = chunk(program.numbers, data, state, roots, start, stop)

@@ -108,5 +108,5 @@ def test_a_name_that_is_none_ends_with_2(flow, tmp_path):
     command = [sys.executable, "-m", "pogospec.cli", "plot", "flow", "--figure"]
     done = subprocess.run([*command, "pahts"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    allowed = "curves, path, energy, proximal, density or all"
+    allowed = "curves, sweep, path, energy, proximal, density or all"
     assert done.stderr == f"--figure: found 'pahts', allowed {allowed}; did you mean path?\n"
