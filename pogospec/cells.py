@@ -172,19 +172,21 @@ class Cells:
     def restore(self) -> tuple[dict[str, np.ndarray], Place] | None:
         """Arrays of the newest whole checkpoint and its place; of several runs, of the newest that all have.
 
-        What was written after it is dropped from all files. None where there is none.
+        None where there is none.
         """
-        loaded, place = self._newest(), None
-        if loaded:
-            place = Place.of_parts([Place(**meta["place"]) for _, meta in loaded])
-        for cell in self.all:
-            cell.run.truncate_after(place.total if place else 0)
-        if place is None:
+        loaded = self._newest()
+        if not loaded:
             return None
         try:
-            return {name: np.concatenate([arrays[name] for arrays, _ in loaded]) for name in loaded[0][0]}, place
+            arrays = {name: np.concatenate([own[name] for own, _ in loaded]) for name in loaded[0][0]}
         except KeyError as error:
             raise lacking(self.all[0].run, error) from None
+        return arrays, Place.of_parts([Place(**meta["place"]) for _, meta in loaded])
+
+    def truncate_after(self, total: int) -> None:
+        """Drop what was written after an update from the files of all runs."""
+        for cell in self.all:
+            cell.run.truncate_after(total)
 
     def _newest(self) -> list[tuple[dict[str, np.ndarray], dict[str, Any]]]:
         if len(self.all) == 1:

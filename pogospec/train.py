@@ -329,6 +329,7 @@ class _Trainer:
     def _restore(self) -> State:
         restored = self.cells.restore()
         if restored is None:
+            self.cells.truncate_after(0)
             return self._fresh()
         arrays, self.place = restored
         leaves, structure = jax.tree_util.tree_flatten_with_path(self._template(self.place.number))
@@ -336,6 +337,7 @@ class _Trainer:
             values = [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves]
         except KeyError as error:
             raise lacking(self.cells.all[0].run, error) from None
+        self.cells.truncate_after(self.place.total)
         return jax.tree_util.tree_unflatten(structure, values)
 
 

@@ -39,6 +39,12 @@ class Grid(NamedTuple):
         means = {i: row.policies[policy].values.mean() for i, row in enumerate(self.rows) if policy in row.policies}
         return max(means, key=lambda i: means[i]) if len(means) > 1 else None
 
+    @property
+    def bold(self) -> set[tuple[int, int]]:
+        """Row and column of the best of each policy."""
+        found = {(self.best(policy), len(self.paths) + i) for i, policy in enumerate(self.policies)}
+        return {(row, column) for row, column in found if row is not None}
+
     def texts(self) -> list[list[str]]:
         """The rows as text; a cell of a run that is not done says its state."""
         return [
@@ -79,10 +85,9 @@ def markdown(runs: Sequence[RunDirectory], score: str = "last") -> str:
     """The tables as markdown, the best of each policy in bold."""
     lines = [f"{header(runs, score)}."]
     for grid in grids(runs, score):
-        best = {len(grid.paths) + i: grid.best(policy) for i, policy in enumerate(grid.policies)}
+        bold, texts = grid.bold, grid.texts()
         rows = [
-            [f"**{cell}**" if best.get(i) == number else cell for i, cell in enumerate(row)]
-            for number, row in enumerate(grid.texts())
+            [f"**{cell}**" if (n, i) in bold else cell for i, cell in enumerate(row)] for n, row in enumerate(texts)
         ]
         lines += ["", f"{grid.name}:", "", markdown_row(grid.head), markdown_rule(len(grid.head))]
         lines += map(markdown_row, rows)

@@ -49,12 +49,11 @@ def show_grids(console: Console, runs: Sequence[RunDirectory], score: str = "las
     console.print(header(runs, score), style="dim", highlight=False)
     for grid in grids(runs, score):
         console.print(f"\n{grid.name}", style="bold", highlight=False)
-        best = {len(grid.paths) + i: grid.best(policy) for i, policy in enumerate(grid.policies)}
-        view = Table(box=box.SIMPLE_HEAD)
+        bold, view = grid.bold, Table(box=box.SIMPLE_HEAD)
         for title in grid.head:
             view.add_column(escape(title), justify="right", no_wrap=True)
         for number, row in enumerate(grid.texts()):
-            view.add_row(*(Text(cell, "bold" if best.get(i) == number else "") for i, cell in enumerate(row)))
+            view.add_row(*(Text(cell, "bold" if (number, i) in bold else "") for i, cell in enumerate(row)))
         console.print(view)
     show_warnings(console, warnings(runs, score))
 
