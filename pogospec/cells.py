@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.batching import Batching
 from pogospec.chain import OF, by_actor
-from pogospec.chunk import Batching
 from pogospec.compile import compile_spec
 from pogospec.errors import RunDirectoryError
 from pogospec.nets import with_products
@@ -134,6 +134,7 @@ class Cells:
     def _saved(self, label: str, network: Any, cell: Cell) -> SavedPolicy:
         family = cell.program.behavior if label == "behavior" else cell.program.policy
         network = with_products(self.part(network, cell), rounded=False)  # a saved policy acts in full
+        network = jax.device_put(network, self.batching.devices[0])
         return SavedPolicy(family, network, self.normalizer, self.space)
 
     def save(self, label: str, network: Any) -> None:

@@ -3,71 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.batching import Batching
 from pogospec.program import Stage, State
 from pogospec.spec.schema import Spec
 from pogospec.types import Transitions
 
 INIT, BATCH, UPDATE = range(3)
-
-
-class Batching:
-    """How the runs of one program are computed: `vmap`, `map` or `shard`.
-
-    vmap: side by side, on one device. map: one after another, each as if it were alone, bit for bit. shard: vmapped,
-    and spread over the devices of this host, as many as divide the number of runs.
-    """
-
-    def __init__(self, kind: str, runs: int = 1):
-        self.kind, devices = kind, jax.local_devices()
-        count = max(n for n in range(1, len(devices) + 1) if runs % n == 0) if kind == "shard" else 1
-        self.devices = devices[:count]
-        mesh = jax.sharding.Mesh(np.asarray(self.devices), ("runs",))
-        self.everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-        self.apart = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("runs"))
-
-    @classmethod
-    def of(cls, kind: str, runs: int) -> Batching:
-        """What a spec asks for; `auto`: devices where there are several, else side by side."""
-        if kind == "auto":
-            kind = "shard" if len(jax.local_devices()) > 1 and runs > 1 else "vmap"
-        return cls(kind, runs)
-
-    def over(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
-        """A function of runs from that of one; `axes` says which arguments have a row for each run (0)."""
-        if self.kind != "map":
-            return jax.vmap(function, in_axes=axes)
-
-        def each(*arguments):
-            def one(rows):
-                left = iter(rows)
-                both = zip(arguments, axes, strict=True)
-                return function(*(next(left) if axis == 0 else argument for argument, axis in both))
-
-            return jax.lax.map(one, [argument for argument, axis in zip(arguments, axes, strict=True) if axis == 0])
-
-        return each
-
-    def jit(self, function: Callable, axes: tuple[int | None, ...], donate: tuple[int, ...] = ()) -> Callable:
-        """The same, jitted, its arguments and results laid out over the devices; results take what is donated."""
-        if self.kind != "shard":
-            return jax.jit(self.over(function, axes), donate_argnums=donate)
-        places = tuple(self.apart if axis == 0 else self.everywhere for axis in axes)
-        return jax.jit(self.over(function, axes), in_shardings=places, out_shardings=self.apart, donate_argnums=donate)
-
-    def shared(self, tree):
-        """Arrays that all runs read, where the program expects them."""
-        return jax.device_put(tree, self.everywhere) if self.kind == "shard" else tree
-
-    def own(self, tree):
-        """Arrays with a row for each run, where the program expects them."""
-        return jax.device_put(tree, self.apart) if self.kind == "shard" else tree
 
 
 def double(spec: Spec) -> bool:

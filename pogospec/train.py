@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.batching import Batching
 from pogospec.cells import Cells, lacking
-from pogospec.chunk import INIT, Batching, as_floats, chunk_function, fold, precision, stream
+from pogospec.chunk import INIT, as_floats, chunk_function, fold, precision, stream
 from pogospec.data.arrays import identity_normalizer, normalized, split, standardize, transform_rewards
 from pogospec.errors import RunError
 from pogospec.evaluate import Evaluator

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.chunk import Batching
+from pogospec.batching import Batching
 from pogospec.program import Program, Stage, State
 from pogospec.runs import RunDirectory
 from pogospec.spec.schema import Spec, StepSpec

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "pogospec"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "types", "registry", "stop", "cache", "__init__"},
+    {"errors", "types", "registry", "stop", "cache", "batching", "__init__"},
     {"spec", "nets"},
     {"data"},
     {"policies", "critics", "energies", "geometries", "steps", "targets"},

@@ -127,11 +127,13 @@ STOPS = {
 }
 
 
-def test_a_run_that_is_stopped_again_and_again_ends_the_same(whole, tmp_path):
+def test_a_run_that_is_stopped_again_and_again_ends_the_same(tmp_path):
     pairs: Any = [tuple(pair.split("=", 1)) for pair in SMALL]
     spec = package.load(SPEC, pairs)
-    data, out, stopped = load_for(spec), tmp_path / "run", []
-    new_run(spec, data, out, RunDirectory.open(whole).manifest["device"])
+    data, whole, out, stopped = load_for(spec), tmp_path / "whole", tmp_path / "run", []
+    for folder in (whole, out):
+        new_run(spec, data, folder, "cpu:0")
+    execute(Console(quiet=True), spec, data, RunDirectory.open(whole))
     for name, stop in STOPS.items():
         with pytest.MonkeyPatch.context() as patch:
             stop(patch)

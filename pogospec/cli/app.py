@@ -127,9 +127,12 @@ def allow_modules(modules: list[str] | None) -> None:
 
 
 def find_device(name: str | None) -> str:
-    """Name of the device to compute on; raises UsageError where JAX has none of the kind."""
+    """Name of the device to compute on, and all cores as devices; raises UsageError where JAX has none of the kind."""
     import jax
 
+    from pogospec.batching import a_device_for_each_core
+
+    a_device_for_each_core()
     if name is not None:
         jax.config.update("jax_platforms", {"gpu": "cuda"}.get(name, name))
     try:

@@ -1,0 +1,122 @@
+"""How the runs of one program are laid out: side by side, one after another, over the devices of a host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+RUNS = "runs"
+
+
+class Batching:
+    """How the runs of one program are computed: `vmap`, `map` or `shard`.
+
+    vmap: side by side, on one device. map: one after another, each as if it were alone, bit for bit. shard: over the
+    devices of this host; on each of them one after another where it is a processor's core, else side by side, and then
+    over as many devices as divide the number of runs.
+    """
+
+    def __init__(self, kind: str, runs: int = 1):
+        self.kind, self.runs, devices = kind, runs, jax.local_devices()
+        on_cores = devices[0].platform == "cpu"
+        self.in_turn = kind == "map" or (kind == "shard" and on_cores)
+        allowed = [n for n in range(1, len(devices) + 1) if n <= runs and (on_cores or runs % n == 0)]
+        self.devices = devices[: max(allowed) if kind == "shard" else 1]
+        mesh = Mesh(np.asarray(self.devices), (RUNS,))
+        self.everywhere = NamedSharding(mesh, PartitionSpec())
+        self.apart = NamedSharding(mesh, PartitionSpec(RUNS))
+        self.rows = self.apart if runs % len(self.devices) == 0 else self.everywhere
+
+    @classmethod
+    def of(cls, kind: str, runs: int) -> Batching:
+        """What a spec asks for; `auto`: over devices where there are several, else what is faster on the device."""
+        if kind == "auto":
+            alone = "map" if jax.default_backend() == "cpu" else "vmap"
+            kind = "shard" if len(jax.local_devices()) > 1 and runs > 1 else alone
+        return cls(kind, runs)
+
+    def over(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
+        """A function of runs from that of one; `axes` says which arguments have a row for each run (0)."""
+        if not self.in_turn:
+            return jax.vmap(function, in_axes=axes)
+
+        def each(*arguments):
+            def one(rows):
+                left = iter(rows)
+                both = zip(arguments, axes, strict=True)
+                return function(*(next(left) if axis == 0 else argument for argument, axis in both))
+
+            return jax.lax.map(one, [argument for argument, axis in zip(arguments, axes, strict=True) if axis == 0])
+
+        return each
+
+    def jit(self, function: Callable, axes: tuple[int | None, ...], donate: tuple[int, ...] = ()) -> Callable:
+        """The same, jitted, its arguments and results laid out over the devices; results take what is donated."""
+        if self.kind != "shard":
+            return jax.jit(self.over(function, axes), donate_argnums=donate)
+        spread = self._spread(function, axes) if self.in_turn else self.over(function, axes)
+        places = tuple(self.rows if axis == 0 else self.everywhere for axis in axes)
+        return jax.jit(spread, in_shardings=places, out_shardings=self.rows, donate_argnums=donate)
+
+    def _spread(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
+        """Each device computes its own rows in turn; where they do not come out even, some compute one less."""
+        block = -(-self.runs // len(self.devices))
+        live = np.arange(block * len(self.devices)) < self.runs
+        rows = np.minimum(np.arange(live.size), self.runs - 1)
+
+        def guarded(live, *arguments):
+            return jax.lax.cond(live, lambda: function(*arguments), lambda: _zeros(function, arguments))
+
+        even = self.rows is self.apart
+        inner, over = (function, axes) if even else (guarded, (0, *axes))
+        places = tuple(self.apart.spec if axis == 0 else self.everywhere.spec for axis in over)
+        mapped = jax.shard_map(
+            self.over(inner, over),
+            mesh=self.apart.mesh,
+            in_specs=places,
+            out_specs=self.apart.spec,
+            check_vma=False,
+        )
+        if even:
+            return mapped
+
+        def padded(*arguments):
+            both = zip(arguments, axes, strict=True)
+            filled = [jax.tree.map(lambda leaf: leaf[rows], given) if axis == 0 else given for given, axis in both]
+            return jax.tree.map(lambda leaf: leaf[: self.runs], mapped(live, *filled))
+
+        return padded
+
+    def shared(self, tree: Any) -> Any:
+        """Arrays that all runs read, where the program expects them; the cores of a processor share their memory."""
+        if self.kind != "shard":
+            return tree
+        if self.in_turn:
+            tree = jax.tree.map(np.asarray, tree)
+        return jax.device_put(tree, self.everywhere)
+
+    def own(self, tree: Any) -> Any:
+        """Arrays with a row for each run, where the program expects them."""
+        return jax.device_put(tree, self.rows) if self.kind == "shard" else tree
+
+
+def _zeros(function: Callable, arguments: tuple) -> Any:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *arguments))
+
+
+def a_device_for_each_core() -> None:
+    """Let JAX see each core that this process may use as a device, so that runs can be spread over them.
+
+    Of use before JAX has looked for its devices alone; what the user has said of their number stays.
+    """
+    said = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if said or jax.config.jax_num_cpu_devices >= 0:  # type: ignore[attr-defined]
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jax.config.update("jax_num_cpu_devices", cores or 1)
