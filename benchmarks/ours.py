@@ -14,6 +14,7 @@ import numpy as np
 import parts
 
 from pogospec import cache
+from pogospec.batching import Batching, a_device_for_each_core
 from pogospec.check import load
 from pogospec.chunk import as_floats, chunk_function, precision
 from pogospec.compile import compile_spec
@@ -60,9 +61,10 @@ class Made:
     def __init__(self, spec, transitions, space, number: int, cells: int = 0):
         self.spec, self.program = spec, compile_spec(spec, space)
         self.stage, self.number = self.program.stages[number], number
-        self.data = jax.tree.map(as_floats, transitions)
         seeds = cells or spec.seeds
-        self.roots = jax.vmap(jax.random.key)(jnp.arange(seeds))
+        batching = Batching.of(spec.train.batch_runs, seeds)
+        self.data = batching.shared(jax.tree.map(as_floats, transitions))
+        self.roots = batching.own(jax.vmap(jax.random.key)(jnp.arange(seeds)))
         self.numbers = self.program.numbers_of(number)
         if cells:  # each with a tau of its own
             self.numbers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (cells, *leaf.shape)), self.numbers)
@@ -70,9 +72,9 @@ class Made:
             where = lambda n: [term.tau for term in n[self.stage.source].problem.proximal]  # noqa: E731
             self.numbers = eqx.tree_at(where, self.numbers, replace_fn=scale.__mul__)
         with clock() as self.beginning:
-            self.state = jax.block_until_ready(self._entered())
-        axis = 0 if cells else None
-        self.chunk = chunk_function(self.stage, spec.train.batch_size, axis, donate=True)
+            self.state = batching.own(jax.block_until_ready(self._entered()))
+        self.numbers = batching.own(self.numbers) if cells else batching.shared(self.numbers)
+        self.chunk = chunk_function(self.stage, spec.train.batch_size, 0 if cells else None, batching, donate=True)
         self.done = 0
 
     def _entered(self):
@@ -168,4 +170,5 @@ def size(tree) -> int:
 
 
 if __name__ == "__main__":
+    a_device_for_each_core()
     serve(prepare)

@@ -1,6 +1,7 @@
 """TD3+BC written by hand in JAX, for this algorithm alone: a worker. No library but JAX.
 
-One loop over updates on the device, data on the device, Adam on the tree of weights; several seeds by vmap.
+One loop over updates on the device, data on the device, Adam on the tree of weights; several seeds by vmap, or one
+after another.
 """
 
 from __future__ import annotations
@@ -122,8 +123,19 @@ def prepare(task):
     names = ("observations", "actions", "rewards", "next_observations", "terminated")
     data = tuple(jnp.asarray(columns[name]) for name in names)
     keys = jax.vmap(jax.random.key)(jnp.arange(task["seeds"]))
-    every = jax.jit(jax.vmap(partial(begin, task=task)))(keys)
-    many = jax.jit(jax.vmap(partial(chunk, task["batch"]), in_axes=(0, None, 0, None, None)), donate_argnums=0)
+    one = partial(chunk, task["batch"])
+    if task["seeds"] == 1:
+        many, keys = one, keys[0]
+        every = jax.jit(partial(begin, task=task))(keys)
+    else:
+        every = jax.jit(jax.vmap(partial(begin, task=task)))(keys)
+        many = jax.vmap(one, in_axes=(0, None, 0, None, None))
+    if task.get("in_turn"):
+
+        def many(state, data, keys, start, stop):
+            return jax.lax.map(lambda run: one(run[0], data, run[1], start, stop), (state, keys))
+
+    many = jax.jit(many, donate_argnums=0)
     with clock() as compiling:
         program = many.lower(every, data, keys, 0, 1).compile()
     held = [every, 0]

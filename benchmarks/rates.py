@@ -33,6 +33,8 @@ def peers(options: Options) -> Part:
             for seeds in (1, 5):
                 label = f"{name}, {seeds} seed{'s' * (seeds > 1)}"
                 jobs[script, seeds] = Job(label, start(script), task | {"seeds": seeds}, seeds)
+        in_turn = task | {"seeds": 5, "in_turn": True}
+        jobs["in_turn", 5] = Job("JAX by hand, 5 seeds one after another", start("plain_jax"), in_turn, 5)
         for script, peer in (("plain_torch", "torch"), ("d3rlpy_loop", "d3rlpy")):
             try:
                 label = "PyTorch by hand" if peer == "torch" else peer
@@ -49,8 +51,9 @@ def peers(options: Options) -> Part:
     part.rows += [job.row() for job in products]
     part.notes.append(f"{each / 1e6:.1f} MFLOP of matrix products an update; updates of all seeds together")
     for seeds in (1, 5):
-        what = f"pogospec / JAX by hand, {seeds} seed{'s' * (seeds > 1)}"
-        part.target(what, ratio(jobs["ours", seeds], jobs["plain_jax", seeds]), 0.97)
+        hand = [job for (script, count), job in jobs.items() if script in ("plain_jax", "in_turn") and count == seeds]
+        best = max(hand, key=lambda job: job.rate)
+        part.target(f"pogospec / {best.name}", ratio(jobs["ours", seeds], best), 0.97)
     for script, name, wanted in (("plain_torch", "PyTorch by hand", 1.9), ("d3rlpy_loop", "d3rlpy", 3.0)):
         found = ratio(jobs["ours", 1], jobs[script, 1]) if (script, 1) in jobs else None
         part.target(f"pogospec / {name}", found, wanted)

@@ -47,8 +47,10 @@ def explain(
 
     document = read(spec_path(spec), overrides(dataset, None, None, set_))
     loaded = checked(document)
+    from pogospec.batching import a_device_for_each_core
     from pogospec.explain.report import cost, explanation, plain
 
+    a_device_for_each_core()
     data, space, note = _data(loaded)
     found = explanation(document, loaded, space, data)
     if to == "latex":

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.batching import Batching
 from pogospec.chunk import as_floats, chunk_function, double
 from pogospec.compile import compile_spec
 from pogospec.data.arrays import standardize
@@ -61,7 +62,8 @@ def measure(
     made up: the time does not depend on them.
     """
     began = time.perf_counter()
-    program, data, wide = compile_spec(spec, space), _data(spec, space, dataset), double(spec)
+    program, batching, wide = compile_spec(spec, space), Batching.of(spec.train.batch_runs, spec.seeds), double(spec)
+    data = batching.shared(_data(spec, space, dataset))
     alike = [
         (stage.learn, count, stage.source if spec.target is not None else None)
         for stage, count in zip(program.stages, operations, strict=True)
@@ -72,7 +74,9 @@ def measure(
     def compiled(number: int) -> tuple[Any, float] | None:
         late = time.perf_counter() - began > budget / 3
         with jax.enable_x64(wide):  # a context of the thread
-            return None if late and number != firsts[0] else _compiled(program, number, spec, data, templates[number])
+            if late and number != firsts[0]:
+                return None
+            return _compiled(program, number, spec, data, templates[number], batching)
 
     with ThreadPoolExecutor(THREADS) as pool:
         ready = dict(zip(firsts, pool.map(compiled, firsts), strict=True))
@@ -80,8 +84,8 @@ def measure(
     for number, found in ready.items():
         if found is not None:
             left = max(0.1, min(SLICE, budget - (time.perf_counter() - began)))
-            made = jax.tree.map(_made, templates[number])
-            run = functools.partial(_run, found[0], program, data, made, spec.seeds)
+            made = [batching.own(jax.tree.map(_made, templates[number]))]
+            run = functools.partial(_run, found[0], batching, batching.shared(program.numbers), data, made)
             known[number] = _timed(program.stages[number].label, *found, run, left)
     rates = []
     for number, stage in enumerate(program.stages):
@@ -114,20 +118,22 @@ def _made(leaf: Any) -> Any:
     return jnp.full(leaf.shape, 0.01 if jnp.issubdtype(leaf.dtype, jnp.floating) else 0, leaf.dtype)
 
 
-def _compiled(program: Program, number: int, spec: Spec, data: Transitions, state: State) -> tuple[Any, float]:
+def _compiled(
+    program: Program, number: int, spec: Spec, data: Transitions, state: State, batching: Batching
+) -> tuple[Any, float]:
     """The program of a chunk of one stage, and the seconds that compiling took."""
     clock = time.perf_counter()
     roots = jax.eval_shape(jax.vmap(jax.random.key), jnp.arange(spec.seeds))
-    function = chunk_function(program.stages[number], spec.train.batch_size)
-    chunk = function.lower(program.numbers, data, state, roots, 0, 1).compile()
+    function = chunk_function(program.stages[number], spec.train.batch_size, None, batching, donate=True)
+    chunk = function.lower(batching.shared(program.numbers), data, state, roots, 0, 1).compile()
     return chunk, time.perf_counter() - clock
 
 
-def _run(chunk: Any, program: Program, data: Transitions, state: State, seeds: int, count: int) -> float:
-    """Seconds of so many updates."""
-    roots = jax.vmap(jax.random.key)(jnp.arange(seeds))
+def _run(chunk: Any, batching: Batching, numbers: Any, data: Transitions, made: list[State], count: int) -> float:
+    """Seconds of so many updates of the state that `made` holds."""
+    roots = batching.own(jax.vmap(jax.random.key)(jnp.arange(batching.runs)))
     clock = time.perf_counter()
-    jax.block_until_ready(chunk(program.numbers, data, state, roots, 0, count))
+    made[0], *_ = jax.block_until_ready(chunk(numbers, data, made[0], roots, 0, count))
     return time.perf_counter() - clock
 
 

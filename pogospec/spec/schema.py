@@ -144,7 +144,7 @@ class TrainSpec:
     ] = "float32"
     batch_runs: Annotated[
         Literal["auto", "vmap", "map", "shard"],
-        "seeds and cells side by side, one after another, or over devices; auto: over devices where there are several",
+        "seeds and cells side by side, one after another, or over devices; auto: over devices, each core being one",
     ] = "auto"
     log_every: Annotated[int, Within(ge=1), "updates that one row of metrics averages over"] = 1000
     checkpoint_every: Annotated[int, Within(ge=1), "updates between checkpoints"] = 5000
