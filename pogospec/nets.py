@@ -45,7 +45,9 @@ def _forward(x, weight):
 def _backward(saved, pull):
     x, weight = saved
     flat, pulls = x.reshape(-1, x.shape[-1]), pull.reshape(-1, pull.shape[-1])
-    return rounded_product(pull, weight.T), rounded_product(flat.T, pulls)
+    # XLA has no kernel on processors for rounded numbers whose first factor is transposed on the way
+    across = jax.lax.optimization_barrier(_rounded(flat).T)
+    return rounded_product(pull, weight.T), jnp.matmul(across, _rounded(pulls), preferred_element_type=x.dtype)
 
 
 rounded_product.defvjp(_forward, _backward)
