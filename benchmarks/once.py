@@ -58,7 +58,7 @@ def startup(options: Options) -> Part:
             "--help": ["--help"],
             "check td3_bc": ["check", "td3_bc"],
             "run --help": ["run", "--help"],
-            "list": ["list"],
+            "list specs": ["list", "specs"],
             "schema": ["schema"],
             "explain td3_bc": ["explain", "td3_bc"],
             "data list": ["data", "list"],

@@ -7,7 +7,9 @@ import pytest
 from commands import pogospec, sets
 from test_compile import primitives, transitions
 
+from pogospec.batching import Batching
 from pogospec.check import load
+from pogospec.chunk import chunk_function
 from pogospec.compile import compile_spec
 from pogospec.errors import SpecError
 from pogospec.nets import mlp, rounded_product, with_products
@@ -72,6 +74,21 @@ def test_all_products_of_an_update_are_of_rounded_numbers(name):
         types[precision] = operands(program)
     assert types["float32"] == {"float32"}
     assert types["bfloat16_matmul"] == {"bfloat16"}
+
+
+@pytest.mark.parametrize("kind", ["vmap", "map", "shard"])
+@pytest.mark.parametrize("name", ["td3_bc", "pogo_fr_two_step"])
+def test_rounded_products_run_in_the_published_shapes(name, kind):
+    """Networks of real widths: XLA chooses kernels by shape, and has not all of them for rounded numbers."""
+    spec = load(name, [("train.precision", "bfloat16_matmul"), ("train.batch_size", "256")])
+    program, data = compile_spec(spec, SPACE), transitions(300, 3, 2)
+    how, roots = Batching(kind, 3), jax.vmap(jax.random.key)(jnp.arange(3))
+    state = how.jit(program.init, (None, 0))(program.numbers, roots)
+    for number in dict.fromkeys(stage.source for stage in program.stages):
+        numbers, stage = program.numbers_of(number), program.stages[number]
+        state = how.jit(stage.enter, (None, 0, None, 0))(numbers, state, data, roots)
+        state, sums, *_ = chunk_function(stage, 256, None, how)(numbers, data, state, roots, 0, 4)
+        assert np.isfinite(sums["critic_loss" if "critic_loss" in sums else "energy"]).all()
 
 
 def test_a_run_saves_policies_that_act_in_full(tmp_path):
