@@ -24,6 +24,8 @@ LIMIT = 2**29
 LEAST_SECONDS = 0.1
 """Programs that compile in less are not kept: reading them takes about as long, and there are hundreds."""
 SUFFIX, PART = ".program", ".part"
+PRIVATE = ("reset_cache", "_cache", "_cache_initialized")
+"""What JAX does not promise to keep; without it programs are compiled anew."""
 DIGEST = hashlib.sha256().digest_size
 
 
@@ -147,6 +149,9 @@ def _install(place: Path) -> None:
     import jax
     from jax._src import compilation_cache
 
+    if not all(hasattr(compilation_cache, name) for name in PRIVATE):
+        print(f"note: compiled programs are not kept: not known how with JAX {jax.__version__}", file=sys.stderr)
+        return
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
     compilation_cache.reset_cache()

@@ -129,6 +129,14 @@ print(jax.numpy.sin(2.0), jax.numpy.arange(7.0).sum())"""
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
+def test_another_jax_compiles_anew_and_says_so(tmp_path):
+    other = "import jax._src.compilation_cache as other\ndel other._cache\n"
+    done = compiled(tmp_path, PROGRAM.replace("cache.enable()", f"{other}cache.enable()"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("note: compiled programs are not kept: not known how with JAX ")
+    assert not list(tmp_path.rglob(f"*{cache.SUFFIX}"))
+
+
 def test_a_cache_of_the_users_own_is_left_alone(tmp_path):
     code = f"import jax\njax.config.update('jax_compilation_cache_dir', {str(tmp_path / 'own')!r})\n{PROGRAM}"
     done = compiled(tmp_path / "ours", code)

@@ -83,9 +83,29 @@ def _cells(text: str, file: str, overrides: Sequence[Override], swept: Sequence[
     given = _given(swept, builder)
     if builder.problems:
         raise SpecError(builder.problems)
-    for cell in cells_of(read_grid(tree.value.pop("sweep", None), given)):
+    grid = read_grid(tree.value.pop("sweep", None), given)
+    _refuse_lost(overrides, list(grid))
+    for cell in cells_of(grid):
         document = _resolve(tree.copy(), file, overrides, cell)
         yield document._replace(cell={path: plain_of(node) for path, node in cell})
+
+
+def _refuse_lost(overrides: Sequence[Override], swept: Sequence[str]) -> None:
+    """Raise SpecError where an override sets what every cell of a sweep sets anew."""
+    problems = []
+    for path, _, *flags in overrides:
+        parts = _parts(path)
+        lost = [at for at in swept if len(_parts(at)) <= len(parts) and all(map(_meet, _parts(at), parts))]
+        if lost:
+            message = f"found a value of what a sweep varies; allowed values of its own: --sweep '{lost[0]}=[…]'"
+            origin = Origin("command line", str(flags[0]) if flags else f"--set {path}")
+            problems.append(Problem(origin, path, message))
+    if problems:
+        raise SpecError(problems)
+
+
+def _meet(one: Any, two: Any) -> bool:
+    return one == two or (not isinstance(one, str) and not isinstance(two, str) and None in (one, two))
 
 
 def _extend(tree: Node, path: Path, seen: tuple[Path, ...]) -> Node:

@@ -36,13 +36,22 @@ def test_every_combination_is_a_cell_the_last_path_fastest(write):
 
 def test_a_sweep_wins_over_all_and_the_command_line_over_the_file(write):
     tuned = "tuned: {pocket/reacher-mixed: {energy.entropy.weight: 7}}\n"
-    given = [("energy.entropy.weight", "9")]
-    specs = [checked(d) for d in read_cells(write(tuned + SWEEP), given)]
+    specs = [checked(d) for d in read_cells(write(tuned + SWEEP))]
     assert {spec.energy["entropy"].weight for spec in specs} == {0.0, 0.001, 0.5}
     swept = [("energy.entropy.weight", "[3]", "--sweep energy.entropy.weight"), ("train.batch_size", "[8, 9]", "")]
     specs = [checked(d) for d in read_cells(write(SWEEP), (), swept)]
     found = {(s.energy["entropy"].weight, s.train.batch_size, s.schedule.steps[0].tau) for s in specs}
     assert found == {(3.0, n, t) for n in (8, 9) for t in (1.0, 2.0)}
+
+
+@pytest.mark.parametrize("path", ["energy.entropy.weight", "schedule.steps[1].tau", "schedule.steps[*].tau"])
+def test_a_value_that_a_sweep_would_override_is_refused(write, path):
+    with pytest.raises(SpecError, match="found a value of what a sweep varies") as caught:
+        read_cells(write(SWEEP), [(path, "9")])
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.origin.file) == (path, f"--set {path}")
+    specs = [checked(d) for d in read_cells(write(SWEEP), [("schedule.steps[1].updates", "9")])]
+    assert {spec.schedule.steps[1].updates for spec in specs} == {9}
 
 
 def test_without_a_sweep_there_is_one_cell_of_nothing(write):
