@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -59,8 +60,8 @@ class Batching:
     def jit(self, function: Callable, axes: tuple[int | None, ...], donate: tuple[int, ...] = ()) -> Callable:
         """The same, jitted, its arguments and results laid out over the devices; results take what is donated."""
         if self.kind != "shard":
-            return jax.jit(self.over(function, axes), donate_argnums=donate)
-        spread = self._spread(function, axes) if self.in_turn else self.over(function, axes)
+            return jax.jit(_named(self.over(function, axes), function), donate_argnums=donate)
+        spread = _named(self._spread(function, axes) if self.in_turn else self.over(function, axes), function)
         places = tuple(self.rows if axis == 0 else self.everywhere for axis in axes)
         return jax.jit(spread, in_shardings=places, out_shardings=self.rows, donate_argnums=donate)
 
@@ -106,6 +107,16 @@ class Batching:
         return jax.device_put(tree, self.rows) if self.kind == "shard" else tree
 
 
+def _named(program: Callable, function: Callable) -> Callable:
+    """A program that profiles and the cache of compiled ones call what it is."""
+
+    def named(*arguments):
+        return program(*arguments)
+
+    named.__name__ = getattr(function, "__name__", "program")
+    return named
+
+
 def _zeros(function: Callable, arguments: tuple) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *arguments))
 
@@ -113,10 +124,11 @@ def _zeros(function: Callable, arguments: tuple) -> Any:
 def a_device_for_each_core() -> None:
     """Let JAX see each core that this process may use as a device, so that runs can be spread over them.
 
-    Of use before JAX has looked for its devices alone; what the user has said of their number stays.
+    Changes nothing once JAX has looked for its devices, nor where the user has said their number.
     """
     said = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if said or jax.config.jax_num_cpu_devices >= 0:  # type: ignore[attr-defined]
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", cores or 1)
+    with contextlib.suppress(RuntimeError):  # JAX has looked
+        jax.config.update("jax_num_cpu_devices", cores or 1)

@@ -126,13 +126,17 @@ def allow_modules(modules: list[str] | None) -> None:
         allow(module)
 
 
-def find_device(name: str | None) -> str:
-    """Name of the device to compute on, and all cores as devices; raises UsageError where JAX has none of the kind."""
-    import jax
-
+def use_all_cores() -> None:
+    """Let JAX see each core as a device; before anything computes, which reading a spec may do."""
     from pogospec.batching import a_device_for_each_core
 
     a_device_for_each_core()
+
+
+def find_device(name: str | None) -> str:
+    """Name of the device to compute on; raises UsageError where JAX has none of the kind."""
+    import jax
+
     if name is not None:
         jax.config.update("jax_platforms", {"gpu": "cuda"}.get(name, name))
     try:

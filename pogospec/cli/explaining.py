@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pogospec.cli.app import Allow, Set, allow_modules, make_console, overrides
+from pogospec.cli.app import Allow, Set, allow_modules, make_console, overrides, use_all_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +39,8 @@ def explain(
     allow: Allow = None,
 ) -> None:
     """Explain a spec: its objectives as mathematics, hidden choices, shapes, cost, and warnings."""
+    if measure:
+        use_all_cores()
     allow_modules(allow)
     from pogospec.check import checked, located
     from pogospec.spec.resolve import read
@@ -47,10 +49,8 @@ def explain(
 
     document = read(spec_path(spec), overrides(dataset, None, None, set_))
     loaded = checked(document)
-    from pogospec.batching import a_device_for_each_core
     from pogospec.explain.report import cost, explanation, plain
 
-    a_device_for_each_core()
     data, space, note = _data(loaded)
     found = explanation(document, loaded, space, data)
     if to == "latex":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pogospec.cli.app import Allow, Device, Quiet, allow_modules, find_device, make_console
+from pogospec.cli.app import Allow, Device, Quiet, allow_modules, find_device, make_console, use_all_cores
 from pogospec.errors import DataError, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def suite(
 
     Stop it whenever you like and start it again: it ends with the same table. A run that fails stops no other.
     """
+    use_all_cores()
     allow_modules(allow)
     from pogospec.runs import locked, run_name
     from pogospec.spec.shipped import suite_path

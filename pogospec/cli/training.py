@@ -22,6 +22,7 @@ from pogospec.cli.app import (
     make_console,
     overrides,
     swept,
+    use_all_cores,
 )
 from pogospec.errors import RunError, UsageError
 
@@ -52,6 +53,7 @@ def run(
 
     A sweep makes a folder with a run for each cell; cells that differ in numbers alone train in one program.
     """
+    use_all_cores()
     allow_modules(allow)
     from pogospec.check import checked_all
     from pogospec.spec.resolve import read_cells
@@ -121,6 +123,7 @@ def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None
 
 def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow = None) -> None:
     """Go on with a run, or a sweep, from its newest checkpoint."""
+    use_all_cores()
     allow_modules(allow)
     from pogospec.sweep import reopen
 
