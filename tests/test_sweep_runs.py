@@ -301,7 +301,8 @@ def uneven_and_even_are_those_of_one_device():
     spec = read_text(spec_of("shard", "")).spec
     assert spec is not None
     data = load_for(spec)
-    program, stage = compile_spec(spec, data.space), compile_spec(spec, data.space).stages[0]
+    program = compile_spec(spec, data.space)
+    stage = program.stages[0]
     batch = jax.tree.map(lambda column: jnp.asarray(column[:64]), data.transitions)
     for runs in (1, 3, 8, 11, 17):
         keys, found = jax.vmap(jax.random.key)(jnp.arange(runs)), []
