@@ -165,8 +165,12 @@ def action_values(networks: MLP, observations, actions, count: int | None = None
     """
     observations = jnp.broadcast_to(observations, (*actions.shape[:-1], observations.shape[-1]))
     inputs = jnp.concatenate([observations, actions], -1)
+    if count == 1:
+        return jax.tree.map(lambda leaf: leaf[0], networks)(inputs)[None, ..., 0]
     chosen = jax.tree.map(lambda leaf: leaf[:count], networks)
-    return jax.vmap(lambda net: net(inputs))(chosen)[..., 0]
+    # with inputs of its own, a network's products are rows of one batched product; else XLA transposes them there
+    own = jnp.broadcast_to(inputs, (len(chosen.layers[0].bias), *inputs.shape))
+    return jax.vmap(lambda net, given: net(given))(chosen, own)[..., 0]
 
 
 def polyak(target, online, rate):

@@ -77,11 +77,22 @@ def rows(run, name):
     return [{key: value for key, value in row.items() if key not in clocks} for row in run.read(name)]
 
 
-def assert_same(first, second):
-    """Bit for bit: files, policies and checkpoints."""
+def close(row, other):
+    """Whether rows say the same, their numbers up to rounding."""
+    return all(
+        a == b or float(a) == pytest.approx(float(b), rel=1e-5, abs=1e-7) for a, b in zip(row, other, strict=True)
+    )
+
+
+def assert_same(first, second, measured_alike=True):
+    """Bit for bit: files, policies and checkpoints; means over held-out states only where they are summed alike."""
     one, two = RunDirectory.open(first), RunDirectory.open(second)
     for name in FILES:
-        assert rows(one, name) == rows(two, name), name
+        a, b = rows(one, name), rows(two, name)
+        if name == "flow.csv" and not measured_alike:
+            assert all(close(x.values(), y.values()) for x, y in zip(a, b, strict=True))
+        else:
+            assert a == b, name
     assert one.policies() == two.policies()
     for label in one.policies():
         (a, about), (b, other) = one.load_policy(label), two.load_policy(label)
@@ -111,7 +122,7 @@ def test_one_after_another_a_cell_is_its_own_run_bit_for_bit(mapped, tmp_path):
     assert not failures
     for number in (0, 3):
         run = alone(jobs[number], tmp_path / str(number))
-        assert_same(run.path, jobs[number].path)
+        assert_same(run.path, jobs[number].path, measured_alike=False)
         manifest = RunDirectory.open(jobs[number].path).manifest
         assert manifest["sweep"] == jobs[number].document.cell
         assert {**manifest, "started": 0} == {
