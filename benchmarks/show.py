@@ -57,7 +57,7 @@ def table(console: Console, part: Part) -> None:
         view.add_column(name, justify="right")
     for row in part.rows:
         view.add_row(row["name"], *(_cell(row.get(name)) for name in columns))
-    console.print(view, highlight=False)
+    console.print(view if part.rows else part.title, highlight=False)
     for target in part.targets:
         sign = "at most" if target["most"] else "at least"
         found = "not measured" if target["found"] is None else f"{target['found']:.3f}"
