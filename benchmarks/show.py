@@ -100,7 +100,9 @@ def picture(part: Part, path: Path) -> None:
             style = "o-" if who == names[0] else "s--"
             panel.plot(sizes, [f["median"] for f in found], style, color=color, label=who, ms=4)
         panel.set(xscale="log", yscale="log", xlabel="rows of data" if axis == "rows" else axis)
-        panel.set_xticks(sizes, [f"{size:g}" if size < 10_000 else f"{size:.0e}" for size in sizes])
+        panel.set_xticks(sizes, sizes)
+        if axis == "rows":
+            panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         panel.minorticks_off()
         panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
         panel.yaxis.set_major_formatter("{x:g}")

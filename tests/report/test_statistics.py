@@ -69,22 +69,21 @@ def test_intervals_are_the_same_every_time():
 
 
 @pytest.mark.filterwarnings("ignore:random_state is deprecated:FutureWarning")
-@pytest.mark.parametrize("shape", [(3, 4), (5, 9), (10, 6)])
-def test_rliable_agrees(shape):
+@pytest.mark.parametrize(("seed", "shape"), enumerate([(3, 4), (5, 9), (10, 6)]))
+def test_rliable_agrees(seed, shape):
     library = pytest.importorskip("rliable.library", reason="rliable is not installed: pip install '.[peers]'")
     metrics = pytest.importorskip("rliable.metrics")
-    for seed in range(3):
-        one, two = scores(seed, *shape), scores(seed + 50, *shape)
-        assert iqm(columns(one)) == pytest.approx(metrics.aggregate_iqm(one))
-        assert better(columns(one), columns(two)) == pytest.approx(metrics.probability_of_improvement(one, two))
-        state = np.random.RandomState(seed)
-        _, bounds = library.get_interval_estimates(
-            {"one": one}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=10_000, random_state=state
-        )
-        low, high = interval(iqm, columns(one))
-        assert (low, high) == pytest.approx(tuple(bounds["one"].ravel()), abs=0.06 * (high - low))
-        _, bounds = library.get_interval_estimates(
-            {"one,two": (one, two)}, metrics.probability_of_improvement, reps=5_000, random_state=state
-        )
-        low, high = interval(better, columns(one), columns(two), resamples=5_000)
-        assert (low, high) == pytest.approx(tuple(bounds["one,two"].ravel()), abs=0.06 * (high - low) + 1e-9)
+    one, two = scores(seed, *shape), scores(seed + 50, *shape)
+    assert iqm(columns(one)) == pytest.approx(metrics.aggregate_iqm(one))
+    assert better(columns(one), columns(two)) == pytest.approx(metrics.probability_of_improvement(one, two))
+    state = np.random.RandomState(seed)
+    _, bounds = library.get_interval_estimates(
+        {"one": one}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=10_000, random_state=state
+    )
+    low, high = interval(iqm, columns(one))
+    assert (low, high) == pytest.approx(tuple(bounds["one"].ravel()), abs=0.06 * (high - low))
+    _, bounds = library.get_interval_estimates(
+        {"one,two": (one, two)}, metrics.probability_of_improvement, reps=5_000, random_state=state
+    )
+    low, high = interval(better, columns(one), columns(two), resamples=5_000)
+    assert (low, high) == pytest.approx(tuple(bounds["one,two"].ravel()), abs=0.06 * (high - low) + 1e-9)
