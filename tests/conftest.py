@@ -1,5 +1,7 @@
 """Shared fixtures."""
 
+from pathlib import Path
+
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
@@ -24,3 +26,18 @@ def compile_cache(tmp_path_factory):
         patch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(request, compile_cache):
+    """How the programs of a file are compiled, and that they are gone when it ends.
+
+    Files in folders test mathematics and documents: optimising their programs takes longer than running them as they
+    are. Files beside this one run things as users do. Whatever is kept slows down all that follows.
+    """
+    quick = request.path.parent != Path(__file__).parent
+    jax.config.update("jax_disable_most_optimizations", quick)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))
+        yield
+    jax.clear_caches()
