@@ -168,7 +168,7 @@ def action_values(networks: MLP, observations, actions, count: int | None = None
     if count == 1:
         return jax.tree.map(lambda leaf: leaf[0], networks)(inputs)[None, ..., 0]
     chosen = jax.tree.map(lambda leaf: leaf[:count], networks)
-    # with inputs of its own, a network's products are rows of one batched product; else XLA transposes them there
+    # from inputs that all share, XLA makes one wide product, which it has to take apart by copies
     own = jnp.broadcast_to(inputs, (len(chosen.layers[0].bias), *inputs.shape))
     return jax.vmap(lambda net, given: net(given))(chosen, own)[..., 0]
 
