@@ -69,7 +69,7 @@ def test_intervals_are_the_same_every_time():
 
 
 @pytest.mark.filterwarnings("ignore:random_state is deprecated:FutureWarning")
-@pytest.mark.parametrize(("seed", "shape"), enumerate([(3, 4), (5, 9), (10, 6)]))
+@pytest.mark.parametrize(("seed", "shape"), [(0, (3, 4)), (1, (5, 9)), (2, (10, 6))])
 def test_rliable_agrees(seed, shape):
     library = pytest.importorskip("rliable.library", reason="rliable is not installed: pip install '.[peers]'")
     metrics = pytest.importorskip("rliable.metrics")
