@@ -33,7 +33,7 @@ def programs(request, compile_cache):
     """How the programs of a file are compiled, and that they are gone when it ends.
 
     Files in folders test mathematics and documents: optimising their programs takes longer than running them as they
-    are. Files beside this one run things as users do. Whatever is kept slows down all that follows.
+    are. Files beside this one run things as users do. Kept programs would fill the memory.
     """
     quick = request.path.parent != Path(__file__).parent
     jax.config.update("jax_disable_most_optimizations", quick)
