@@ -56,9 +56,9 @@ def rollout(episodes: str, steps: str) -> dict:
     import jax.numpy as jnp
 
     from pogospec.data.arrays import identity_normalizer
-    from pogospec.evaluate import Evaluator
     from pogospec.policies.gaussian import GaussianPolicy
-    from pogospec.saved import SavedPolicy
+    from pogospec.runs.saved import SavedPolicy
+    from pogospec.training.rollout import Evaluator
     from pogospec.types import Space
 
     gymnasium.register(

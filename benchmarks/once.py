@@ -133,7 +133,7 @@ def compiling(options: Options) -> Part:
 
 def _compile(options: Options, name: str, folder: str) -> dict[str, float]:
     """Seconds of each stage of a spec in one process, and of its networks and entering the last stage."""
-    from pogospec.check import load
+    from pogospec.checking.check import load
     from pogospec.spec.shipped import spec_path
 
     steps, found = load(spec_path(name)).schedule.steps, {}

@@ -13,16 +13,16 @@ import made
 import numpy as np
 import parts
 
-from pogospec import cache
-from pogospec.batching import Batching, a_device_for_each_core
-from pogospec.check import load
-from pogospec.chunk import as_floats, chunk_function, precision
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
 from pogospec.critics.clipped_double_q import ClippedDoubleQ
 from pogospec.data import load_for
 from pogospec.explain.cost import _products, intermediates, operations
 from pogospec.nets import ensemble
+from pogospec.runs import cache
 from pogospec.spec.shipped import spec_path
+from pogospec.training.batching import Batching, a_device_for_each_core
+from pogospec.training.chunk import as_floats, chunk_function, precision
 from pogospec.types import Space, Transitions
 
 

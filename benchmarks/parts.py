@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pogospec.chunk import BATCH, UPDATE, stream
 from pogospec.nets import polyak
+from pogospec.training.chunk import BATCH, UPDATE, stream
 
 TINY = 1e-3
 

@@ -89,7 +89,7 @@ def cores(options: Options) -> Part:
 
 def specs(options: Options) -> Part:
     """Every stage of every shipped spec on its own data, on all cores."""
-    from pogospec.check import load
+    from pogospec.checking.check import load
     from pogospec.spec.shipped import shipped_specs, spec_name, spec_path
 
     part = Part("Shipped specs, each stage, all cores")

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from pogospec import data
-from pogospec.check import load
-from pogospec.chunk import chunk_function
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
 from pogospec.data.arrays import standardize
+from pogospec.training.chunk import chunk_function
 from pogospec.types import Transitions
 
 SPEC = Path(__file__).parents[1] / "specs" / "pogo_fr.yaml"

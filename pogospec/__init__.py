@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pogospec.api import Policy, load_policy, run, sweep
-    from pogospec.check import load
-    from pogospec.compile import compile_spec as compile
+    from pogospec.checking.check import load
+    from pogospec.compiler.compile import compile_spec as compile
     from pogospec.flow import Flow, flow
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load": "pogospec.check:load",
-    "compile": "pogospec.compile:compile_spec",
+    "load": "pogospec.checking.check:load",
+    "compile": "pogospec.compiler.compile:compile_spec",
     "run": "pogospec.api:run",
     "sweep": "pogospec.api:sweep",
     "load_policy": "pogospec.api:load_policy",

@@ -13,16 +13,16 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from pogospec.check import checked, located
-from pogospec.console import execute, new_run
+from pogospec.checking.check import checked, located
 from pogospec.data import load_for
 from pogospec.errors import UsageError
-from pogospec.runs import RunDirectory, locked, run_name
-from pogospec.saved import SavedPolicy
+from pogospec.launch.console import execute, new_run
+from pogospec.launch.sweep import jobs_of, run_sweep
+from pogospec.runs.directory import RunDirectory, locked, run_name
+from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.resolve import Override, read, read_cells
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
-from pogospec.sweep import jobs_of, run_sweep
 
 
 def default_directory(spec: Spec) -> Path:

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pogospec import cache
+from pogospec.runs import cache
 
 PACKAGE = "pogospec"
 ENVIRONMENT = "Hopper-v4"

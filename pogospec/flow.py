@@ -16,18 +16,18 @@ import numpy as np
 import numpyro.distributions as dist
 
 from pogospec import registry
-from pogospec.check import checked
-from pogospec.chunk import INIT, as_floats, chunk_function, fold, stream
-from pogospec.compile import compile_spec
+from pogospec.checking.check import checked
+from pogospec.compiler.compile import compile_spec
+from pogospec.compiler.program import State
 from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
-from pogospec.program import State
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
 from pogospec.steps.schedule import Backtracking
 from pogospec.targets.base import AbstractTarget, free_energy
 from pogospec.targets.given import given
 from pogospec.targets.numpyro import NumpyroTarget
+from pogospec.training.chunk import INIT, as_floats, chunk_function, fold, stream
 from pogospec.types import Key, Transitions
 
 SAMPLES = {"implicit": 64, "explicit": 256}

@@ -15,15 +15,16 @@ import pytest
 from jax.interpreters.partial_eval import dce_jaxpr
 
 import pogospec.data
-from pogospec import cells, train
-from pogospec.compile import compile_spec
+from pogospec.compiler.compile import compile_spec
+from pogospec.compiler.program import Actor
 from pogospec.data.arrays import from_episodes
 from pogospec.data.known import known
-from pogospec.program import Actor
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.build import to_plain
+from pogospec.training import cells
+from pogospec.training import loop as train
+from pogospec.training.watch import Watch
 from pogospec.types import Batch, Dataset, Space
-from pogospec.watch import Watch
 
 SPACE = Space(3, 3, (-1.0, -2.0, -1.0), (1.0, 2.0, 1.0))
 FAST: Any = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}

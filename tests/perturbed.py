@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pogospec import registry
-from pogospec.check import checked
+from pogospec.checking.check import checked
 from pogospec.spec.build import fields_of, mark_of, split
 from pogospec.spec.fields import Slot, Within
 from pogospec.spec.resolve import Document, read, read_text

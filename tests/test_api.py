@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import pogospec
-from pogospec import train
 from pogospec.api import Policy
-from pogospec.check import checked
+from pogospec.checking.check import checked
 from pogospec.data.arrays import from_episodes
 from pogospec.errors import RunDirectoryError, SpecError, UsageError
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.resolve import read_text
+from pogospec.training import loop as train
 from pogospec.types import Batch, Dataset, Space
 
 LOW, HIGH = np.array([-2.0, 0.0]), np.array([0.5, 3.0])

@@ -11,19 +11,16 @@ PACKAGE = Path(__file__).parents[1] / "pogospec"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "types", "registry", "stop", "cache", "batching", "__init__"},
-    {"spec", "nets"},
+    {"errors", "types", "registry", "__init__"},
+    {"spec", "nets", "runs"},
     {"data"},
     {"policies", "critics", "energies", "geometries", "steps", "targets"},
-    {"program", "saved", "check", "rules", "events"},
-    {"chain", "compile", "runs", "chunk"},
-    {"evaluate", "watch", "flow"},
-    {"cells"},
-    {"train"},
-    {"explain"},
-    {"report"},
-    {"console"},
-    {"api", "forecast", "suite", "sweep", "doctor"},
+    {"checking"},
+    {"compiler"},
+    {"training"},
+    {"explain", "report", "flow"},
+    {"doctor", "launch"},
+    {"api"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, sets
 
-from pogospec import cache
+from pogospec.runs import cache
 
 SMALL = ["run", "td3_bc", "--updates", "60", *sets("train.log_every=30", "evaluate.episodes=1")]
 SMALL += sets("policy.hidden=[8]", "critic.hidden=[8]", "train.batch_size=16")
@@ -17,7 +17,7 @@ LISTENING = """
 import jax
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name))
-from pogospec import cache
+from pogospec.runs import cache
 cache.LEAST_SECONDS = 0.0
 """
 PROGRAM = f"{LISTENING}cache.enable()\njax.numpy.sin(2.0)\nprint(*events)"

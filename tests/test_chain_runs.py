@@ -16,9 +16,8 @@ from test_compile import entered, primitives, transitions
 from test_resume import assert_same, rows
 
 import pogospec as package
-from pogospec.check import checked, load
-from pogospec.chunk import chunk_function
-from pogospec.compile import compile_spec
+from pogospec.checking.check import checked, load
+from pogospec.compiler.compile import compile_spec
 from pogospec.errors import SpecError
 from pogospec.explain import operations
 from pogospec.explain.blocks import blocks
@@ -28,8 +27,9 @@ from pogospec.explain.sizes import memory, networks
 from pogospec.explain.stages import stages
 from pogospec.report.flow import read_flow
 from pogospec.report.series import series
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.resolve import read_text
+from pogospec.training.chunk import chunk_function
 from pogospec.types import Space
 
 SPACE = Space(11, 2, (-1.0,) * 2, (1.0,) * 2)

@@ -10,14 +10,14 @@ import pytest
 from test_compile import entered, transitions
 
 from pogospec import data
-from pogospec.check import load
-from pogospec.chunk import chunk_function
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
 from pogospec.explain.cost import intermediates
 from pogospec.policies.gaussian import GaussianPolicy
-from pogospec.runs import RunDirectory
-from pogospec.saved import SavedPolicy, _act
-from pogospec.train import train
+from pogospec.runs.directory import RunDirectory
+from pogospec.runs.saved import SavedPolicy, _act
+from pogospec.training.chunk import chunk_function
+from pogospec.training.loop import train
 from pogospec.types import Normalizer, Space
 
 SPECS = Path(__file__).parents[1] / "specs"
@@ -84,7 +84,7 @@ def test_a_run_traces_each_program_once(monkeypatch, tmp_path):
 
         return chunk_function(stage._replace(update=update), *arguments, **options)
 
-    monkeypatch.setattr("pogospec.train.chunk_function", counting)
+    monkeypatch.setattr("pogospec.training.loop.chunk_function", counting)
     settings = {
         "schedule.steps[*].updates": "60",
         "schedule.steps[1].repeat": "3",

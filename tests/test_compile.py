@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pogospec.check import load
-from pogospec.chunk import chunk_function
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
+from pogospec.training.chunk import chunk_function
 from pogospec.types import Space, Transitions
 
 SPECS = Path(__file__).parents[1] / "specs"

@@ -9,7 +9,7 @@ import pytest
 
 from pogospec.data.gym import quiet
 from pogospec.errors import DataError
-from pogospec.evaluate import Evaluator
+from pogospec.training.rollout import Evaluator
 from pogospec.types import Space
 
 
@@ -105,7 +105,7 @@ def test_nothing_is_printed_and_settings_are_restored(capsys, recwarn):
 
 def test_mujoco_neither_writes_on_the_screen_nor_into_a_file(tmp_path):
     code = (
-        "from pogospec.evaluate import Evaluator; from pogospec.types import Space; "
+        "from pogospec.training.rollout import Evaluator; from pogospec.types import Space; "
         "Evaluator('HalfCheetah-v4', 1, 0, Space(17, 6, (-1.0,) * 6, (1.0,) * 6)).check()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

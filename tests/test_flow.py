@@ -16,10 +16,10 @@ import numpyro.distributions as dist
 import pytest
 
 import pogospec
-from pogospec.check import checked, load
-from pogospec.compile import compile_spec
+from pogospec.checking.check import checked, load
+from pogospec.compiler.compile import compile_spec
 from pogospec.errors import DataError, UsageError
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.resolve import read_text
 from pogospec.spec.shipped import shipped_specs, spec_name
 from pogospec.targets.mixture import MixtureTarget
@@ -270,7 +270,7 @@ def test_the_example_of_the_docstring_runs():
 
 def test_public_names_stay_what_they_are():
     code = (
-        "import pogospec, types; from pogospec.flow import Flow; import pogospec.compile; "
+        "import pogospec, types; from pogospec.flow import Flow; import pogospec.compiler.compile; "
         "assert isinstance(pogospec.flow, types.FunctionType) and isinstance(pogospec.flow, types.FunctionType); "
         "assert isinstance(pogospec.compile, types.FunctionType); assert pogospec.Flow is Flow"
     )

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pogospec.check import checked
-from pogospec.chunk import chunk_function
-from pogospec.compile import compile_spec
+from pogospec.checking.check import checked
+from pogospec.compiler.compile import compile_spec
 from pogospec.data.known import known
 from pogospec.spec.resolve import read_text
+from pogospec.training.chunk import chunk_function
 from pogospec.types import Transitions
 
 A, M, LAMBDA = np.array([4.0, 0.5]), np.array([1.0, -0.5]), 0.5

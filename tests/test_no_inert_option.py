@@ -12,7 +12,7 @@ import pytest
 from observed import Mathematics, loop
 from perturbed import Field, all_fields, document, fields, others
 
-from pogospec.check import checked
+from pogospec.checking.check import checked
 from pogospec.errors import SpecError
 from pogospec.spec.build import to_plain
 

@@ -7,13 +7,13 @@ import pytest
 from commands import pogospec, sets
 from test_compile import primitives, transitions
 
-from pogospec.batching import Batching
-from pogospec.check import load
-from pogospec.chunk import chunk_function
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
 from pogospec.errors import SpecError
 from pogospec.nets import mlp, rounded_product, with_products
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
+from pogospec.training.batching import Batching
+from pogospec.training.chunk import chunk_function
 from pogospec.types import Space
 
 SPACE = Space(3, 2, (-1.0, -1.0), (1.0, 1.0))

@@ -17,10 +17,11 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 import pogospec as package
-from pogospec import runs, train
-from pogospec.console import execute, new_run
 from pogospec.data import load_for
-from pogospec.runs import RunDirectory
+from pogospec.launch.console import execute, new_run
+from pogospec.runs import directory as runs
+from pogospec.runs.directory import RunDirectory
+from pogospec.training import loop as train
 
 SMALL = ["seeds=2", "schedule.steps[*].updates=40", "train.log_every=5", "train.checkpoint_every=10"]
 SMALL += ["evaluate.every=20", "evaluate.episodes=1", "train.batch_size=16"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pogospec.errors import RunDirectoryError
-from pogospec.runs import HEAD, METRICS, RETURNS, RunDirectory
+from pogospec.runs.directory import HEAD, METRICS, RETURNS, RunDirectory
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_policies(run):
 
 def test_a_run_in_use_is_refused(run):
     code = f"""
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.errors import RunDirectoryError
 try:
     with RunDirectory({str(run.path)!r}).lock(): print("free")

@@ -219,7 +219,7 @@ def test_patterns_that_name_nothing(file, tmp_path):
 
 
 def test_two_processes_never_share_a_folder(file, tmp_path):
-    from pogospec.runs import locked
+    from pogospec.runs.directory import locked
 
     (tmp_path / "out").mkdir()
     with locked(tmp_path / "out"):
@@ -232,9 +232,9 @@ def test_times_come_from_what_was_measured(whole, file):
     """Runs of one method go by the ratio of its own measured time to the estimate."""
     from pathlib import Path
 
-    from pogospec.forecast import Forecast
+    from pogospec.launch.forecast import Forecast
+    from pogospec.launch.suite import jobs_of
     from pogospec.spec.suite import read_suite
-    from pogospec.suite import jobs_of
 
     jobs = jobs_of(read_suite(file), Path(file.parent / "new"))
     forecast = Forecast(file.parent / "new", jobs)

@@ -15,19 +15,20 @@ import pytest
 from commands import pogospec, started
 from rich.console import Console
 
-from pogospec import evaluate, train
-from pogospec.batching import Batching
-from pogospec.chunk import chunk_function
-from pogospec.compile import compile_spec
-from pogospec.console import execute, new_run
+from pogospec.compiler.compile import compile_spec
 from pogospec.data import load_for
 from pogospec.errors import RunError
+from pogospec.launch.console import execute, new_run
+from pogospec.launch.sweep import groups_of, jobs_of, reopen, run_sweep
 from pogospec.report.figures import draw_figure
 from pogospec.report.find import open_runs
 from pogospec.report.grid import grids, markdown
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.resolve import read_cells, read_text
-from pogospec.sweep import groups_of, jobs_of, reopen, run_sweep
+from pogospec.training import loop as train
+from pogospec.training import rollout as evaluate
+from pogospec.training.batching import Batching
+from pogospec.training.chunk import chunk_function
 
 SMALL = """\
 seeds: 2

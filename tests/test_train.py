@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from commands import pogospec, sets, started
 
-from pogospec.chunk import chunk_function
-from pogospec.program import Stage
-from pogospec.runs import RunDirectory
+from pogospec.compiler.program import Stage
+from pogospec.runs.directory import RunDirectory
+from pogospec.training.chunk import chunk_function
 from pogospec.types import Transitions
 
 SPECS = Path(__file__).parents[1] / "specs"

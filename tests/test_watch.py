@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pogospec
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.steps.until import CriticSettled, EnergySettled
 
 COMMAND = [sys.executable, "-c", "from pogospec.cli import main; main()"]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from pogospec import __version__, stop
+from pogospec import __version__
 from pogospec.errors import PogospecError, UsageError
+from pogospec.training import stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,7 +129,7 @@ def allow_modules(modules: list[str] | None) -> None:
 
 def use_all_cores() -> None:
     """Let JAX see each core as a device; before anything computes, which reading a spec may do."""
-    from pogospec.batching import a_device_for_each_core
+    from pogospec.training.batching import a_device_for_each_core
 
     a_device_for_each_core()
 

@@ -42,7 +42,7 @@ def explain(
     if measure:
         use_all_cores()
     allow_modules(allow)
-    from pogospec.check import checked, located
+    from pogospec.checking.check import checked, located
     from pogospec.spec.resolve import read
     from pogospec.spec.shipped import spec_path
     from pogospec.spec.sweep import cell_title
@@ -211,8 +211,8 @@ def _energy(found: Explanation) -> list[tuple[str, str]]:
 
 
 def _cost(console: Console, found: Explanation) -> None:
-    from pogospec.console import span
     from pogospec.explain.stages import groups, in_turn
+    from pogospec.launch.console import span
 
     cost = found.cost
     if cost is None:

@@ -27,7 +27,7 @@ def check(
 ) -> None:
     """Check specs without running them; all mistakes of all files at once."""
     allow_modules(allow)
-    from pogospec.check import checked_all
+    from pogospec.checking.check import checked_all
     from pogospec.spec.resolve import read_cells
 
     problems, told = [], []

@@ -114,7 +114,7 @@ def models() -> list[Row]:
 
 def runs(folder: Path) -> list[Row]:
     """Runs in a folder, with what they are and how far they came."""
-    from pogospec.runs import RunDirectory
+    from pogospec.runs.directory import RunDirectory
 
     rows = []
     for path in sorted(folder.glob("*/manifest.json")):

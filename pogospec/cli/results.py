@@ -12,7 +12,7 @@ from pogospec.cli.app import make_console
 
 if TYPE_CHECKING:
     from pogospec.report.find import Plan
-    from pogospec.runs import RunDirectory
+    from pogospec.runs.directory import RunDirectory
 
 Runs = Annotated[list[Path], typer.Argument(help="Run directories, or directories that hold runs.")]
 

@@ -16,8 +16,8 @@ from pogospec.errors import DataError, RunError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pogospec.forecast import Forecast, Job
-    from pogospec.suite import Failure, State
+    from pogospec.launch.forecast import Forecast, Job
+    from pogospec.launch.suite import Failure, State
 
 
 def suite(
@@ -40,10 +40,10 @@ def suite(
     """
     use_all_cores()
     allow_modules(allow)
-    from pogospec.runs import locked, run_name
+    from pogospec.launch.suite import absent, chosen, jobs_of, record, run_all, states
+    from pogospec.runs.directory import locked, run_name
     from pogospec.spec.shipped import suite_path
     from pogospec.spec.suite import read_suite
-    from pogospec.suite import absent, chosen, jobs_of, record, run_all, states
 
     found = read_suite(suite_path(file))
     folder = out or Path("runs") / run_name(found.name)
@@ -79,8 +79,8 @@ def suite(
 
 def _plan(console: Console, folder: Path, jobs: Sequence[Job], found: Sequence[State], device: str) -> Forecast:
     """Show how far every run is and what is left of it; the forecast behind that."""
-    from pogospec.console import span
-    from pogospec.forecast import Forecast
+    from pogospec.launch.console import span
+    from pogospec.launch.forecast import Forecast
     from pogospec.report.screen import show_columns
 
     forecast, cells, lefts = Forecast(folder, jobs), {}, []

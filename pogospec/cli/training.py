@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pogospec import cache, stop
 from pogospec.cli.app import (
     Allow,
     Device,
@@ -25,11 +24,13 @@ from pogospec.cli.app import (
     use_all_cores,
 )
 from pogospec.errors import RunError, UsageError
+from pogospec.runs import cache
+from pogospec.training import stop
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pogospec.forecast import Job
+    from pogospec.launch.forecast import Job
     from pogospec.spec.resolve import Document
     from pogospec.spec.schema import Spec
 
@@ -55,7 +56,7 @@ def run(
     """
     use_all_cores()
     allow_modules(allow)
-    from pogospec.check import checked_all
+    from pogospec.checking.check import checked_all
     from pogospec.spec.resolve import read_cells
     from pogospec.spec.shipped import spec_path
 
@@ -71,7 +72,7 @@ def run(
         if out is not None and len(specs) > 1:
             target = out / Path(name).stem
         if documents[0].cell:
-            from pogospec.sweep import jobs_of
+            from pogospec.launch.sweep import jobs_of
 
             _sweep(console, jobs_of(documents, target), target, found)
         else:
@@ -79,9 +80,9 @@ def run(
 
 
 def _run(console: Console, document: Document, spec: Spec, target: Path, device: str) -> None:
-    from pogospec.check import located
-    from pogospec.console import execute, new_run, show_plan
+    from pogospec.checking.check import located
     from pogospec.data import load_for
+    from pogospec.launch.console import execute, new_run, show_plan
 
     show_plan(console, spec, target, device)
     with located(document):
@@ -92,11 +93,11 @@ def _run(console: Console, document: Document, spec: Spec, target: Path, device:
 
 def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None:
     """Run what a sweep lacks, and show its table; raises RunError where cells failed."""
-    from pogospec.console import show_plan
+    from pogospec.launch.console import show_plan
+    from pogospec.launch.sweep import about, groups_of, run_sweep
     from pogospec.report.find import open_runs
     from pogospec.report.screen import show_grids
-    from pogospec.runs import locked
-    from pogospec.sweep import about, groups_of, run_sweep
+    from pogospec.runs.directory import locked
 
     groups = groups_of(jobs)
     show_plan(console, jobs[0].spec, folder, device, about(jobs, groups))
@@ -125,15 +126,15 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow =
     """Go on with a run, or a sweep, from its newest checkpoint."""
     use_all_cores()
     allow_modules(allow)
-    from pogospec.sweep import reopen
+    from pogospec.launch.sweep import reopen
 
     jobs = reopen(run)
     if jobs:
         _sweep(make_console(quiet), jobs, run, find_device(device))
         return
-    from pogospec.check import checked, located
+    from pogospec.checking.check import checked, located
     from pogospec.data import load_for
-    from pogospec.runs import RunDirectory
+    from pogospec.runs.directory import RunDirectory
     from pogospec.spec.resolve import read
 
     directory, console = RunDirectory.open(run), make_console(quiet)
@@ -141,7 +142,7 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow =
         document = read(run / "spec.yaml")
         loaded = checked(document)
         found = find_device(device)
-        from pogospec.console import go_on, show_plan
+        from pogospec.launch.console import go_on, show_plan
 
         show_plan(console, loaded, run, found)
         with located(document):
@@ -158,7 +159,7 @@ def evaluate(
     """Roll out the saved policies of a run again; nothing is written."""
     from pogospec.report.compare import normalised, spread
     from pogospec.report.flow import is_target
-    from pogospec.runs import RunDirectory
+    from pogospec.runs.directory import RunDirectory
 
     directory = RunDirectory.open(run)
     about = directory.manifest
@@ -170,8 +171,8 @@ def evaluate(
     if not labels:
         raise UsageError(f"{run} holds no policies yet; go on with: pogospec resume {run}")
     loaded = {label: directory.load_policy(label) for label in labels}
-    from pogospec.evaluate import Evaluator
-    from pogospec.saved import SavedPolicy
+    from pogospec.runs.saved import SavedPolicy
+    from pogospec.training.rollout import Evaluator
 
     cache.enable()
     count, first = episodes or about["episodes"], about.get("evaluation_seed", 1000) if seed is None else seed
@@ -191,8 +192,8 @@ def evaluate(
 
 
 def _finish(console: Console, path: Path) -> None:
-    from pogospec.console import report
-    from pogospec.runs import RunDirectory
+    from pogospec.launch.console import report
+    from pogospec.runs.directory import RunDirectory
 
     report(console, RunDirectory.open(path))
     if console.quiet:

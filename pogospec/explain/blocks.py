@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from pogospec.checking.rules import metric_of_behavior
 from pogospec.explain.choices import every, optimizers, reference, start, targets
 from pogospec.explain.endings import endings, length
 from pogospec.explain.explicit import ExplicitStep, explicit_step
@@ -12,7 +13,6 @@ from pogospec.explain.formula import behavior_loss, critic_loss, known_q, number
 from pogospec.explain.metric import Factor, factors
 from pogospec.explain.stages import Stage, groups, kind_of
 from pogospec.policies.base import FullNormal
-from pogospec.rules import metric_of_behavior
 from pogospec.spec.schema import Spec
 
 NAMES = {"critic": "critic", "behavior": "behaviour"}

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.compile import compile_spec
+from pogospec.compiler.compile import compile_spec
 from pogospec.spec.schema import Spec
 from pogospec.types import Space, Transitions
 

@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.batching import Batching
-from pogospec.chunk import as_floats, chunk_function, double
-from pogospec.compile import compile_spec
+from pogospec.compiler.compile import compile_spec
+from pogospec.compiler.program import Program, State
 from pogospec.data.arrays import standardize
 from pogospec.explain.cost import EFFICIENCY, OVERHEAD, matrix_rate
-from pogospec.program import Program, State
 from pogospec.spec.schema import Spec
+from pogospec.training.batching import Batching
+from pogospec.training.chunk import as_floats, chunk_function, double
 from pogospec.types import Dataset, Space, Transitions
 
 BUDGET = 15.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pogospec.chunk import precision
-from pogospec.compile import compile_spec
+from pogospec.compiler.compile import compile_spec
 from pogospec.explain.blocks import Block, blocks, gradient, meanings
 from pogospec.explain.cautions import Caution, cautions
 from pogospec.explain.choices import choices, optimizers, reference, start, targets
@@ -22,6 +21,7 @@ from pogospec.explain.sizes import Memory, Network, memory, networks
 from pogospec.explain.stages import Stage, groups, in_turn, kind_of, stages
 from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
+from pogospec.training.chunk import precision
 from pogospec.types import Dataset, Space
 
 UNKNOWN = Space(1, 1, (-1.0,), (1.0,))

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.compile import compile_spec
+from pogospec.checking.rules import geometries
+from pogospec.compiler.compile import compile_spec
+from pogospec.compiler.program import State
 from pogospec.explain.cost import batch_shapes, intermediates
-from pogospec.program import State
-from pogospec.rules import geometries
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset, Space
 

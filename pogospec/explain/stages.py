@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pogospec import registry
-from pogospec.compile import proximal_terms
-from pogospec.program import together
+from pogospec.compiler.compile import proximal_terms
+from pogospec.compiler.program import together
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.base import Proximal
 

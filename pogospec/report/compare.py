@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pogospec.report.scores import Cell, Difference, Rule, curves, differences, final, normalised, spread, std
-from pogospec.runs import RunDirectory, order
+from pogospec.runs.directory import RunDirectory, order
 from pogospec.spec.sweep import cell_title
 
 PROTOCOL = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.check import load
+from pogospec.checking.check import load
 from pogospec.data import load_for
 from pogospec.errors import UsageError
 from pogospec.policies.base import Point, TanhNormal
@@ -15,7 +15,7 @@ from pogospec.report.canvas import columns_of, draw_mean, head, legend_below, ov
 from pogospec.report.flow import START, is_target, picked
 from pogospec.report.known import Known, moments, parameters_at
 from pogospec.report.panel import GREY, step_color
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from pogospec.report.flow import is_target, read_flow
 from pogospec.report.known import Known
 from pogospec.report.panel import COLORS, GREY, MARKS, Key, Panel, Styles
 from pogospec.report.series import PREFIX, columns, series
-from pogospec.runs import RunDirectory, order
+from pogospec.runs.directory import RunDirectory, order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

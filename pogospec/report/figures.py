@@ -13,7 +13,7 @@ from pogospec.report.compare import titles
 from pogospec.report.grid import of_sweeps
 from pogospec.report.plot import draw
 from pogospec.report.series import series
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

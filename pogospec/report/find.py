@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pogospec.errors import RunDirectoryError
-from pogospec.runs import RunDirectory, run_name
+from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.spec.suite import suite_name
 
 PLAN = "suite.json"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pogospec.errors import RunDirectoryError
-from pogospec.runs import FLOW, RunDirectory
+from pogospec.runs.directory import FLOW, RunDirectory
 from pogospec.spec.known import PREFIX
 
 COUNTERS = ("seed", "stage", "update", "total_update", "accepted")

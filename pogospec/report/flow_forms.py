@@ -18,7 +18,7 @@ from pogospec.report.markup import (
     markdown_rule,
 )
 from pogospec.report.scores import std
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 
 
 def to_text(runs: Sequence[RunDirectory], style: str) -> str:

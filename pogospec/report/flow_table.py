@@ -10,7 +10,7 @@ import numpy as np
 from pogospec.errors import PogospecError, UsageError
 from pogospec.report.compare import titles
 from pogospec.report.flow import START, Flow, is_target, picked, read_flow, rounded
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 
 MOST = 8
 """Steps that the course of a run shows."""

@@ -29,7 +29,7 @@ from pogospec.report.markup import (
     markdown_row,
     markdown_rule,
 )
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 
 
 def to_text(runs: Sequence[RunDirectory], style: str, score: str = "last") -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pogospec.report.compare import final, header, warnings
 from pogospec.report.markup import markdown_row, markdown_rule
 from pogospec.report.scores import Cell
-from pogospec.runs import RunDirectory, order
+from pogospec.runs.directory import RunDirectory, order
 from pogospec.spec.sweep import short_names, value_text
 
 

@@ -12,7 +12,7 @@ from pogospec.report.canvas import WIDTH, head, legend_below, over_seeds, panels
 from pogospec.report.grid import Grid, Row, grids, of_sweeps
 from pogospec.report.panel import COLORS, MARKS
 from pogospec.report.scores import last_step, spread, std
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.sweep import short_names, value_text
 
 if TYPE_CHECKING:

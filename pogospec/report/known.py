@@ -12,18 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.check import load
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
+from pogospec.compiler.program import Stage
 from pogospec.data.known import known as one_state
 from pogospec.errors import UsageError
 from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal
-from pogospec.program import Stage
 from pogospec.report.flow import START
-from pogospec.runs import RunDirectory
-from pogospec.saved import SavedPolicy
+from pogospec.runs.directory import RunDirectory
+from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.schema import Spec
 from pogospec.targets.base import Optimum
-from pogospec.watch import temperature
+from pogospec.training.watch import temperature
 
 NODES = np.linspace(-8.5, 8.5, 2049)
 
@@ -73,7 +73,7 @@ class Known:
 
     def proximal(self, stage: Stage) -> tuple[Any, ...]:
         """The proximal terms of a step, with the step sizes of its repetition."""
-        from pogospec.compile import proximal_terms
+        from pogospec.compiler.compile import proximal_terms
 
         return tuple(proximal_terms(stage.step, self.stages.index(stage) - stage.source))
 

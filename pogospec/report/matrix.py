@@ -23,7 +23,7 @@ from pogospec.report.compare import (
 from pogospec.report.find import Plan
 from pogospec.report.scores import Cell, last_step
 from pogospec.report.statistics import LEVEL, PAIRED_RESAMPLES, RESAMPLES, better, interval, iqm, mean
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 
 STATS = {"mean-std": mean, "iqm-ci": iqm}
 LEAST = 3

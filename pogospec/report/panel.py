@@ -9,7 +9,7 @@ import numpy as np
 
 from pogospec.report.canvas import fold
 from pogospec.report.series import Series, behavior, goes_on, meaning, series
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito, colour-blind safe."""

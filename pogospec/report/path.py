@@ -21,7 +21,7 @@ from pogospec.report.continuous import continuous
 from pogospec.report.flow import is_target, picked, read_flow
 from pogospec.report.known import Known, Moments
 from pogospec.report.panel import COLORS, GREY, MARKS
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.targets.base import free_energy
 
 if TYPE_CHECKING:

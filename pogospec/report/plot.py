@@ -12,7 +12,7 @@ from pogospec.report.canvas import CHARACTERS, WIDTH, check_file, write
 from pogospec.report.compare import by_dataset, titles
 from pogospec.report.panel import COLORS, Key, Panel, Styles
 from pogospec.report.series import EVALUATED, columns, series
-from pogospec.runs import RunDirectory, order
+from pogospec.runs.directory import RunDirectory, order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

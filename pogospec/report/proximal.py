@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.compiler.program import Stage
 from pogospec.energies.base import Context
 from pogospec.errors import UsageError
 from pogospec.policies.base import Sample
-from pogospec.program import Stage
 from pogospec.report.canvas import draw_mean, head, legend_below, over_seeds, panels, tidy
 from pogospec.report.flow import START, is_target, read_flow
 from pogospec.report.known import Known
 from pogospec.report.panel import COLORS, GREY
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.steps.base import Problem
 from pogospec.steps.implicit import Implicit
 from pogospec.steps.measure import energy_rows

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pogospec.errors import RunDirectoryError, UsageError
-from pogospec.runs import RunDirectory, order
+from pogospec.runs.directory import RunDirectory, order
 
 
 class Rule(NamedTuple):

@@ -21,7 +21,7 @@ from pogospec.report.flow import START, read_flow
 from pogospec.report.grid import grids
 from pogospec.report.known import Known, told
 from pogospec.report.matrix import Matrix
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 
 NARROW = 12
 """Characters at which the title of a column is broken, where its cells are no wider."""

@@ -13,7 +13,7 @@ import numpy as np
 from pogospec.errors import RunDirectoryError
 from pogospec.report.flow import MEASURED, read_flow, rows_of
 from pogospec.report.scores import curves, normalised
-from pogospec.runs import FLOW, METRICS, RunDirectory
+from pogospec.runs.directory import FLOW, METRICS, RunDirectory
 
 COUNTERS = ("seed", "stage", "update", "total_update", "seconds")
 EVALUATED = ("score", "return")

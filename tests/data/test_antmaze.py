@@ -13,7 +13,7 @@ from pogospec.data.gym import quiet
 from pogospec.data.inspection import examine
 from pogospec.data.tasks import make, task_of
 from pogospec.errors import DataError
-from pogospec.evaluate import Evaluator
+from pogospec.training.rollout import Evaluator
 
 TINY = f'AntMaze_UMaze-v4 {{"maze_map": {json.dumps(mazes.MAP)}, "max_episode_steps": {mazes.STEPS}}}'
 SHOWN = "[achieved_goal, observation, desired_goal]"

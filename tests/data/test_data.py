@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from pogospec import data
-from pogospec.check import load
+from pogospec.checking.check import load
 from pogospec.data.arrays import from_episodes, standardize, transform_rewards
 from pogospec.data.columns import Episode
 from pogospec.data.pocket import collect, loader
 from pogospec.errors import DataError
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import RewardSpec
-from pogospec.train import _Trainer
+from pogospec.training.loop import _Trainer
 
 MINARI = pytest.mark.skipif("MINARI_DATASETS_PATH" not in os.environ, reason="MINARI_DATASETS_PATH is not set")
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.check import checked
-from pogospec.compile import compile_spec
+from pogospec.checking.check import checked
+from pogospec.compiler.compile import compile_spec
 from pogospec.data import load as load_data
 from pogospec.data.arrays import standardize
 from pogospec.data.known import lone_state

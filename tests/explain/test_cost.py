@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pogospec.check import load
+from pogospec.checking.check import load
 from pogospec.explain import matrix_rate, operations, seconds
 from pogospec.types import Space
 

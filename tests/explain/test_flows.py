@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from printed import written
 
-from pogospec.check import load
+from pogospec.checking.check import load
 from pogospec.cli import explaining
 from pogospec.explain.blocks import blocks, meanings
 from pogospec.explain.cautions import cautions

@@ -13,8 +13,8 @@ from printed import Symbols, groups, inside, lone_batch, of_actor, parsed, print
 from printed_explicit import Printed
 
 from pogospec import registry
-from pogospec.check import load
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
 from pogospec.energies.base import AbstractTerm
 from pogospec.explain.blocks import block, meanings
 from pogospec.explain.formula import number, objective

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pogospec.check import checked_all, load
+from pogospec.checking.check import checked_all, load
 from pogospec.spec.shipped import suite_path
 from pogospec.spec.suite import read_suite
 

@@ -24,8 +24,8 @@ from reference_iql import (
     squared_errors,
 )
 
-from pogospec.check import checked, load
-from pogospec.compile import compile_spec
+from pogospec.checking.check import checked, load
+from pogospec.compiler.compile import compile_spec
 from pogospec.spec.resolve import read_text
 
 SPEC = Path(__file__).parents[2] / "specs" / "awac.yaml"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from written_out import Adam, averaged, both_q, forward, gradient_of, moved, real_transitions, same
 
-from pogospec.check import checked
-from pogospec.chunk import chunk_function
-from pogospec.compile import compile_spec
+from pogospec.checking.check import checked
+from pogospec.compiler.compile import compile_spec
 from pogospec.spec.resolve import read_text
+from pogospec.training.chunk import chunk_function
 
 HEAD = """
 data: {dataset: pocket/hopper-mixed}

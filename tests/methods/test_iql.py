@@ -26,8 +26,8 @@ from reference_iql import (
 )
 from scipy.stats import expectile as scipy_expectile
 
-from pogospec.check import load
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
 from pogospec.critics.expectile import Expectile, Networks
 
 SPEC = Path(__file__).parents[2] / "specs" / "iql.yaml"

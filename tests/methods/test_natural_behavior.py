@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from written_out import Adam, forward, gradient_of, moved, real_transitions, same
 
-from pogospec.check import load
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
 from pogospec.explain.blocks import block
 from pogospec.explain.stages import stages
 

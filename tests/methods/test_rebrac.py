@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from written_out import Adam, averaged, both_q, forward, gradient_of, moved, real_transitions, same
 
-from pogospec.check import load
-from pogospec.compile import compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
 
 SPEC = Path(__file__).parents[2] / "specs" / "rebrac.yaml"
 BETA1, BETA2, DISCOUNT, RATE = 0.02, 0.3, 0.97, 0.005

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from written_out import Adam, averaged, both_q, forward, gradient_of, moved, real_transitions, same
 
-from pogospec.check import load
-from pogospec.compile import LEARNING, compile_spec
+from pogospec.checking.check import load
+from pogospec.compiler.compile import LEARNING, compile_spec
 
 SPECS = Path(__file__).parents[2] / "specs"
 ALPHA, SLOPES, DISCOUNT = 3.0, 5.0, 0.99

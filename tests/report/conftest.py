@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 import pogospec
-from pogospec.console import report
-from pogospec.runs import RunDirectory
+from pogospec.launch.console import report
+from pogospec.runs.directory import RunDirectory
 
 REFERENCE = {"low": -10.0, "high": 40.0, "source": "made up", "label": "made-up score"}
 BEHAVIOR = np.array([[1.0, 3.0], [5.0, 5.0], [6.0, 8.0]])

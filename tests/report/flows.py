@@ -4,11 +4,11 @@ import closed_forms
 import jax
 import numpy as np
 
-from pogospec.check import checked
+from pogospec.checking.check import checked
 from pogospec.data.known import known as known_data
 from pogospec.report.known import Known
-from pogospec.runs import RunDirectory
-from pogospec.saved import SavedPolicy
+from pogospec.runs.directory import RunDirectory
+from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.build import digest, dump
 from pogospec.spec.resolve import read_text
 from pogospec.types import Normalizer

@@ -11,13 +11,13 @@ import pytest
 from flows import HEAT, MEAN, STD, TAU, A, M, apart, curves, exact_steps, legend, placed, saved
 from scipy.stats import norm
 
-from pogospec.check import load
+from pogospec.checking.check import load
 from pogospec.data import load_for
 from pogospec.errors import UsageError
 from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
 from pogospec.report import density, energy, path, proximal
 from pogospec.report.known import Known, moments
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.build import dump
 from pogospec.types import Normalizer
 

@@ -204,7 +204,7 @@ def test_columns_that_do_not_fit_come_below(make):
 
 
 def test_the_end_of_a_run(make):
-    from pogospec.console import report
+    from pogospec.launch.console import report
 
     out, run = io.StringIO(), make()
     report(Console(file=out, width=100), run)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.compile import compile_spec
+from pogospec.compiler.compile import compile_spec
 from pogospec.data.known import known
 from pogospec.spec.schema import Spec
 from pogospec.types import Space, Transitions

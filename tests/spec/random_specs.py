@@ -6,7 +6,7 @@ import random
 import typing
 from typing import Any, Literal
 
-from pogospec.check import checked
+from pogospec.checking.check import checked
 from pogospec.errors import SpecError
 from pogospec.registry import table
 from pogospec.spec.build import mark_of, split, to_plain

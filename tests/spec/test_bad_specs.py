@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pogospec.api import run
-from pogospec.check import load
+from pogospec.checking.check import load
 from pogospec.cli import main
 from pogospec.errors import DataError, SpecError
 

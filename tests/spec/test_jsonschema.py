@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from pogospec import registry
-from pogospec.check import checked
+from pogospec.checking.check import checked
 from pogospec.errors import SpecError
 from pogospec.spec.build import dump, fields_of
 from pogospec.spec.catalog import doc_of, keys_of, kinds_of

@@ -9,7 +9,7 @@ from mutate import mutation
 from plan import shapes
 from random_specs import valid
 
-from pogospec.check import checked
+from pogospec.checking.check import checked
 from pogospec.errors import Problem, SpecError
 from pogospec.spec.build import digest
 from pogospec.spec.resolve import read_text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pogospec.check import checked
+from pogospec.checking.check import checked
 from pogospec.cli.app import overrides
 from pogospec.errors import Origin, SpecError
 from pogospec.spec.build import to_plain

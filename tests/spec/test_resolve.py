@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pogospec.check import load
+from pogospec.checking.check import load
 from pogospec.spec.build import digest, dump
 from pogospec.spec.resolve import read_text
 from pogospec.spec.yaml import scalar

@@ -7,7 +7,7 @@ from plan import shapes
 from random_specs import has_kind, valid
 
 from pogospec import registry
-from pogospec.check import checked, load
+from pogospec.checking.check import checked, load
 from pogospec.data.d4rl import IDS
 from pogospec.spec.build import digest, dump, to_plain
 from pogospec.spec.resolve import read_text

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from pogospec import registry
-from pogospec.check import load
+from pogospec.checking.check import load
 from pogospec.cli import language
 from pogospec.errors import SpecError, UsageError
 from pogospec.spec.json_schema import FILE, MODELINE, spec_schema

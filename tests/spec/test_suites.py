@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pogospec.check import checked_all
+from pogospec.checking.check import checked_all
 from pogospec.errors import SpecError, UsageError
 from pogospec.spec.shipped import shipped_suites, suite_path
 from pogospec.spec.suite import read_suite, suite_name

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pogospec.check import checked, load
+from pogospec.checking.check import checked, load
 from pogospec.cli import explaining, language
 from pogospec.errors import SpecError, UsageError
 from pogospec.spec.resolve import parse_set, read, read_cells

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.batching import Batching
-from pogospec.program import Program, Stage, State
-from pogospec.runs import RunDirectory
+from pogospec.compiler.program import Program, Stage, State
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.schedule import Backtracking
 from pogospec.steps.until import History
 from pogospec.targets.base import free_energy, w2_to_optimum
+from pogospec.training.batching import Batching
 from pogospec.types import Transitions
 
 Q_ROWS = 512

@@ -14,17 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.batching import Batching
-from pogospec.chain import OF, by_actor
-from pogospec.compile import compile_spec
+from pogospec.compiler.chain import OF, by_actor
+from pogospec.compiler.compile import compile_spec
+from pogospec.compiler.program import Program, Stage, State
 from pogospec.errors import RunDirectoryError
 from pogospec.nets import with_products
-from pogospec.program import Program, Stage, State
-from pogospec.runs import RunDirectory
-from pogospec.saved import SavedPolicy
+from pogospec.runs.directory import RunDirectory
+from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.schema import Spec
+from pogospec.training.batching import Batching
+from pogospec.training.watch import Place, Watch
 from pogospec.types import Normalizer, Space, Transitions
-from pogospec.watch import Place, Watch
 
 OF_POLICY = ("energy", "distance", "objective", "dual_loss")
 """Metrics of the policy's updates, which may be fewer than those of the stage."""

@@ -13,18 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.batching import Batching
-from pogospec.cells import Cells, lacking
-from pogospec.chunk import INIT, as_floats, chunk_function, fold, precision, stream
+from pogospec.compiler.program import Program, Stage, State
 from pogospec.data.arrays import identity_normalizer, normalized, split, standardize, transform_rewards
 from pogospec.errors import RunError
-from pogospec.evaluate import Evaluator
-from pogospec.events import Event, Failed, Finished, Noted, Progress, Scored, Started
-from pogospec.program import Program, Stage, State
-from pogospec.runs import RunDirectory
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec
+from pogospec.training.batching import Batching
+from pogospec.training.cells import Cells, lacking
+from pogospec.training.chunk import INIT, as_floats, chunk_function, fold, precision, stream
+from pogospec.training.events import Event, Failed, Finished, Noted, Progress, Scored, Started
+from pogospec.training.rollout import Evaluator
+from pogospec.training.watch import Place, backtracking_of
 from pogospec.types import Dataset
-from pogospec.watch import Place, backtracking_of
 
 FIRST = 100
 """Updates of a stage's first chunk: short, so that numbers and an estimate of the time come soon."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pogospec import stop
 from pogospec.data.gym import quiet
 from pogospec.data.tasks import make
 from pogospec.errors import TaskError
+from pogospec.training import stop
 from pogospec.types import Space
 
 Act = Callable[[np.ndarray, int], Any]

@@ -10,19 +10,19 @@ from typing import Any
 
 from rich.console import Console
 
-from pogospec.check import checked_all, located
-from pogospec.console import execute_cells, new_run
+from pogospec.checking.check import checked_all, located
 from pogospec.data import load_for
 from pogospec.errors import RunError, UsageError
-from pogospec.forecast import Job
-from pogospec.runs import RunDirectory, run_name
+from pogospec.launch.console import execute_cells, new_run
+from pogospec.launch.forecast import Job
+from pogospec.launch.suite import Failure, states
+from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.spec.build import to_plain
 from pogospec.spec.resolve import Document, read
 from pogospec.spec.schema import Spec
 from pogospec.spec.sweep import cell_title, short_names, value_text
-from pogospec.suite import Failure, states
+from pogospec.training.watch import backtracking_of_step
 from pogospec.types import Dataset
-from pogospec.watch import backtracking_of_step
 
 NUMBERS = ("policy", "behavior", "energy", "geometry", "critic", "optimizer", "schedule")
 """Keys whose numbers with a point are leaves of the program."""

@@ -9,10 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError, UsageError
-from pogospec.policies.base import Point
-from pogospec.registry import kind_of
-from pogospec.rules import (
+from pogospec.checking.rules import (
     behavior_rules,
     concurrent_rules,
     ending_rules,
@@ -21,6 +18,9 @@ from pogospec.rules import (
     shared,
     target_rules,
 )
+from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError, UsageError
+from pogospec.policies.base import Point
+from pogospec.registry import kind_of
 from pogospec.spec.catalog import keys_of, kinds_of
 from pogospec.spec.resolve import DEFAULT, Document, Override, read
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec

@@ -17,20 +17,20 @@ from typing import Any, Literal, NamedTuple
 import jax
 from rich.console import Console
 
-from pogospec import stop
-from pogospec.check import checked, checked_all, located
-from pogospec.console import execute, go_on, new_run, span
+from pogospec.checking.check import checked, checked_all, located
 from pogospec.data import find, load_for
 from pogospec.errors import DataError, PogospecError, RunDirectoryError, UsageError
-from pogospec.forecast import Forecast, Job
+from pogospec.launch.console import execute, go_on, new_run, span
+from pogospec.launch.forecast import Forecast, Job
 from pogospec.registry import nearest
 from pogospec.report.find import PLAN, open_plan
 from pogospec.report.scores import final, last_step
-from pogospec.runs import RunDirectory, run_name, write_json
+from pogospec.runs.directory import RunDirectory, run_name, write_json
 from pogospec.spec.build import digest, to_plain
 from pogospec.spec.resolve import read
 from pogospec.spec.schema import Spec
 from pogospec.spec.suite import Suite
+from pogospec.training import stop
 
 BEGUN = {"checkpoints", "policies", "spec.yaml", "metrics.csv", "returns.csv", "flow.csv", "status.json"}
 """What a run directory holds before it has a manifest."""

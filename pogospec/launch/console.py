@@ -19,19 +19,21 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pogospec import __version__, cache, stop
 from pogospec.errors import PogospecError, UsageError
 from pogospec.report.compare import differences, final, header, spread
 from pogospec.report.flow import is_target
 from pogospec.report.plot import learning_curve
-from pogospec.runs import RunDirectory
+from pogospec.runs import cache
+from pogospec.runs.directory import RunDirectory
+from pogospec.training import stop
 
 if TYPE_CHECKING:
     from pogospec.spec.schema import Spec, StepSpec
     from pogospec.types import Dataset
 
 PACKAGES = (
-    "jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "gymnasium-robotics", "mujoco", "minari",
+    "pogospec", "jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "gymnasium-robotics", "mujoco",
+    "minari",
 )  # fmt: skip
 METRICS = {"critic_loss": "critic", "behavior_loss": "behavior", "energy": "energy", "distance": "distance"}
 BAR = 20
@@ -95,7 +97,7 @@ def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Versions of the packages that numbers depend on."""
-    found: dict[str, str | None] = {"pogospec": __version__}
+    found: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             found[name] = version(name)
@@ -111,8 +113,8 @@ def new_run(
 
     Raises TaskError, with none left behind, where its task cannot be made.
     """
-    from pogospec.evaluate import Evaluator
     from pogospec.spec.build import dump
+    from pogospec.training.rollout import Evaluator
 
     if dataset.environment is not None:
         with closing(Evaluator(dataset.environment, 1, spec.evaluate.seed, dataset.space)) as evaluator:
@@ -173,7 +175,7 @@ def execute_cells(
 
 
 def _train(view: View, specs: Sequence[Spec], dataset: Dataset, resume: bool) -> None:
-    from pogospec.train import train_all
+    from pogospec.training.loop import train_all
 
     cache.enable()
     with contextlib.ExitStack() as locks:
@@ -238,7 +240,7 @@ class View:
 
     def __call__(self, event: Any) -> None:
         """Take one event of the training loop."""
-        from pogospec import events
+        from pogospec.training import events
 
         stop.check()
         if isinstance(event, events.Started):

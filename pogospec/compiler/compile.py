@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pogospec.chain import joined
+from pogospec.checking.rules import metric_of_behavior
+from pogospec.compiler.chain import joined
+from pogospec.compiler.program import Program, Stage, State
 from pogospec.critics.base import Views
 from pogospec.energies.base import Context
 from pogospec.errors import DataError
 from pogospec.nets import polyak, with_products
 from pogospec.policies.base import Point
-from pogospec.program import Program, Stage, State
-from pogospec.rules import metric_of_behavior
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.steps.base import Problem, Proximal, divergences, learn
 from pogospec.steps.measure import measure, scales

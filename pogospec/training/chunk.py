@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.batching import Batching
-from pogospec.program import Stage, State
+from pogospec.compiler.program import Stage, State
 from pogospec.spec.schema import Spec
+from pogospec.training.batching import Batching
 from pogospec.types import Transitions
 
 INIT, BATCH, UPDATE = range(3)

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from pogospec.program import Actor, Stage, State, together
+from pogospec.compiler.program import Actor, Stage, State, together
 from pogospec.types import Batch, Key
 
 KEYS = 2_000_003

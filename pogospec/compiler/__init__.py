@@ -1,0 +1,1 @@
+"""Spec + space -> Program: pure functions that initialise and update."""
