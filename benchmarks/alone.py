@@ -19,7 +19,8 @@ def load(file: str) -> dict:
     import h5py  # noqa: F401
 
     from pogospec import data
-    from pogospec.data import d4rl, formats  # noqa: F401
+    from pogospec.data import formats  # noqa: F401
+    from pogospec.data.sources import d4rl  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with clock() as spent:

@@ -17,7 +17,7 @@ from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
 from pogospec.critics.clipped_double_q import ClippedDoubleQ
 from pogospec.data import load_for
-from pogospec.explain.cost import _products, intermediates, operations
+from pogospec.explain.costs.operations import _products, intermediates, operations
 from pogospec.nets import ensemble
 from pogospec.runs import cache
 from pogospec.spec.shipped import spec_path

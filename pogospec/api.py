@@ -16,9 +16,11 @@ from rich.console import Console
 from pogospec.checking.check import checked, located
 from pogospec.data import load_for
 from pogospec.errors import UsageError
-from pogospec.launch.console import execute, new_run
+from pogospec.launch.one import execute
+from pogospec.launch.record import new_run
 from pogospec.launch.sweep import jobs_of, run_sweep
-from pogospec.runs.directory import RunDirectory, locked, run_name
+from pogospec.runs.directory import RunDirectory, run_name
+from pogospec.runs.files import locked
 from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.resolve import Override, read, read_cells
 from pogospec.spec.schema import Spec

@@ -1,4 +1,4 @@
-"""Slot -> kind -> class, loaded when a spec names it; third parties add kinds by entry points.
+"""Slot -> kind -> class, loaded when it is named; third parties add kinds by entry points.
 
 A third-party package adds a kind with an entry point of the group `pogospec.kinds` named `slot.kind`, for
 example `geometry.my_distance = "my_package.geometry:MyDistance"`.
@@ -73,12 +73,24 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "numpyro": "pogospec.targets.numpyro:NumpyroTarget",
     },
 }
+"""Slots of the language: a key of a spec holds a node of one of their kinds."""
+
+BESIDE: dict[str, dict[str, str]] = {
+    "source": {
+        "pocket": "pogospec.data.sources.pocket:Pocket",
+        "d4rl": "pogospec.data.sources.d4rl:D4RL",
+        "file": "pogospec.data.sources.file:File",
+        "imported": "pogospec.data.sources.imported:Imported",
+        "minari": "pogospec.data.sources.minari:Minari",
+    },
+}
+"""Slots beside the language, whose kinds no key of a spec names: the id of a dataset leads to its source."""
 
 
 @cache
 def table(slot: str) -> dict[str, str]:
     """All kinds of a slot, built in and third-party, as kind -> "module:Class"."""
-    kinds = dict(BUILT_IN[slot])
+    kinds = dict((BUILT_IN | BESIDE)[slot])
     for point in entry_points(group="pogospec.kinds"):
         point_slot, _, kind = point.name.partition(".")
         if point_slot == slot and kind not in kinds:
@@ -87,7 +99,7 @@ def table(slot: str) -> dict[str, str]:
 
 
 def slots() -> tuple[str, ...]:
-    """Names of all slots, in the order of the language page."""
+    """Names of all slots of the language, in the order of the language page."""
     return tuple(BUILT_IN)
 
 
@@ -105,7 +117,7 @@ def kind_of(slot: str, cls: type) -> str:
     raise KeyError(f"{cls.__qualname__} is not registered as a {slot}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to a misspelt one, or None where nothing is close."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name closest to a misspelt one, or None where none is as alike as `cutoff` (1: the same)."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return matches[0] if matches else None

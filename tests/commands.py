@@ -1,13 +1,21 @@
 """The command line, in processes of its own."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from forks import forked
 
 COMMAND = [sys.executable, "-c", "from pogospec.cli import main; main()"]
 
 
-def pogospec(*arguments, check=True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True)
+def pogospec(
+    *arguments, check=True, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A command from its beginning to its end; `env`: beside the variables of this process."""
+    done = forked([*map(str, arguments)], {**os.environ, **(env or {})}, None if cwd is None else str(cwd))
     if check:
         assert done.returncode == 0, done.stderr
     return done

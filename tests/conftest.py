@@ -1,10 +1,26 @@
-"""Shared fixtures."""
+"""Fixtures and marks of all tests: one compile cache, runs that are made once, what is left to the exhaustive part."""
 
+import os
 from pathlib import Path
 
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+SPREAD = {"test_no_inert_option.py", "test_mutations.py"}
+"""Files whose tests share nothing, and go to whichever worker is free; those of other files stay together."""
+LONGEST = ("test_no_inert_option.py", "test_flow.py", "test_formula.py")
+"""Files that begin first, so that no worker is left with a long one at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.name not in SPREAD:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+        for mark in item.iter_markers("exhaustive"):
+            assert mark.args, f"{item.nodeid}: exhaustive needs a reason"
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture
@@ -16,9 +32,10 @@ def float64():
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_cache(tmp_path_factory):
-    """What one test compiled serves all that come after it, and the programs that they start."""
+    """What one test compiled serves all workers, and the programs that they start."""
     jax.devices()  # looked for now, since commands in this process ask for one for each core
-    folder = str(tmp_path_factory.mktemp("cache"))
+    base = tmp_path_factory.getbasetemp()
+    folder = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     compilation_cache.reset_cache()

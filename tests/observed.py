@@ -21,7 +21,7 @@ from pogospec.data.arrays import from_episodes
 from pogospec.data.known import known
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.build import to_plain
-from pogospec.training import cells
+from pogospec.training import cells, evaluation, programs
 from pogospec.training import loop as train
 from pogospec.training.watch import Watch
 from pogospec.types import Batch, Dataset, Space
@@ -278,10 +278,10 @@ def loop(spec, folder) -> list[Any]:
     chunks = itertools.count()
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setattr(pogospec.data, "load", load)
-        patch.setattr(train, "Evaluator", functools.partial(Recorder, seen))
+        patch.setattr(evaluation, "Evaluator", functools.partial(Recorder, seen))
         patch.setattr(cells, "compile_spec", functools.partial(hollow, seen))
         patch.setattr(train.Batching, "of", lambda kind, runs: seen.append(kind) or train.Batching("vmap"))
-        patch.setattr(train, "chunk_function", lambda stage, size, *_, **__: Chunk(seen, next(chunks), size))
+        patch.setattr(programs, "chunk_function", lambda stage, size, *_, **__: Chunk(seen, next(chunks), size))
         patch.setattr(Watch, "_optimum", lambda *_: {})
         stack.enter_context(jax.disable_jit())
         run = RunDirectory.create(folder, "", {"seeds": spec.seeds})

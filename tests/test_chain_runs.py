@@ -20,13 +20,13 @@ from pogospec.checking.check import checked, load
 from pogospec.compiler.compile import compile_spec
 from pogospec.errors import SpecError
 from pogospec.explain import operations
-from pogospec.explain.blocks import blocks
-from pogospec.explain.cautions import cautions
+from pogospec.explain.cautions.rules import cautions
 from pogospec.explain.choices import choices
-from pogospec.explain.sizes import memory, networks
+from pogospec.explain.costs.sizes import memory, networks
+from pogospec.explain.mathematics.blocks import blocks
 from pogospec.explain.stages import stages
-from pogospec.report.flow import read_flow
-from pogospec.report.series import series
+from pogospec.report.reading.flow import read_flow
+from pogospec.report.reading.series import series
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.resolve import read_text
 from pogospec.training.chunk import chunk_function

@@ -12,7 +12,7 @@ from test_compile import entered, transitions
 from pogospec import data
 from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
-from pogospec.explain.cost import intermediates
+from pogospec.explain.costs.operations import intermediates
 from pogospec.policies.gaussian import GaussianPolicy
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.saved import SavedPolicy, _act
@@ -84,7 +84,7 @@ def test_a_run_traces_each_program_once(monkeypatch, tmp_path):
 
         return chunk_function(stage._replace(update=update), *arguments, **options)
 
-    monkeypatch.setattr("pogospec.training.loop.chunk_function", counting)
+    monkeypatch.setattr("pogospec.training.programs.chunk_function", counting)
     settings = {
         "schedule.steps[*].updates": "60",
         "schedule.steps[1].repeat": "3",

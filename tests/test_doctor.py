@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from pogospec import doctor
 from pogospec.cli import machine
-from pogospec.data.minari import root
+from pogospec.data.sources.minari import root
 
 
 def by_name(findings):

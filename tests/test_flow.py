@@ -2,7 +2,6 @@
 
 import csv
 import doctest
-import os
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from commands import pogospec as command
 
 import pogospec
 from pogospec.checking.check import checked, load
@@ -279,9 +279,7 @@ def test_public_names_stay_what_they_are():
 
 def run_flow(name, out, *more):
     budget = ("--set", "schedule.steps[0].updates=5", "--set", "schedule.steps[0].repeat=2")
-    command = [sys.executable, "-m", "pogospec.cli", "run", name, "--quiet", "--out", str(out), *budget, *more]
-    env = {**os.environ, "MPLBACKEND": "agg"}
-    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    return command("run", name, "--quiet", "--out", out, *budget, *more, check=False)
 
 
 @pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.stem)

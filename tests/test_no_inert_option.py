@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from observed import Mathematics, loop
 from perturbed import Field, all_fields, document, fields, others
+from thinned import thinned
 
 from pogospec.checking.check import checked
 from pogospec.errors import SpecError
@@ -179,11 +180,15 @@ def probes(tmp_path_factory) -> Probes:
     return Probes(tmp_path_factory.mktemp)
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("td3_bc", "iql", "known", "explicit", "settled")
+
+
+@pytest.mark.parametrize("name", thinned(CASES, QUICK, "traces a program for each value of each field"))
 def test_no_option_is_inert(name, probes):
     assert [path for path, (_, active) in probes.written(name).items() if active is False] == []
 
 
+@pytest.mark.exhaustive("needs what every case found")
 def test_every_field_is_active_somewhere(probes):
     active = {owner for name in CASES for owner, found in probes.written(name).values() if found}
     for name in CASES:

@@ -18,10 +18,12 @@ from safetensors.numpy import load_file
 
 import pogospec as package
 from pogospec.data import load_for
-from pogospec.launch.console import execute, new_run
-from pogospec.runs import directory as runs
+from pogospec.launch.one import execute
+from pogospec.launch.record import new_run
+from pogospec.runs import files as runs
 from pogospec.runs.directory import RunDirectory
 from pogospec.training import loop as train
+from pogospec.training.evaluation import Evaluation
 
 SMALL = ["seeds=2", "schedule.steps[*].updates=40", "train.log_every=5", "train.checkpoint_every=10"]
 SMALL += ["evaluate.every=20", "evaluate.episodes=1", "train.batch_size=16"]
@@ -85,7 +87,7 @@ def before(patch, owner, name, due):
 
 def half_written(patch, due):
     """Stop in the middle of writing a file that is due."""
-    real = runs._publish
+    real = runs.publish
 
     def stopping(path, content):
         if not due(path):
@@ -93,7 +95,7 @@ def half_written(patch, due):
         path.with_name(path.name + ".part").write_bytes(content[: len(content) // 2])
         raise Stopped
 
-    patch.setattr(runs, "_publish", stopping)
+    patch.setattr(runs, "publish", stopping)
 
 
 def torn_row(patch, total):
@@ -117,11 +119,11 @@ STOPS = {
     "inside a row": lambda p: torn_row(p, 15),
     "while a checkpoint is written": lambda p: half_written(p, lambda path: path.name.endswith("20.safetensors")),
     "before a checkpoint has its name": lambda p: before(p, os, "replace", lambda _, to: "0030.safe" in str(to)),
-    "before the policies of step 1": lambda p: before(p, TRAINER, "_finish_stage", lambda *_: True),
+    "before the policies of step 1": lambda p: before(p, Evaluation, "finish", lambda *_: True),
     "while a policy is written": lambda p: half_written(p, lambda path: path.name == "step_1.safetensors"),
     "before the checkpoint between the steps": lambda p: before(p, TRAINER, "_checkpoint", lambda t, _: t.place.ended),
     "after the checkpoint between the steps": lambda p: before(p, TRAINER, "_leave", lambda *_: True),
-    "as step 2 begins": lambda p: before(p, TRAINER, "_enter", lambda t, number, _: number == 1),
+    "as step 2 begins": lambda p: before(p, TRAINER, "_enter", lambda t, *_: t.place.number == 1),
     "in the first chunk of step 2": lambda p: before(p, TRAINER, "_guard", lambda t, *_: t.place.number == 1),
     "in a later chunk of step 2": lambda p: before(p, TRAINER, "_guard", lambda t, *_: t.place.total == 55),
     "while the status is written": lambda p: half_written(p, lambda path: path.name == "status.json"),
@@ -184,14 +186,14 @@ def test_resume_after_kill_9_in_the_midst_of_updates(whole, tmp_path, seen):
 def test_resume_after_kill_9_while_a_checkpoint_is_written(whole, tmp_path):
     code = (
         "import os, signal\n"
-        "from pogospec import runs\n"
-        "real = runs._publish\n"
+        "from pogospec.runs import files as runs\n"
+        "real = runs.publish\n"
         "def publish(path, content):\n"
         "    if not path.name.endswith('0030.safetensors'): return real(path, content)\n"
         "    with open(str(path) + '.part', 'wb') as file:\n"
         "        file.write(content[: len(content) // 2]); file.flush()\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "runs._publish = publish\n"
+        "runs.publish = publish\n"
     )
     out = tmp_path / "killed"
     process = started(*RUN, "--out", out, code=code + COMMAND[2])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pogospec.errors import RunDirectoryError
-from pogospec.runs.directory import HEAD, METRICS, RETURNS, RunDirectory
+from pogospec.runs.columns import HEAD, METRICS, RETURNS
+from pogospec.runs.directory import RunDirectory
 
 
 @pytest.fixture

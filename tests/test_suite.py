@@ -219,7 +219,7 @@ def test_patterns_that_name_nothing(file, tmp_path):
 
 
 def test_two_processes_never_share_a_folder(file, tmp_path):
-    from pogospec.runs.directory import locked
+    from pogospec.runs.files import locked
 
     (tmp_path / "out").mkdir()
     with locked(tmp_path / "out"):

@@ -18,14 +18,16 @@ from rich.console import Console
 from pogospec.compiler.compile import compile_spec
 from pogospec.data import load_for
 from pogospec.errors import RunError
-from pogospec.launch.console import execute, new_run
+from pogospec.launch.one import execute
+from pogospec.launch.record import new_run
 from pogospec.launch.sweep import groups_of, jobs_of, reopen, run_sweep
-from pogospec.report.figures import draw_figure
-from pogospec.report.find import open_runs
-from pogospec.report.grid import grids, markdown
+from pogospec.report.figures.catalog import draw_figure
+from pogospec.report.reading.find import open_runs
+from pogospec.report.reading.sweeps import grids
+from pogospec.report.tables import sweep as table
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.resolve import read_cells, read_text
-from pogospec.training import loop as train
+from pogospec.training import programs
 from pogospec.training import rollout as evaluate
 from pogospec.training.batching import Batching
 from pogospec.training.chunk import chunk_function
@@ -144,8 +146,8 @@ def test_side_by_side_a_cell_is_its_own_run_up_to_rounding(vmapped, tmp_path):
 
 def test_cells_of_numbers_are_one_program_and_one_vector_environment(tmp_path, monkeypatch):
     chunks, rolled = [], []
-    chunk_function, rollout = train.chunk_function, evaluate.Evaluator.rollout
-    monkeypatch.setattr(train, "chunk_function", lambda *a, **k: chunks.append(a[0].label) or chunk_function(*a, **k))
+    made, rollout = programs.chunk_function, evaluate.Evaluator.rollout
+    monkeypatch.setattr(programs, "chunk_function", lambda *a, **k: chunks.append(a[0].label) or made(*a, **k))
     monkeypatch.setattr(evaluate.Evaluator, "rollout", lambda self, act, n: rolled.append(n) or rollout(self, act, n))
     jobs, failures = swept(tmp_path / "one", spec_of("vmap"))
     assert not failures
@@ -228,11 +230,11 @@ def test_a_folder_of_another_sweep_is_refused(vmapped):
 def test_tables_of_cells(vmapped):
     folder, jobs, _ = vmapped
     (grid,) = grids(open_runs([folder])[0])
-    assert grid.head == ["tau", "entropy.weight", "behavior", "step 1", "step 2"]
-    assert [row[:2] for row in grid.texts()] == [["0.5", "0"], ["0.5", "0.3"], ["20", "0"], ["20", "0.3"]]
+    assert table.head(grid) == ["tau", "entropy.weight", "behavior", "step 1", "step 2"]
+    assert [row[:2] for row in table.texts(grid)] == [["0.5", "0"], ["0.5", "0.3"], ["20", "0"], ["20", "0.3"]]
     means = [row.policies["step 2"].values.mean() for row in grid.rows]
-    assert grid.best("step 2") == int(np.argmax(means))
-    text = markdown(open_runs([folder])[0])
+    assert table.best(grid, "step 2") == int(np.argmax(means))
+    text = table.to_markdown(open_runs([folder])[0])
     assert f"**{grid.rows[int(np.argmax(means))].policies['step 2']}**" in text
     shown = pogospec("compare", folder).stdout
     assert "entropy.weight" in shown

@@ -1,19 +1,16 @@
 """Rules that end a step, on histories made by hand and in whole runs."""
 
 import csv
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import pogospec as command
 
 import pogospec
 from pogospec.runs.directory import RunDirectory
 from pogospec.steps.until import CriticSettled, EnergySettled
 
-COMMAND = [sys.executable, "-c", "from pogospec.cli import main; main()"]
 SMALL = ["--set", "policy.hidden=[8]", "--set", "critic.hidden=[8]", "--set", "evaluate.episodes=1"]
 
 
@@ -37,9 +34,7 @@ def test_energy_settles_when_its_last_fall_is_a_small_part_of_the_whole():
 
 
 def run(tmp_path, *arguments, check=True):
-    done = subprocess.run([*COMMAND, "run", *map(str, arguments), "--quiet"], capture_output=True, text=True)
-    assert done.returncode == 0 or not check, done.stderr
-    return done
+    return command("run", *arguments, "--quiet", check=check)
 
 
 def rows(path, name="flow.csv"):
@@ -148,8 +143,8 @@ def test_a_run_of_rules_and_trials_resumes_as_if_it_had_not_stopped(tmp_path, mo
         patch.setattr(RunDirectory, "save_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pogospec.run("pogo_w_two_step", broken, overrides)
-    alone = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}  # as in this process: sums of many rows depend on the layout
-    subprocess.run([*COMMAND, "resume", str(broken), "--quiet"], check=True, capture_output=True, env=alone)
+    alone = {"JAX_NUM_CPU_DEVICES": "1"}  # as in this process: sums of many rows depend on the layout
+    command("resume", broken, "--quiet", env=alone)
     for name in ("metrics.csv", "flow.csv", "returns.csv"):
         assert untimed(broken, name) == untimed(whole, name)
     first, second = RunDirectory.open(whole), RunDirectory.open(broken)

@@ -27,7 +27,7 @@ Bound = Annotated[
 @data.command("list")
 def list_(as_json: Json = False) -> None:
     """List the datasets at hand: embedded, D4RL's files, imported ones, Minari's."""
-    from pogospec.data.catalog import at_hand
+    from pogospec.data.catalog import at_hand, forms
 
     entries = at_hand()
     if as_json:
@@ -40,6 +40,7 @@ def list_(as_json: Json = False) -> None:
     console = make_console()
     _table(console, ("dataset", "source", "environment", "rows"), rows)
     console.print("look into one: pogospec data inspect DATASET", highlight=False)
+    console.print(f"DATASET is one of {', '.join(forms())}", highlight=False, markup=False, soft_wrap=True)
 
 
 @data.command()
@@ -81,13 +82,13 @@ def import_(
     It goes into the folder of POGOSPEC_DATA_DIR (default ~/.cache/pogospec/datasets) as one safetensors file that
     keeps every row.
     """
-    from pogospec.data import minari
-    from pogospec.data.local import import_file
+    from pogospec.data.sources.file import path_of
+    from pogospec.data.sources.imported import import_file
 
     if (low is None) != (high is None):
         raise UsageError("--low, --high: found one of them, allowed both or neither")
     bounds = None if low is None or high is None else (_numbers("--low", low), _numbers("--high", high))
-    found = import_file(_path(path), name, environment, bounds, minari.local_ids(), overwrite)
+    found = import_file(path_of(str(path)), name, environment, bounds, overwrite)
     print(
         f"{name}: {len(found.columns.rewards):,} rows in {found.file}\nrun it with: pogospec run SPEC --dataset {name}"
     )
@@ -98,18 +99,12 @@ def import_(
 @data.command()
 def fetch(dataset: Annotated[str, typer.Argument(help="A Minari id, for example mujoco/hopper/medium-v0.")]) -> None:
     """Download a dataset through Minari, into the folder of MINARI_DATASETS_PATH."""
-    from pogospec.data import minari
-    from pogospec.data.fetching import fetch
+    from pogospec.data.catalog import source_of
 
-    if dataset in minari.local_ids():
-        print(f"{dataset} is at hand already, in {minari.root() / dataset}")
-        return
-    print(f"asking Minari's server for {dataset}", file=sys.stderr)
-    print(f"{dataset}: in {fetch(dataset)}")
-
-
-def _path(path: Path) -> Path:
-    return Path(str(path).removeprefix("file:")).expanduser()
+    source = source_of(dataset)
+    known = dataset in source.ids()
+    where = source.fetch(dataset)
+    print(f"{dataset} is at hand already, in {where}" if known else f"{dataset}: in {where}")
 
 
 def _numbers(option: str, text: str) -> list[float]:

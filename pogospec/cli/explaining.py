@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pogospec.explain.origins import Value
-    from pogospec.explain.report import Cost, Explanation
+    from pogospec.explain.overview import Cost, Explanation, Value
     from pogospec.spec.schema import Spec
 
 WIDTH = 100
@@ -42,6 +41,7 @@ def explain(
     if measure:
         use_all_cores()
     allow_modules(allow)
+    from pogospec.checking.at_hand import require
     from pogospec.checking.check import checked, located
     from pogospec.spec.resolve import read
     from pogospec.spec.shipped import spec_path
@@ -49,7 +49,8 @@ def explain(
 
     document = read(spec_path(spec), overrides(dataset, None, None, set_))
     loaded = checked(document)
-    from pogospec.explain.report import cost, explanation, plain
+    require([document], here=False)
+    from pogospec.explain.overview import cost, explanation, plain
 
     data, space, note = _data(loaded)
     found = explanation(document, loaded, space, data)
@@ -82,7 +83,7 @@ def _data(spec: Spec) -> tuple[Any, Any, str]:
     """The dataset and the sizes of its task where they are at hand, else what is known of the task, and a note."""
     from pogospec.data import load_for
     from pogospec.errors import DataError
-    from pogospec.explain.sizes import known_space
+    from pogospec.explain import known_space
 
     try:
         dataset = load_for(spec)
@@ -136,14 +137,12 @@ def _mathematics(console: Console, found: Explanation) -> None:
 
 
 def _origins(console: Console, found: Explanation, every: bool) -> None:
-    from pogospec.explain.origins import grouped
-
     if every:
         _title(console, "Every value")
         rows = [(v.path, v.shown, str(v.origin) + _layer(v)) for v in found.values]
         _grid(console, rows, fixed=0)
         return
-    values = grouped(found.values, found.spec.target is not None)
+    values = found.grouped
     for layer, title in LAYERS.items():
         rows = [(v.path, v.shown, str(v.origin)) for v in values if v.origin.layer == layer]
         if rows:
@@ -174,7 +173,7 @@ def _sizes(console: Console, found: Explanation, note: str) -> None:
 
 
 def _rows(found: Explanation, note: str) -> list[tuple[str, str]]:
-    from pogospec.explain.report import episodes, rows
+    from pogospec.explain.overview import episodes, rows
 
     lines = [("data", found.spec.data.dataset + (f": {note}" if note else ""))]
     if found.dataset is not None:
@@ -187,7 +186,7 @@ def _rows(found: Explanation, note: str) -> list[tuple[str, str]]:
 
 def _energy(found: Explanation) -> list[tuple[str, str]]:
     """Size, optimum and start of a known energy."""
-    from pogospec.explain.formula import short
+    from pogospec.explain.numbers import short
 
     known = found.known
     assert known is not None
@@ -211,15 +210,14 @@ def _energy(found: Explanation) -> list[tuple[str, str]]:
 
 
 def _cost(console: Console, found: Explanation) -> None:
-    from pogospec.explain.stages import groups, in_turn
-    from pogospec.launch.console import span
+    from pogospec.launch.view import span
 
     cost = found.cost
     if cost is None:
         return
     _title(console, "Time and memory, on this machine")
-    rows, plan = [], in_turn(found.plan)
-    for group in groups(plan):
+    rows = []
+    for group in found.timed:
         first = group.first
         count, rate = cost.operations[first.index], cost.rates[first.index]
         how = f"{rate.updates:,} timed" if rate.updates else "estimated from operations"
@@ -231,7 +229,7 @@ def _cost(console: Console, found: Explanation) -> None:
         rows.append((label, work, speed, seconds, how + took))
     _grid(console, rows, fixed=4)
     seeds = f"{found.spec.seeds} seeds in one program" if found.spec.seeds > 1 else "1 seed"
-    updates = sum(stage.step.updates for stage in plan)
+    updates = sum(stage.step.updates for group in found.timed for stage in group.stages)
     rollouts = "" if found.known else ", without rollouts"
     total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}{rollouts}"
     _grid(console, [("total", total), ("memory", _memory(found, cost))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,17 +26,29 @@ def check(
     as_json: Json = False,
     allow: Allow = None,
 ) -> None:
-    """Check specs without running them; all mistakes of all files at once."""
+    """Check specs without running them; all mistakes of all files at once.
+
+    Data that are not on this machine are noted, and keep no spec from being fine.
+    """
     allow_modules(allow)
+    from pogospec.checking.at_hand import lacks
     from pogospec.checking.check import checked_all
     from pogospec.spec.resolve import read_cells
 
     problems, told = [], []
     for name in specs:
         try:
-            cells = checked_all(read_cells(spec_path(name), overrides(None, None, None, set_)))
-            told.append({"file": name, "ok": True, "problems": [], "plan": plan(cells[0]) | {"cells": len(cells)}})
+            documents = read_cells(spec_path(name), overrides(None, None, None, set_))
+            cells, missing = checked_all(documents), lacks(documents)
+            if any(lack.note is None for lack in missing):
+                raise SpecError([lack.problem for lack in missing if lack.note is None])
+            notes = [lack.note for lack in missing if lack.note is not None]
+            about = {"notes": [_problem(note) for note in notes]} if notes else {}
+            planned = plan(cells[0]) | {"cells": len(cells)}
+            told.append({"file": name, "ok": True, "problems": [], **about, "plan": planned})
             if not as_json:
+                for note in notes:
+                    print(f"note: {note}", file=sys.stderr)
                 many = f"{len(cells)} cells, each " if len(cells) > 1 else ""
                 print(f"{name}: fine ({many}{size(cells[0])})")
         except SpecError as error:
@@ -137,11 +150,11 @@ def schema(
 
 
 def _schema_text() -> str:
-    from pogospec.data import available
+    from pogospec.data.catalog import at_hand
     from pogospec.spec.json_schema import spec_schema
 
-    embedded = [name for name, _ in available() if name.startswith("pocket/")]
-    return json.dumps(spec_schema(embedded), indent=1, ensure_ascii=False) + "\n"
+    shipped = [entry.dataset for entry in at_hand(shipped=True)]
+    return json.dumps(spec_schema(shipped), indent=1, ensure_ascii=False) + "\n"
 
 
 def _holds(path: Path, text: str) -> bool:

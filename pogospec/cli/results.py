@@ -11,7 +11,7 @@ import typer
 from pogospec.cli.app import make_console
 
 if TYPE_CHECKING:
-    from pogospec.report.find import Plan
+    from pogospec.report.reading import Plan
     from pogospec.runs.directory import RunDirectory
 
 Runs = Annotated[list[Path], typer.Argument(help="Run directories, or directories that hold runs.")]
@@ -41,21 +41,21 @@ def compare(
 
     Of a suite, the last Euler step of every method on every dataset, with an average.
     """
-    from pogospec.report import compare, flow_table
+    from pogospec.report import tables
     from pogospec.report.figures import draw_figure
-    from pogospec.report.find import open_plan, open_planned
+    from pogospec.report.reading import open_plan, open_planned
 
     plan = open_plan(runs[0]) if len(runs) == 1 else None
     opened = _open(runs) if plan is None else open_planned(plan)
-    known = flow_table.targets_of(opened)
+    known = tables.targets_of(opened)
     if known:
-        flow_table.refuse_rule(score)
-        flow_table.refuse_table(stat, published)
+        tables.refuse_rule(score)
+        tables.refuse_table(stat, published)
     if not known and (plan or stat or published):
         warnings = _matrix(opened, plan, to, score, stat or "mean-std", published)
     else:
         _steps(opened, bool(known), to, score)
-        warnings = flow_table.warnings(opened) if known else compare.warnings(opened, score)
+        warnings = tables.flow_warnings(opened) if known else tables.warnings(opened, score)
     if to in ("csv", "latex"):  # as the output often goes into a file
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
@@ -66,14 +66,14 @@ def compare(
 
 def _steps(opened: list[RunDirectory], known: bool, to: str, score: str) -> None:
     """Print a table a dataset, of all policies of each run."""
-    from pogospec.report.forms import to_text
-    from pogospec.report.grid import markdown, of_sweeps
+    from pogospec.report.reading import of_sweeps
     from pogospec.report.screen import show_comparison, show_flows, show_grids
+    from pogospec.report.tables import sweep_to_markdown, to_text
 
     if to != "table" and not (to == "markdown" and of_sweeps(opened) and not known):
         print(to_text(opened, to, score))
     elif to == "markdown":
-        print(markdown(opened, score))
+        print(sweep_to_markdown(opened, score))
     elif known:
         show_flows(make_console(), opened)
     elif of_sweeps(opened):
@@ -86,15 +86,14 @@ def _matrix(
     opened: list[RunDirectory], plan: Plan | None, to: str, score: str, stat: str, published: str | None
 ) -> list[str]:
     """Print the table of datasets by methods; its warnings."""
-    from pogospec.report.matrix import matrix
-    from pogospec.report.matrix_forms import to_text
     from pogospec.report.screen import show_matrix
+    from pogospec.report.tables import matrix_of, matrix_to_text
 
-    table = matrix(opened, score, stat, published, plan)
+    table = matrix_of(opened, score, stat, published, plan)
     if to == "table":
         show_matrix(make_console(), table)
     else:
-        print(to_text(table, to))
+        print(matrix_to_text(table, to))
     return table.warnings
 
 
@@ -139,9 +138,8 @@ def plot(
     On known energies alone, path: the policies on their manifold, and proximal: E + D/tau before and after re-centring.
     """
     from pogospec.errors import UsageError
-    from pogospec.report.figures import ALL, draw_all, draw_figure
-    from pogospec.report.flow import is_target
-    from pogospec.report.plot import draw
+    from pogospec.report.figures import ALL, draw_all, draw_curves, draw_figure
+    from pogospec.report.reading import is_target
 
     opened = _open(runs)
     plain = (y, x, by) == ("score", "updates", None)
@@ -155,7 +153,7 @@ def plot(
     elif figure is None and plain and (state is not None or all(map(is_target, opened))):
         paths = draw_figure(opened, "energy" if state is None else "density", out, state)
     elif figure in (None, "curves") and state is None:
-        paths = [draw(opened, out, y, x, by)]
+        paths = [draw_curves(opened, out, y, x, by)]
     else:
         paths = draw_figure(opened, figure or "curves", out, state)
     for path in paths:
@@ -163,7 +161,7 @@ def plot(
 
 
 def _open(paths: list[Path]) -> list[RunDirectory]:
-    from pogospec.report.find import open_runs
+    from pogospec.report.reading import open_runs
 
     found, other = open_runs(paths)
     if other:

@@ -16,8 +16,9 @@ from pogospec.errors import DataError, RunError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pogospec.launch.forecast import Forecast, Job
-    from pogospec.launch.suite import Failure, State
+    from pogospec.launch.forecast import Forecast
+    from pogospec.launch.job import Failure, Job
+    from pogospec.launch.states import State
 
 
 def suite(
@@ -40,8 +41,10 @@ def suite(
     """
     use_all_cores()
     allow_modules(allow)
-    from pogospec.launch.suite import absent, chosen, jobs_of, record, run_all, states
-    from pogospec.runs.directory import locked, run_name
+    from pogospec.launch.states import states
+    from pogospec.launch.suite import absent, chosen, jobs_of, record, run_all
+    from pogospec.runs.directory import run_name
+    from pogospec.runs.files import locked
     from pogospec.spec.shipped import suite_path
     from pogospec.spec.suite import read_suite
 
@@ -50,7 +53,7 @@ def suite(
     every = jobs_of(found, folder)
     jobs = chosen(every, only or [])
     before = states(jobs)
-    missing = absent([job for job, state in zip(jobs, before, strict=True) if state.word != "done"])
+    missing = absent([job for job, state in zip(jobs, before, strict=True) if state.left])
     if missing and not dry_run:
         raise DataError("\n".join([*missing, "nothing was started; --only runs a part of the suite"]))
     where, console = find_device(device), make_console(quiet)
@@ -79,15 +82,15 @@ def suite(
 
 def _plan(console: Console, folder: Path, jobs: Sequence[Job], found: Sequence[State], device: str) -> Forecast:
     """Show how far every run is and what is left of it; the forecast behind that."""
-    from pogospec.launch.console import span
     from pogospec.launch.forecast import Forecast
+    from pogospec.launch.view import span
     from pogospec.report.screen import show_columns
 
     forecast, cells, lefts = Forecast(folder, jobs), {}, []
     for job, state in zip(jobs, found, strict=True):
         words = {"failed": "failed, ", "interrupted": f"{100 * state.update // job.updates}%, "}
         cells[job.method, job.dataset] = "done"
-        if state.word != "done":
+        if state.left:
             left = forecast.left(job, state.update)
             lefts.append(left)
             cells[job.method, job.dataset] = words.get(state.word, "") + ("?" if left is None else span(left))
@@ -106,18 +109,17 @@ def _plan(console: Console, folder: Path, jobs: Sequence[Job], found: Sequence[S
 
 def _end(console: Console, folder: Path, jobs: Sequence[Job], failures: Sequence[Failure], again: str) -> None:
     """The table of the suite, and what failed; raises RunError where something did."""
-    from pogospec.report.find import open_plan, open_planned
-    from pogospec.report.flow_table import targets_of
-    from pogospec.report.matrix import matrix
+    from pogospec.report.reading import open_plan, open_planned
     from pogospec.report.screen import show_flows, show_matrix
+    from pogospec.report.tables import matrix_of, targets_of
 
     plan = open_plan(folder)
-    if plan is not None and any((job.path / "manifest.json").is_file() for job in jobs):
+    if plan is not None and any(job.begun for job in jobs):
         runs = open_planned(plan)
         if targets_of(runs):
             show_flows(console, runs)
         else:
-            show_matrix(console, matrix(runs, plan=plan))
+            show_matrix(console, matrix_of(runs, plan=plan))
         console.print(f"next: pogospec compare {folder}", highlight=False, soft_wrap=True)
     if console.quiet:
         print(folder)

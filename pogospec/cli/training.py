@@ -30,7 +30,7 @@ from pogospec.training import stop
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pogospec.launch.forecast import Job
+    from pogospec.launch.job import Job
     from pogospec.spec.resolve import Document
     from pogospec.spec.schema import Spec
 
@@ -56,6 +56,7 @@ def run(
     """
     use_all_cores()
     allow_modules(allow)
+    from pogospec.checking.at_hand import require
     from pogospec.checking.check import checked_all
     from pogospec.spec.resolve import read_cells
     from pogospec.spec.shipped import spec_path
@@ -63,6 +64,7 @@ def run(
     given, grid = overrides(dataset, seeds, updates, set_), swept(sweep)
     cells = [read_cells(spec_path(name), given, grid) for name in specs]
     loaded = checked_all([document for documents in cells for document in documents])
+    require([document for documents in cells for document in documents])
     found, console = find_device(device), make_console(quiet)
     from pogospec.api import default_directory
 
@@ -82,7 +84,9 @@ def run(
 def _run(console: Console, document: Document, spec: Spec, target: Path, device: str) -> None:
     from pogospec.checking.check import located
     from pogospec.data import load_for
-    from pogospec.launch.console import execute, new_run, show_plan
+    from pogospec.launch.one import execute
+    from pogospec.launch.plan import show_plan
+    from pogospec.launch.record import new_run
 
     show_plan(console, spec, target, device)
     with located(document):
@@ -93,11 +97,11 @@ def _run(console: Console, document: Document, spec: Spec, target: Path, device:
 
 def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None:
     """Run what a sweep lacks, and show its table; raises RunError where cells failed."""
-    from pogospec.launch.console import show_plan
+    from pogospec.launch.plan import show_plan
     from pogospec.launch.sweep import about, groups_of, run_sweep
-    from pogospec.report.find import open_runs
+    from pogospec.report.reading import open_runs
     from pogospec.report.screen import show_grids
-    from pogospec.runs.directory import locked
+    from pogospec.runs.files import locked
 
     groups = groups_of(jobs)
     show_plan(console, jobs[0].spec, folder, device, about(jobs, groups))
@@ -132,6 +136,7 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow =
     if jobs:
         _sweep(make_console(quiet), jobs, run, find_device(device))
         return
+    from pogospec.checking.at_hand import require
     from pogospec.checking.check import checked, located
     from pogospec.data import load_for
     from pogospec.runs.directory import RunDirectory
@@ -141,8 +146,10 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow =
     if directory.status()["state"] != "done":
         document = read(run / "spec.yaml")
         loaded = checked(document)
+        require([document])
         found = find_device(device)
-        from pogospec.launch.console import go_on, show_plan
+        from pogospec.launch.one import go_on
+        from pogospec.launch.plan import show_plan
 
         show_plan(console, loaded, run, found)
         with located(document):
@@ -157,8 +164,8 @@ def evaluate(
     seed: Annotated[int | None, typer.Option(min=0, help="First reset seed; default: as in the run.")] = None,
 ) -> None:
     """Roll out the saved policies of a run again; nothing is written."""
-    from pogospec.report.compare import normalised, spread
-    from pogospec.report.flow import is_target
+    from pogospec.report.reading import is_target, normalised
+    from pogospec.report.statistics import spread
     from pogospec.runs.directory import RunDirectory
 
     directory = RunDirectory.open(run)
@@ -192,7 +199,7 @@ def evaluate(
 
 
 def _finish(console: Console, path: Path) -> None:
-    from pogospec.launch.console import report
+    from pogospec.launch.ending import report
     from pogospec.runs.directory import RunDirectory
 
     report(console, RunDirectory.open(path))

@@ -1,10 +1,20 @@
-"""Data sources; each yields one `Dataset`."""
+"""Data: an id leads to a source, a source reads columns as they were logged, and these become one `Dataset`.
+
+sources/    one file a source: which ids are its, whether a dataset is at hand, how it is read
+catalog     which source an id is of, and the datasets at hand
+logged      what every source yields; columns: its arrays, and the transitions that they make
+tables      which columns a file needs, under which names; formats: HDF5, NumPy, Parquet, safetensors
+arrays      transitions for the training loop: standardised, with transformed rewards, split
+tasks/      the environments that data are evaluated in, and reference returns
+pocket/     the embedded sets, and what collected them
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pogospec.data.catalog import at_hand, source_of
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset
 
@@ -13,52 +23,23 @@ if TYPE_CHECKING:
 
 
 def read(dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
-    """Read a dataset as it was logged: `pocket/…`, `d4rl/…`, `file:PATH`, an imported or a local Minari dataset.
+    """Read a dataset as it was logged, from the source that its id is of.
 
     `environment`: the Gymnasium id for evaluation, in the place of the one that the data name. `observe`: the entries
     that are observed, where observations are a Dict. Raises DataError.
     """
-    from pogospec.data import d4rl, files, local, minari
-    from pogospec.data.goals import refused
-    from pogospec.data.pocket import loader
-
-    if _in_minari(dataset_id):
-        return minari.load_minari(dataset_id, local.local_ids(), observe).played_in(environment)
-    if observe is not None:
-        raise refused(observe)
-    if dataset_id.startswith(files.PREFIX):
-        return files.load_file(dataset_id, environment)
-    if dataset_id.startswith(loader.PREFIX):
-        found = loader.load_pocket(dataset_id)
-    elif dataset_id.startswith(d4rl.PREFIX):
-        found = d4rl.load_d4rl(dataset_id)
-    else:
-        found = local.load_local(dataset_id)
-    return found.played_in(environment)
-
-
-def _in_minari(dataset_id: str) -> bool:
-    """Whether an id is none of the other sources'."""
-    from pogospec.data import d4rl, files, local
-    from pogospec.data.pocket import loader
-
-    prefixes = (files.PREFIX, loader.PREFIX, d4rl.PREFIX)
-    return not dataset_id.startswith(prefixes) and not local.file_of(dataset_id).is_file()
+    return source_of(dataset_id, observe).read(dataset_id, environment, observe).played_in(environment)
 
 
 def find(dataset_id: str) -> None:
     """Look whether a dataset is at hand, without reading its rows; raises DataError where it is not."""
-    from pogospec.data import d4rl, files, local, minari
-    from pogospec.data.pocket import loader
+    source_of(dataset_id).find(dataset_id)
 
-    if dataset_id.startswith(files.PREFIX):
-        files.find(dataset_id)
-    elif dataset_id.startswith(loader.PREFIX):
-        loader.find(dataset_id)
-    elif dataset_id.startswith(d4rl.PREFIX):
-        d4rl.find(dataset_id)
-    elif _in_minari(dataset_id):
-        minari.find(dataset_id, local.local_ids())
+
+def find_for(spec: Spec) -> None:
+    """Look for the data of a spec as `find` does, and refuse entries to observe where there is nothing to choose."""
+    if spec.target is None:
+        source_of(spec.data.dataset, spec.data.observe).find(spec.data.dataset)
 
 
 def load(dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Dataset:
@@ -77,6 +58,4 @@ def load_for(spec: Spec) -> Dataset:
 
 def available() -> list[tuple[str, str]]:
     """Ids of the datasets at hand, each with a line about it."""
-    from pogospec.data.catalog import at_hand
-
     return [(entry.dataset, entry.about) for entry in at_hand()]

@@ -1,71 +1,76 @@
-"""The datasets at hand: embedded, D4RL's files, imported, Minari's."""
+"""Which source an id is of, and the datasets at hand: every door to data goes through here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
-from pogospec.data import d4rl, local, minari
-from pogospec.data.formats import as_text, open_table
-from pogospec.data.pocket import loader
+from pogospec import registry
+from pogospec.data.sources.base import Entry, Source
+from pogospec.data.tasks.goals import refused
 from pogospec.errors import DataError
+from pogospec.registry import nearest
 
 
-class Entry(NamedTuple):
-    """A dataset at hand; `rows` is None where its file cannot be read."""
+def sources() -> Iterator[Source]:
+    """All sources in the order in which they are asked: those with a prefix, then those that look closer.
 
-    dataset: str
-    source: str
-    environment: str | None
-    rows: int | None
-    about: str
-    file: str
-
-
-def at_hand() -> list[Entry]:
-    """All datasets that a spec can name; nothing but headers of files is read."""
-    return [*_embedded(), *_d4rl(), *_imported(), *_minari()]
-
-
-def _embedded() -> Iterator[Entry]:
-    for name, card in loader.cards().items():
-        file = str(loader.file_of(name))
-        yield Entry(name, "embedded", card["environment"], card["transitions"], card["about"], file)
+    Raises DataError where the package of a third party cannot be imported.
+    """
+    others = []
+    for name in registry.table("source"):
+        source = _load(name)
+        if source.prefix:
+            yield source
+        else:
+            others.append(source)
+    yield from others
 
 
-def _d4rl() -> Iterator[Entry]:
-    for name in d4rl.at_hand():
-        file = d4rl.file_of(name)
-        assert file is not None
-        rows, _ = _header(file)
-        yield Entry(name, "D4RL", d4rl.environment_of(name), rows, f"D4RL file in {file.parent}", str(file))
-
-
-def _imported() -> Iterator[Entry]:
-    for name in local.local_ids():
-        file = local.file_of(name)
-        rows, about = _header(file)
-        source = as_text(about.get("source"))
-        line = f"imported into {local.root()}" + (f" from {source}" if source else "")
-        yield Entry(name, "imported", as_text(about.get("environment")), rows, line, str(file))
-
-
-def _minari() -> Iterator[Entry]:
-    for name in minari.local_ids():
-        file = minari.root() / name / "data" / "main_data.hdf5"
-        try:
-            metadata = minari.metadata_of(name)
-            environment, rows = minari.environment_of(metadata), int(metadata["total_steps"])
-        except (OSError, ValueError, KeyError, TypeError):
-            environment = rows = None
-        yield Entry(name, "Minari", environment, rows, f"local Minari dataset in {minari.root()}", str(file))
-
-
-def _header(file: Path) -> tuple[int | None, dict]:
-    """Rows of a file of columns and what it says beside them; nothing where it is damaged."""
+def _load(name: str) -> Source:
     try:
-        with open_table(file) as table:
-            return table.rows("rewards"), table.attributes
-    except DataError:
-        return None, {}
+        return registry.load("source", name)()
+    except Exception as error:  # what the module of another package raises
+        where, why = registry.table("source")[name], f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"the source of data '{name}', {where}, cannot be loaded ({why}); mend or remove the package that has it"
+        ) from None
+
+
+def source_of(dataset_id: str, observe: Sequence[str] | None = None) -> Source:
+    """The source of an id; raises DataError for an id that is of none, and for `observe` where nothing is chosen."""
+    for source in sources():
+        if source.owns(dataset_id):
+            if observe is not None and not source.observes:
+                raise refused(observe)
+            return source
+    close = near(dataset_id)
+    raise DataError(
+        f"data.dataset: found '{dataset_id}', allowed {', '.join(forms())}"
+        + (f"; did you mean {close}?" if close else "; see those at hand with: pogospec data list")
+    )
+
+
+def forms() -> list[str]:
+    """How ids are written, for people."""
+    return [source.form or f"{source.prefix}NAME" for source in sources()]
+
+
+def near(dataset_id: str) -> str | None:
+    """The dataset of any source that may be meant by an id."""
+    meant = [source.near(dataset_id) for source in sources()]
+    return nearest(dataset_id, [name for name in meant if name is not None], cutoff=0.0)
+
+
+def at_hand(shipped: bool = False) -> list[Entry]:
+    """All datasets that can be listed, each under the source that its id is of; `shipped`: those on every machine.
+
+    Nothing but headers of files is read, but for sources of third parties that know no better.
+    """
+    every = list(sources())
+    return [
+        source.describe(name)
+        for source in every
+        if source.shipped or not shipped
+        for name in source.ids()
+        if next(one for one in every if one.owns(name)) is source
+    ]

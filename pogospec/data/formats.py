@@ -1,12 +1,13 @@
-"""Opens files of columns: HDF5, NumPy, Parquet, safetensors; columns are read one by one, when they are asked for."""
+"""Tables of columns in files, HDF5, NumPy, Parquet, safetensors, or in memory; columns are read when asked for."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ NUMBERED = re.compile(r"(observation|action|next_observation)s?_(\d+)")
 
 
 class Table(NamedTuple):
-    """An open file: names of its columns, how to read one as a given type, and what else the file says."""
+    """An open file: names of its columns, how to read one as a given type (None: as it is), and what else it says."""
 
     names: list[str]
     read: Callable[[str, Any], np.ndarray]
@@ -41,10 +42,12 @@ class Table(NamedTuple):
 def open_table(path: Path) -> Iterator[Table]:
     """Open a file by its suffix; raises DataError where it is missing, of another kind, or damaged."""
     kind = FORMATS.get(path.suffix.lower())
-    if not path.is_file():
-        beside = [other.name for other in path.parent.glob("*") if other.suffix.lower() in FORMATS]
+    if not os.path.isfile(path):  # of names too long too
+        inside = path.parent.glob("*") if os.path.isdir(path.parent) else ()
+        beside = [other.name for other in inside if other.suffix.lower() in FORMATS]
         close = nearest(path.name, beside)
-        raise DataError(f"{path}: no such file" + (f"; did you mean {path.parent / close}?" if close else ""))
+        other = "" if kind else f", and '{path.suffix}' is none of the kinds {', '.join(FORMATS)}"
+        raise DataError(f"{path}: no such file{other}" + (f"; did you mean {path.parent / close}?" if close else ""))
     if kind is None:
         raise DataError(f"{path}: found a file of kind '{path.suffix}', allowed {', '.join(FORMATS)}")
     opened = {"HDF5": _hdf5, "NumPy": _numpy, "Parquet": _parquet, "safetensors": _safetensors}[kind]
@@ -108,19 +111,37 @@ def _parquet(path: Path) -> Iterator[Table]:
     except ImportError:
         raise DataError(f'{path}: Parquet needs pyarrow; pip install "pogospec[parquet]"') from None
     with parquet.ParquetFile(path, memory_map=True) as file:
-        groups: dict[str, list[str]] = {}
-        for name in file.schema_arrow.names:
-            found = NUMBERED.fullmatch(name)
-            groups.setdefault(f"{found[1]}s" if found else name, []).append(name)
-        for name, members in groups.items():
-            if members != [name]:
-                groups[name] = _in_order(path, members)
+        groups = _grouped(path, file.schema_arrow.names)
         metadata = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
 
         def read(name: str, kind: Any) -> np.ndarray:
             return _parquet_column(file, name, groups[name], kind)
 
         yield Table(list(groups), read, lambda name: file.metadata.num_rows, metadata)
+
+
+def table_of(path: Path, arrays: Mapping[str, Any]) -> Table:
+    """Arrays by name, read from a file that is closed, as a table; raises DataError for numbers with gaps."""
+    groups = _grouped(path, arrays)
+
+    def read(name: str, kind: Any) -> np.ndarray:
+        members = groups[name]
+        try:
+            column = arrays[name] if members == [name] else np.stack([arrays[member] for member in members], 1)
+            return np.asarray(column, kind)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}: {name} cannot be read ({error})") from None
+
+    return Table(list(groups), read, lambda name: len(arrays[groups[name][0]]), {})
+
+
+def _grouped(path: Path, names: Iterable[str]) -> dict[str, list[str]]:
+    """Columns, and what they are made of: themselves, or scalar columns with numbers."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        found = NUMBERED.fullmatch(name)
+        groups.setdefault(f"{found[1]}s" if found else name, []).append(name)
+    return {name: members if members == [name] else _in_order(path, members) for name, members in groups.items()}
 
 
 def _in_order(path: Path, members: list[str]) -> list[str]:

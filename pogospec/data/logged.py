@@ -10,8 +10,8 @@ import numpy as np
 
 from pogospec.data.columns import Columns, faults, to_transitions
 from pogospec.data.gym import quiet
-from pogospec.data.references import reference_for
 from pogospec.data.tasks import make, task_of
+from pogospec.data.tasks.references import reference_for
 from pogospec.errors import DataError, TaskError
 from pogospec.types import Dataset, Reference, Space
 
@@ -30,6 +30,7 @@ class Logged(NamedTuple):
     reference: Reference | None
     dropped: np.ndarray | None = None  # [N], bool: rows that the protocol of the source leaves out
     notes: tuple[str, ...] = ()  # what the reader changed
+    of_d4rl: bool = False  # whether scores in D4RL's own task are D4RL-normalised
 
     def faults(self) -> list[str]:
         """What keeps the data from being trained on."""
@@ -41,7 +42,7 @@ class Logged(NamedTuple):
             return self
         observe = None if self.environment is None else task_of(self.environment).observe
         other = str(task_of(environment)._replace(observe=observe))
-        return self._replace(environment=other, reference=reference_for(other, self.id))
+        return self._replace(environment=other, reference=reference_for(other, self.of_d4rl))
 
     def dataset(self) -> Dataset:
         """The dataset to train on; uses the columns up; raises DataError for data that cannot be used."""

@@ -1,5 +1,10 @@
-"""What a spec means: mathematics, choices and their origins, shapes, costs, and where practice departs from theory."""
+"""What a spec means: mathematics, choices and their origins, shapes, costs, and where practice departs from theory.
 
-from pogospec.explain.cost import matrix_rate, operations, seconds, stage_seconds
+In their order, each on what stands before it: `numbers` and the `stages` of a schedule; `mathematics`; `choices`,
+`origins`, `cautions` and `costs` side by side; the `overview` of it all. The costs that a run shows are named here.
+"""
 
-__all__ = ["matrix_rate", "operations", "seconds", "stage_seconds"]
+from pogospec.explain.costs.operations import matrix_rate, operations, seconds, stage_seconds
+from pogospec.explain.costs.sizes import known_space
+
+__all__ = ["known_space", "matrix_rate", "operations", "seconds", "stage_seconds"]

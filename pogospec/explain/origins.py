@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pogospec.errors import Origin
-from pogospec.explain.formula import number
+from pogospec.explain.numbers import number
 from pogospec.spec.build import to_plain
 from pogospec.spec.merge import LEARNERS
 from pogospec.spec.resolve import Document

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pogospec import registry
-from pogospec.compiler.compile import proximal_terms
+from pogospec.compiler.nodes import proximal_terms
 from pogospec.compiler.program import together
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.base import Proximal
@@ -149,6 +149,11 @@ def kind_of(slot: str, node: Any) -> str:
         return registry.kind_of(slot, type(node))
     except KeyError:
         return type(node).__name__
+
+
+def entropy_weight(stage: Stage) -> float:
+    """Lambda, the weight of the entropy in the energy of a step."""
+    return sum(term.weight for _, term in terms_of(stage, "entropy"))
 
 
 def terms_of(stage: Stage, kind: str) -> Iterator[tuple[str, Any]]:

@@ -10,39 +10,17 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pogospec.data import load_for
 from pogospec.errors import DataError
-from pogospec.explain import matrix_rate, operations, stage_seconds
-from pogospec.explain.sizes import known_space
+from pogospec.explain import known_space, matrix_rate, operations, stage_seconds
+from pogospec.launch.job import Job
 from pogospec.spec.build import to_plain
-from pogospec.spec.resolve import Document
-from pogospec.spec.schema import Spec
 
 TIMES = "times.csv"
 LEAST = 0.1
 """Share of a run that is taken for a measurement."""
-
-
-class Job(NamedTuple):
-    """One run of a suite."""
-
-    method: str
-    dataset: str
-    document: Document
-    spec: Spec
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-        return f"{self.method} on {self.dataset}"
-
-    @property
-    def updates(self) -> int:
-        """Updates of all steps."""
-        return sum(step.updates for step in self.spec.schedule.in_turn)
 
 
 class Forecast:

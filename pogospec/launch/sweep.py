@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,17 @@ from rich.console import Console
 from pogospec.checking.check import checked_all, located
 from pogospec.data import load_for
 from pogospec.errors import RunError, UsageError
-from pogospec.launch.console import execute_cells, new_run
-from pogospec.launch.forecast import Job
-from pogospec.launch.suite import Failure, states
+from pogospec.launch import local
+from pogospec.launch.job import Failure, Job
+from pogospec.launch.record import begin, check_data
+from pogospec.launch.states import states
+from pogospec.launch.view import View
 from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.spec.build import to_plain
 from pogospec.spec.resolve import Document, read
 from pogospec.spec.schema import Spec
 from pogospec.spec.sweep import cell_title, short_names, value_text
-from pogospec.training.watch import backtracking_of_step
+from pogospec.training.decisions import backtracking_of
 from pogospec.types import Dataset
 
 NUMBERS = ("policy", "behavior", "energy", "geometry", "critic", "optimizer", "schedule")
@@ -65,7 +66,7 @@ def about(jobs: Sequence[Job], groups: Sequence[Sequence[Job]]) -> list[tuple[st
 def _depends_on_numbers(spec: Spec) -> bool:
     """Whether the updates of a step depend on what was measured, so that no two cells keep pace."""
     return any(
-        step.until is not None or step.repeat_until is not None or backtracking_of_step(step) is not None
+        step.until is not None or step.repeat_until is not None or backtracking_of(step) is not None
         for step in spec.schedule.steps
     )
 
@@ -100,8 +101,7 @@ def run_sweep(console: Console, jobs: Sequence[Job], device: str) -> list[Failur
 
     Raises RunDirectoryError where the folder holds runs of other settings.
     """
-    words = [state.word for state in states(jobs)]
-    todo = {job.path: word for job, word in zip(jobs, words, strict=True) if word != "done"}
+    todo = {job.path: state.word for job, state in zip(jobs, states(jobs), strict=True) if state.left}
     numbers = {job.path: number for number, job in enumerate(jobs)}
     failures: list[Failure] = []
     for group in groups_of([job for job in jobs if job.path in todo]):
@@ -113,27 +113,28 @@ def run_sweep(console: Console, jobs: Sequence[Job], device: str) -> list[Failur
 
 
 def _run(console: Console, jobs: Sequence[Job], numbers: Sequence[int], device: str) -> list[Failure]:
-    """Begin the runs of a group, or go on with them."""
+    """Begin the runs of a group, or go on with them, in one program from the newest checkpoint that all have."""
+    from pogospec.explain import operations
+
     try:
         with located(jobs[0].document):
             data = load_for(jobs[0].spec)
             runs = [_open(job, number, data, device) for job, number in zip(jobs, numbers, strict=True)]
-            execute_cells(console, [job.spec for job in jobs], data, runs, [job.method for job in jobs])
+            counts = operations(jobs[0].spec, data.space)
+            view = View(console, runs, counts, names=[job.method for job in jobs])
+            local.train([job.spec for job in jobs], data, runs, view, resume=True)
     except RunError as error:  # of all cells
         return [Failure(job, str(error)) for job in jobs]
     return [Failure(job, run.status()["message"]) for job, run in zip(jobs, runs, strict=True) if _failed(run)]
 
 
 def _open(job: Job, number: int, data: Dataset, device: str) -> RunDirectory:
-    """The directory of a cell, new or begun; what a killed process left of a beginning is removed."""
-    if (job.path / "manifest.json").is_file():
-        run = RunDirectory.open(job.path)
-        if data.sha256 != run.manifest["data_sha256"]:
-            raise UsageError(f"{data.id}: the data changed since the run began; run the spec again")
-        return run
-    if job.path.exists():
-        shutil.rmtree(job.path)
-    return new_run(job.spec, data, job.path, device, job.document.cell, number)
+    """The directory of a cell, new or begun."""
+    if not job.begun:
+        return begin(job, data, device, number)
+    run = RunDirectory.open(job.path)
+    check_data(run, data)
+    return run
 
 
 def _failed(run: RunDirectory) -> bool:

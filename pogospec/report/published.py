@@ -7,12 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pogospec.data.sources.d4rl import PREFIX
 from pogospec.errors import UsageError
 from pogospec.registry import nearest
 from pogospec.spec.yaml import plain_of, read_tree
 
 FILE = Path(__file__).with_name("published.yaml")
-PREFIX, ALL = "d4rl/", "all"
+ALL = "all"
 
 
 class Source(NamedTuple):

@@ -13,14 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from pogospec.errors import PogospecError
-from pogospec.report import flow_table
-from pogospec.report.canvas import over_seeds
-from pogospec.report.compare import header, paired, table, warnings
-from pogospec.report.figures import draw_all
-from pogospec.report.flow import START, read_flow
-from pogospec.report.grid import grids
-from pogospec.report.known import Known, told
-from pogospec.report.matrix import Matrix
+from pogospec.report.figures.catalog import draw_all
+from pogospec.report.reading.flow import START, read_flow
+from pogospec.report.reading.known_energy import Known, told
+from pogospec.report.reading.sweeps import grids
+from pogospec.report.statistics import over_seeds
+from pogospec.report.tables import flows, sweep
+from pogospec.report.tables.comparison import paired, table
+from pogospec.report.tables.matrix import Matrix
+from pogospec.report.tables.protocol import header, warnings
 from pogospec.runs.directory import RunDirectory
 
 NARROW = 12
@@ -32,8 +33,7 @@ def show_comparison(console: Console, runs: Sequence[RunDirectory], score: str =
     console.print(header(runs, score), style="dim", highlight=False)
     for group in table(runs, score):
         console.print(f"\n{group.dataset}", style="bold", highlight=False)
-        rows = [[policy, *("" if cell is None else str(cell) for cell in cells)] for policy, cells in group.rows]
-        show_columns(console, ["policy", *group.columns], rows)
+        show_columns(console, ["policy", *group.columns], group.texts())
     gaps = paired(runs, score)
     if gaps:
         console.print("paired differences over seeds ± standard error:", highlight=False)
@@ -49,10 +49,10 @@ def show_grids(console: Console, runs: Sequence[RunDirectory], score: str = "las
     console.print(header(runs, score), style="dim", highlight=False)
     for grid in grids(runs, score):
         console.print(f"\n{grid.name}", style="bold", highlight=False)
-        bold, view = grid.bold, Table(box=box.SIMPLE_HEAD)
-        for title in grid.head:
+        bold, view = sweep.bold(grid), Table(box=box.SIMPLE_HEAD)
+        for title in sweep.head(grid):
             view.add_column(escape(title), justify="right", no_wrap=True)
-        for number, row in enumerate(grid.texts()):
+        for number, row in enumerate(sweep.texts(grid)):
             view.add_row(*(Text(cell, "bold" if (number, i) in bold else "") for i, cell in enumerate(row)))
         console.print(view)
     show_warnings(console, warnings(runs, score))
@@ -124,7 +124,7 @@ def show_flow(console: Console, run: RunDirectory) -> None:
         console.print(f"nothing was measured: {run.path} has not finished an Euler step")
         return
     console.print(f"\n{about['name']} on {about['dataset']}", style="bold", highlight=False)
-    _print(console, flow_table.course(flow))
+    _print(console, flows.course(flow))
     console.print(over_seeds([about["seeds"]]), style="dim", highlight=False)
     try:
         for line in beside_optimum(Known.open(run)):
@@ -150,15 +150,15 @@ def beside_optimum(known: Known) -> list[str]:
 
 def show_flows(console: Console, runs: Sequence[RunDirectory]) -> None:
     """A table a target, a row a run; the protocol first, warnings last."""
-    groups = flow_table.ends(runs)
-    console.print(flow_table.header(runs), style="dim", highlight=False)
+    groups = flows.ends(runs)
+    console.print(flows.header(runs), style="dim", highlight=False)
     for name, group in groups:
         console.print(f"\n{name}", style="bold", highlight=False, soft_wrap=True, markup=False)
-        _print(console, flow_table.compared(group))
-    show_warnings(console, flow_table.warnings(runs))
+        _print(console, flows.compared(group))
+    show_warnings(console, flows.warnings(runs))
 
 
-def _print(console: Console, table: flow_table.Table) -> None:
+def _print(console: Console, table: flows.Table) -> None:
     view = Table(box=box.SIMPLE_HEAD)
     for number, title in enumerate(table.head):
         view.add_column(escape(title), justify="right" if number else "left", overflow="fold")

@@ -1,8 +1,8 @@
-"""Interquartile means, bootstrap intervals and probabilities of improvement over few seeds.
+"""Statistics over few seeds: mean and std, interquartile means, bootstrap intervals, probabilities of improvement.
 
-As in Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (2021). Scores of a method
-are `tasks`: an array [seeds] a task. The bootstrap is stratified, seeds are drawn anew within each task, and its
-intervals are percentiles; the draws are the same in every call, so that a table is.
+All but the first as in Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (2021).
+Scores of a method are `tasks`: an array [seeds] a task. The bootstrap is stratified, seeds are drawn anew within each
+task, and its intervals are percentiles; the draws are the same in every call, so that a table is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,23 @@ import numpy as np
 RESAMPLES, PAIRED_RESAMPLES, LEVEL = 10_000, 2_000, 0.95
 Tasks = Sequence[np.ndarray]
 """Scores [..., seeds] of each task; a leading axis holds resamples."""
+
+
+def std(values: np.ndarray) -> float | None:
+    """Standard deviation over seeds, ddof 1; None for one seed."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def spread(values: np.ndarray) -> str:
+    """Mean ± std over seeds; the mean alone for one seed."""
+    deviation = std(values)
+    return f"{values.mean():.1f}" if deviation is None else f"{values.mean():.1f} ± {deviation:.1f}"
+
+
+def over_seeds(counts: Sequence[int]) -> str:
+    """What a number of runs of so many seeds each is, in words; lines and bands alike."""
+    several = sorted(set(counts))
+    return "one seed" if several == [1] else f"mean ± std over {' or '.join(map(str, several))} seeds"
 
 
 def iqm(tasks: Tasks) -> np.ndarray:

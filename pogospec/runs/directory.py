@@ -3,11 +3,13 @@
 spec.yaml       the resolved spec
 manifest.json   name, digest, data and its hash, environment, versions, device, seeds, reference returns
 status.json     state (running, done, failed or interrupted), message, update
-metrics.csv     one row a chunk of updates and seed; see `METRICS`
-returns.csv     one row an evaluation episode, raw and undiscounted; see `RETURNS`
-flow.csv        one row a policy that was measured on held-out states and seed; see `FLOW`
+metrics.csv     one row a chunk of updates and seed
+returns.csv     one row an evaluation episode, raw and undiscounted
+flow.csv        one row a policy that was measured on held-out states and seed
 checkpoints/    complete states with their checksum, published atomically; the newest two are kept
 policies/       a whole policy a file: behavior and each Euler step, all seeds
+
+What the columns of the tables mean is in `columns.py`.
 """
 
 from __future__ import annotations
@@ -18,78 +20,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pogospec.errors import RunDirectoryError
+from pogospec.runs import files
+from pogospec.runs.columns import FLOW, HEAD, RETURNS
 
-METRICS = {
-    "seed": "seed of the row",
-    "stage": "label of the Euler step: step 1, step 2, …, or warm-up",
-    "update": "updates done in this stage",
-    "total_update": "updates done in the run",
-    "seconds": "wall time of the chunk, all seeds",
-    "updates_per_second": "rate of the chunk, all seeds advancing together",
-    "critic_loss": "sum over critics of the mean squared Bellman error; of an expectile critic plus the loss of V",
-    "critic_loss_std": "standard deviation of critic_loss over the updates of the chunk",
-    "q": "mean action value of the logged actions",
-    "v": "mean state value, of an expectile critic",
-    "behavior_loss": "negative log-likelihood in nats (gaussian) or squared error (dirac)",
-    "objective": "what an update minimises: energy plus proximal terms, or the loss of an explicit step",
-    "energy": "energy of the policy, minimised",
-    "energy.*": "each weighted term of the energy",
-    "distance": "divergence D from the policy to its reference",
-    "dual_loss": "loss of the dual critic of wasserstein1: minus its gap, plus its gradient penalty",
-}
-RETURNS = {
-    "policy": "behavior, step 1, step 2, …",
-    "stage": "label of the Euler step that was training",
-    "total_update": "updates done in the run",
-    "seed": "seed of the policy",
-    "episode": "episode of the evaluation; the same episodes for every policy and seed",
-    "return": "undiscounted return, raw",
-}
-FLOW = {
-    "seed": "seed of the row",
-    "stage": "label of the Euler step",
-    "update": "updates done in this stage",
-    "total_update": "updates done in the run",
-    "flow_time": "sum of the step sizes of the Euler steps that are over",
-    "accepted": "1 or 0 at the end of a step whose size is chosen by trial; empty elsewhere",
-    "tau": "step size of the first proximal term",
-    "scale": "what Q is divided by in energy, one number for all states; empty where it is not scaled",
-    "energy": "mean energy over held-out states, at that scale",
-    "reference_energy": "the same of the step's reference",
-    "objective": "energy plus proximal terms; of an explicit step from data its weighted negative log-likelihood",
-    "distance": "mean divergence D to the reference",
-    "start_distance": "mean divergence D to the behaviour, or to where the flow on a target starts",
-    "entropy": "mean entropy in nats",
-    "effective_tau": "2 distance / (reference_energy - energy): tau to first order where the step is solved",
-    "gap": "objective - reference_energy, not positive where the proximal inequality holds",
-    "gap_error": "standard error of gap over held-out states",
-    "q_drift": "root mean square change of Q of held-out rows since the last check of a rule, over its std",
-    "critic_noise": "standard deviation of critic_loss over these updates, over the variance of Q over the rows",
-    "kl_optimum": "KL(policy || exp(Q/lambda)/Z) in nats, for known energies",
-    "w2_optimum": "2-Wasserstein distance to exp(Q/lambda)/Z, for known energies where it is exact",
-}
-HEAD = [name for name in METRICS if name != "energy.*"]
-FILES = ("metrics.csv", "returns.csv", "flow.csv")
+TABLES = ("metrics.csv", "returns.csv", "flow.csv")
 STATES = ("running", "done", "failed", "interrupted")
 KEPT = 2
-
-
-class _Content(dict[str, Any]):
-    """What a JSON file of a run holds; a key that it lacks is an error of that file."""
-
-    def __init__(self, content: dict[str, Any], path: Path):
-        super().__init__(content)
-        self.path = path
-
-    def __missing__(self, key: str) -> Any:
-        raise RunDirectoryError(f"{self.path} is damaged: it lacks {key}")
 
 
 class RunDirectory:
@@ -120,7 +63,7 @@ class RunDirectory:
         run._append("returns.csv", [list(RETURNS)])
         run._append("flow.csv", [list(FLOW)])
         run.status("running")
-        write_json(path / "manifest.json", manifest)
+        files.write_json(path / "manifest.json", manifest)
         return run
 
     @classmethod
@@ -135,27 +78,21 @@ class RunDirectory:
     @property
     def manifest(self) -> dict[str, Any]:
         """What was run, on what, with which versions."""
-        return self._json("manifest.json")
+        return files.read_json(self.path / "manifest.json")
 
     def status(self, state: str | None = None, message: str = "", update: int = 0) -> dict[str, Any]:
         """Read the status, or set it."""
         if state is None:
-            return self._json("status.json")
+            return files.read_json(self.path / "status.json")
         if state not in STATES:
             raise ValueError(f"found state {state!r}, allowed {', '.join(STATES)}")
         content = {"state": state, "message": message, "update": update}
-        _publish(self.path / "status.json", json.dumps(content, ensure_ascii=False).encode())
+        files.publish(self.path / "status.json", json.dumps(content, ensure_ascii=False).encode())
         return content
-
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            return _Content(json.loads((self.path / name).read_text(encoding="utf-8")), self.path / name)
-        except (OSError, ValueError, TypeError):
-            raise RunDirectoryError(f"{self.path / name} is missing or damaged") from None
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Keep a second process from writing into the same run."""
-        return locked(self.path)
+        return files.locked(self.path)
 
     def append_metrics(
         self,
@@ -206,7 +143,7 @@ class RunDirectory:
 
     def truncate_after(self, total: int) -> None:
         """Drop what lies beyond an update, so that a resumed run writes the files of an uninterrupted one."""
-        for name in FILES:
+        for name in TABLES:
             with (self.path / name).open(newline="", encoding="utf-8") as file:
                 head, *rows = list(csv.reader(file))
             at = head.index("total_update")
@@ -214,23 +151,23 @@ class RunDirectory:
             if "update" in head:  # what was measured when the next stage began is measured again
                 kept = [r for r in kept if int(r[at]) < total or r[head.index("update")] != "0"]
             lines = "\r\n".join(",".join(row) for row in [head, *kept]) + "\r\n"
-            _publish(self.path / name, lines.encode())
+            files.publish(self.path / name, lines.encode())
         for file in self._checkpoints():
             if int(file.stem) > total:
                 file.unlink()
 
     def _checkpoints(self) -> list[Path]:
-        files = (self.path / "checkpoints").glob("*.safetensors")
-        return sorted((file for file in files if file.stem.isdigit()), key=lambda file: int(file.stem))
+        found = (self.path / "checkpoints").glob("*.safetensors")
+        return sorted((file for file in found if file.stem.isdigit()), key=lambda file: int(file.stem))
 
     def save_checkpoint(self, n: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Publish a checkpoint after n updates: written aside, synced, renamed; the two newest stay."""
-        for name in FILES:
+        for name in TABLES:
             with (self.path / name).open("rb") as file:
                 os.fsync(file.fileno())
         folder = self.path / "checkpoints"
-        _save(folder / f"{n:012d}.safetensors", arrays, meta)
-        _sync(folder)
+        files.save_arrays(folder / f"{n:012d}.safetensors", arrays, meta)
+        files.sync(folder)
         for old in [*self._checkpoints()[:-KEPT], *folder.glob("*.part")]:
             old.unlink()
 
@@ -239,7 +176,7 @@ class RunDirectory:
         broken = []
         for file in reversed(self._checkpoints()):
             try:
-                loaded = _load(file)
+                loaded = files.load_arrays(file)
             except RunDirectoryError as error:
                 broken.append(str(error))
                 continue
@@ -255,11 +192,11 @@ class RunDirectory:
 
     def load_checkpoint_of(self, n: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The checkpoint after n updates; raises RunDirectoryError where it is damaged."""
-        return _load(self.path / "checkpoints" / f"{n:012d}.safetensors")
+        return files.load_arrays(self.path / "checkpoints" / f"{n:012d}.safetensors")
 
     def save_policy(self, label: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Save the policies of all seeds under a label."""
-        _save(self._policy(label), arrays, meta)
+        files.save_arrays(self._policy(label), arrays, meta)
 
     def load_policy(self, label: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Load what `save_policy` saved."""
@@ -267,28 +204,15 @@ class RunDirectory:
         if not path.is_file():
             known = ", ".join(self.policies()) or "none yet"
             raise RunDirectoryError(f"{self.path} holds no policy '{label}', allowed {known}")
-        return _load(path)
+        return files.load_arrays(path)
 
     def policies(self) -> list[str]:
         """Labels of the saved policies, in the order of training."""
-        files = (self.path / "policies").glob("*.safetensors")
-        return sorted((file.stem.replace("_", " ") for file in files), key=order)
+        found = (self.path / "policies").glob("*.safetensors")
+        return sorted((file.stem.replace("_", " ") for file in found), key=order)
 
     def _policy(self, label: str) -> Path:
         return self.path / "policies" / f"{label.replace(' ', '_')}.safetensors"
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a folder; raises RunDirectoryError where one is in."""
-    import fcntl
-
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunDirectoryError(f"{folder} is in use by another process; wait for it or stop it") from None
-        yield
 
 
 def run_name(*parts: str) -> str:
@@ -298,60 +222,6 @@ def run_name(*parts: str) -> str:
     return plain if len(plain) <= 100 else f"{plain[:90]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Publish a JSON file: whole or not at all."""
-    _publish(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
-
-
 def order(label: str) -> tuple:
     """Sorting key of policy labels: behavior first, then the steps by number."""
     return (label != "behavior", [int(number) for number in re.findall(r"\d+", label)], label)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _publish(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-def _digest(arrays: dict[str, np.ndarray], meta: str) -> str:
-    digest = hashlib.sha256(meta.encode())
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(arrays[name].tobytes())
-    return digest.hexdigest()
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-    from safetensors.numpy import save
-
-    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    text = json.dumps(meta)
-    _publish(path, save(arrays, metadata={"meta": text, "sha256": _digest(arrays, text)}))
-
-
-def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    raw = path.read_bytes()
-    try:
-        arrays = load(raw)
-        metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
-        whole = metadata["sha256"] == _digest(arrays, metadata["meta"])
-    except (SafetensorError, KeyError):
-        raise RunDirectoryError(f"{path} is damaged or cut short") from None
-    if not whole:
-        raise RunDirectoryError(f"{path} is damaged: its checksum differs")
-    return arrays, json.loads(metadata["meta"])

@@ -27,9 +27,7 @@ class RewardSpec:
 class DataSpec:
     """Where the transitions come from."""
 
-    dataset: Annotated[
-        str, "embedded `pocket/…`, `d4rl/…`, `file:PATH`, or the id of an imported or a local Minari dataset"
-    ]
+    dataset: Annotated[str, "id of a dataset; `pogospec data list` shows those at hand, and how others are written"]
     environment: Annotated[str | None, "Gymnasium id for evaluation, where the dataset names none"] = None
     observe: Annotated[
         tuple[str, ...] | None,

@@ -23,7 +23,8 @@ from pogospec.runs.directory import RunDirectory
 from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.schema import Spec
 from pogospec.training.batching import Batching
-from pogospec.training.watch import Place, Watch
+from pogospec.training.place import Place
+from pogospec.training.watch import Watch
 from pogospec.types import Normalizer, Space, Transitions
 
 OF_POLICY = ("energy", "distance", "objective", "dual_loss")

@@ -1,10 +1,9 @@
-"""What is measured between chunks: the policy and the critic on held-out states, and the rules that read it."""
+"""What is measured between chunks: the policy and the critic on held-out states, for `flow.csv` and for rules."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,11 +12,11 @@ import numpy as np
 
 from pogospec.compiler.program import Program, Stage, State
 from pogospec.runs.directory import RunDirectory
-from pogospec.spec.schema import Spec, StepSpec
-from pogospec.steps.schedule import Backtracking
+from pogospec.spec.schema import Spec
 from pogospec.steps.until import History
 from pogospec.targets.base import free_energy, w2_to_optimum
 from pogospec.training.batching import Batching
+from pogospec.training.place import Place, arrays
 from pogospec.types import Transitions
 
 Q_ROWS = 512
@@ -25,79 +24,6 @@ Q_ROWS = 512
 LOOKS = 256
 """Copies of the one state of a known energy: sampled energies are means over independent samples, with their error."""
 HISTORY = ("objective", "energy", "critic_noise", "q_drift")
-
-
-@dataclass
-class Place:
-    """Where a run is; plain numbers, so that a checkpoint can hold it."""
-
-    number: int = 0  # stage
-    done: int = 0  # updates of the stage, since its last try began
-    total: int = 0  # updates of the run
-    tries: list[int] = field(default_factory=list)  # of each seed: step sizes that were rejected in this stage
-    accepted: list[bool] = field(default_factory=list)  # of each seed: its step is taken, or given up
-    flow_time: list[float] = field(default_factory=list)  # of each seed: sum of the step sizes taken
-    history: dict[str, list[list[float]]] = field(default_factory=dict)  # checks in this stage
-    q_rows: list[list[float]] = field(default_factory=list)  # Q of held-out rows at the last check
-    ends: dict[str, list[list[float]]] = field(default_factory=dict)  # the same at the ends of the repetitions
-    ended: bool = False  # the stage is over, and its policies are saved
-    stuck: list[bool] = field(default_factory=list)  # of each seed: no step size was accepted
-    losses: list[list[float]] = field(default_factory=list)  # count, sum and sum of squares since the last check
-
-    @classmethod
-    def fresh(cls, seeds: int) -> Place:
-        """The beginning of a run."""
-        return cls(tries=[0] * seeds, accepted=[False] * seeds, flow_time=[0.0] * seeds)
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
-
-    def enter(self, number: int) -> None:
-        """Go to the beginning of a stage."""
-        seeds = len(self.tries)
-        self.number, self.done, self.history, self.losses, self.q_rows = number, 0, {}, [], []
-        self.tries, self.accepted, self.stuck, self.ended = [0] * seeds, [False] * seeds, [], False
-
-    def part(self, rows: slice) -> Place:
-        """Where one of several runs is."""
-        own = {name: getattr(self, name)[rows] for name in BY_SEED}
-        tables = {name: {k: [row[rows] for row in v] for k, v in getattr(self, name).items()} for name in HISTORIES}
-        return replace(self, **own, **tables, losses=[row[rows] for row in self.losses])
-
-    @classmethod
-    def of_parts(cls, parts: Sequence[Place]) -> Place:
-        """Where several runs are that keep pace: the inverse of `part`."""
-        own = {name: [value for part in parts for value in getattr(part, name)] for name in BY_SEED}
-        tables = {
-            name: {key: _beside([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
-            for name in HISTORIES
-        }
-        return replace(parts[0], **own, **tables, losses=_beside([part.losses for part in parts]))
-
-    def again(self) -> None:
-        """Go back to the beginning of the stage that the run is in."""
-        self.done, self.history, self.losses = 0, {}, []
-
-
-BY_SEED = ("tries", "accepted", "flow_time", "q_rows", "stuck")
-HISTORIES = ("history", "ends")
-
-
-def _beside(tables: Sequence[list[list[float]]]) -> list[list[float]]:
-    """Tables [checks, seeds] of several runs as one, side by side."""
-    return [[value for row in rows for value in row] for rows in zip(*tables, strict=True)]
-
-
-def backtracking_of(stage: Stage) -> Backtracking | None:
-    """The rule that chooses the step size by trial, where the stage has one."""
-    return backtracking_of_step(stage.step)
-
-
-def backtracking_of_step(step: StepSpec) -> Backtracking | None:
-    """The same of a step of the schedule."""
-    taus = [term.tau for term in step.proximal or ()] or [step.tau]
-    return next((tau for tau in taus if isinstance(tau, Backtracking)), None)
 
 
 class Watch:
@@ -113,11 +39,6 @@ class Watch:
         self._measures: dict[int, Callable] = {}
         self._normalizers: dict[float, float | None] = {}
         self._free_energy = jax.jit(functools.partial(_free_energy, spec.target))
-
-    def needed(self, stage: Stage) -> bool:
-        """Whether the beginning of a stage must be measured: where a rule compares with it, or Q is known."""
-        step = stage.step
-        return self.spec.target is not None or step.until is not None or backtracking_of(stage) is not None
 
     def look(self, stage: Stage, numbers: Any, axis: int | None, state: State) -> dict[str, np.ndarray]:
         """Numbers of every seed, [seeds] each; `q_rows` [seeds, rows]."""
@@ -154,12 +75,7 @@ class Watch:
         for name in HISTORY:
             if name in seen and (name != "q_drift" or np.isfinite(seen[name]).all()):
                 place.history.setdefault(name, []).append(seen[name].tolist())
-        return self.arrays(place.history)
-
-    @staticmethod
-    def arrays(history: dict[str, list[list[float]]]) -> History:
-        """A history as arrays [checks, seeds]."""
-        return {name: np.asarray(rows) for name, rows in history.items()}
+        return arrays(place.history)
 
     def write(
         self,

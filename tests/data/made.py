@@ -9,6 +9,8 @@ TERMINALS = np.array([0, 0, 1, 0, 0, 0, 0, 0], bool)
 TIMEOUTS = np.array([0, 0, 0, 0, 0, 1, 0, 0], bool)
 NEXT = np.array([1, 2, 3, 11, 12, 13, 21, 22], np.float32)[:, None]
 """What was observed after each step."""
+ID, FILE = "d4rl/hopper-medium-v2", "hopper_medium-v2.hdf5"
+"""A dataset of D4RL, and its file."""
 
 
 def columns(**changes):

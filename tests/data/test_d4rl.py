@@ -11,7 +11,7 @@ import pytest
 from made import TERMINALS, TIMEOUTS, assert_rows, write
 
 from pogospec import data
-from pogospec.data import d4rl
+from pogospec.data.sources import d4rl
 from pogospec.errors import DataError
 
 ID, FILE = "d4rl/hopper-medium-v2", "hopper_medium-v2.hdf5"
@@ -95,11 +95,11 @@ def test_file_names_are_d4rls():
 
 @pytest.mark.parametrize("place", ["POGOSPEC_DATA_DIR", "POGOSPEC_DATA_DIR/d4rl", "D4RL_DATASET_DIR"])
 def test_places_that_are_searched(places, place):
-    assert d4rl.at_hand() == []
+    assert d4rl.D4RL().ids() == []
     folder = places.parent / place
     folder.mkdir(exist_ok=True)
     write(folder / FILE)
-    assert d4rl.at_hand() == [ID]
+    assert d4rl.D4RL().ids() == [ID]
     assert (ID, f"D4RL file in {folder}") in data.available()
 
 

@@ -12,7 +12,8 @@ from pogospec import data
 from pogospec.checking.check import load
 from pogospec.data.arrays import from_episodes, standardize, transform_rewards
 from pogospec.data.columns import Episode
-from pogospec.data.pocket import collect, loader
+from pogospec.data.pocket import FOLDER, collect
+from pogospec.data.sources import pocket
 from pogospec.errors import DataError
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import RewardSpec
@@ -111,7 +112,7 @@ def test_training_sees_the_transformed_rewards(tmp_path):
     trainer = _Trainer([spec], dataset, [run], lambda event: None)
     returns = np.bincount(dataset.transitions.episodes, dataset.transitions.rewards)
     wanted = dataset.transitions.rewards * 2 * 1000 / (returns.max() - returns.min()) - 1
-    np.testing.assert_allclose(trainer.data.rewards, wanted, rtol=1e-4)
+    np.testing.assert_allclose(trainer.programs.data.rewards, wanted, rtol=1e-4)
 
 
 def test_standardised_observations():
@@ -124,12 +125,12 @@ def test_standardised_observations():
     np.testing.assert_allclose(changed.next_observations, (rows.next_observations - mean) / scale, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", loader.cards())
+@pytest.mark.parametrize("name", pocket.cards())
 def test_an_embedded_set_loads_fast_and_whole(name):
     start = time.process_time()
     dataset = data.load(name)
     assert time.process_time() - start < 2
-    card = loader.cards()[name]
+    card = pocket.cards()[name]
     assert len(dataset.transitions.rewards) == card["transitions"]
     assert dataset.transitions.terminated.sum() == card["terminated"]
     assert dataset.transitions.truncated.sum() == card["truncated"]
@@ -150,16 +151,16 @@ def test_an_embedded_set_can_be_collected_again(name):
 
 
 def test_the_embedded_suite_is_small():
-    assert sum(file.stat().st_size for file in loader.FOLDER.rglob("*") if file.is_file()) < 6e6
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) < 6e6
 
 
 def test_a_changed_file_and_an_unknown_set_are_refused(monkeypatch, tmp_path):
     with pytest.raises(DataError, match="did you mean pocket/reacher-mixed"):
         data.load("pocket/reacher-mixd")
-    raw = loader.file_of("pocket/reacher-mixed").read_bytes()
+    raw = pocket.file_of("pocket/reacher-mixed").read_bytes()
     changed = tmp_path / "reacher-mixed.safetensors"
     changed.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
-    monkeypatch.setattr(loader, "file_of", lambda _: changed)
+    monkeypatch.setattr(pocket, "file_of", lambda _: changed)
     with pytest.raises(DataError, match="sha256"):
         data.load("pocket/reacher-mixed")
 

@@ -2,26 +2,24 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import minari
 import numpy as np
 import pytest
+from commands import pogospec
 from made import ACTIONS, NEXT, OBSERVATIONS, REWARDS, write
 from typer.testing import CliRunner
 
 from pogospec import data
 from pogospec.cli import app
-from pogospec.data import local
-from pogospec.data.fetching import fetch
+from pogospec.data.sources.imported import import_file
+from pogospec.data.sources.minari import Minari
 from pogospec.errors import DataError, PogospecError, UsageError
 
 
 def command(*words, **environment):
     """Run the command line in a process of its own."""
-    run = [sys.executable, "-m", "pogospec.cli", *map(str, words)]
-    return subprocess.run(run, capture_output=True, text=True, env=os.environ | environment, check=False)
+    return pogospec(*words, check=False, env=environment)
 
 
 def here(*words):
@@ -109,7 +107,7 @@ def test_inspect_for_people():
 
 def test_list_shows_every_source(places):
     write(places / "hopper_medium-v2.hdf5", next_observations=NEXT)
-    local.import_file(write(places.parent / "mine.npz"), "mine/three", "Hopper-v4", ((-1.0,), (1.0,)))
+    import_file(write(places.parent / "mine.npz"), "mine/three", "Hopper-v4", ((-1.0,), (1.0,)))
     shown = command("data", "list", "--json")
     assert (shown.returncode, shown.stderr) == (0, "")
     rows = {row["dataset"]: row for row in json.loads(shown.stdout)}
@@ -200,11 +198,11 @@ def test_import_overwrites_only_when_told(places):
         (["import", "nowhere.npz", "--id", "x"], "nowhere.npz: no such file"),
         (["fetch", "d4rl/hopper-medium-v2"], "put hopper_medium-v2.hdf5 at "),
         (["fetch", "file:x.npz"], "allowed the id of a Minari dataset"),
-        (["fetch", "no version"], "allowed the id of a Minari dataset, NAMESPACE/NAME-vN"),
+        (["fetch", "no version"], "the id of a Minari dataset, NAMESPACE/NAME-vN; see those at hand"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_code_2(places, words, told):
-    local.import_file(write(places.parent / "mine.npz"), "mine/three")
+    import_file(write(places.parent / "mine.npz"), "mine/three")
     result = command("data", *words)
     assert result.returncode == 2
     assert told in result.stderr.splitlines()[-1]
@@ -230,7 +228,7 @@ def test_a_download_that_fails_is_told_in_one_line(places, monkeypatch, error, w
 
     monkeypatch.setattr(minari, "download_dataset", answer)
     with pytest.raises(DataError, match=words) as caught:
-        fetch("a/b-v0")
+        Minari().fetch("a/b-v0")
     assert "\n" not in str(caught.value)
 
 
@@ -248,7 +246,7 @@ def test_a_download(places, monkeypatch, capsys):
     assert "at hand already" in here("data", "fetch", "a/b-v0")[1]
     monkeypatch.setattr(minari, "download_dataset", lambda dataset_id: None)
     with pytest.raises(DataError, match="fetch it again"):
-        fetch("a/c-v0")
+        Minari().fetch("a/c-v0")
 
 
 def test_nothing_is_downloaded_at_run_time(places, monkeypatch):

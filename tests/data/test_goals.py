@@ -7,10 +7,10 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 
 from pogospec.data.columns import Episode, join
-from pogospec.data.goals import Goals, entries
-from pogospec.data.minari import task_in
-from pogospec.data.references import reference_for
+from pogospec.data.sources.minari import task_in
 from pogospec.data.tasks import Task, task_of
+from pogospec.data.tasks.goals import Goals, entries
+from pogospec.data.tasks.references import reference_for
 from pogospec.errors import DataError
 
 SPACE = Dict(
@@ -130,12 +130,12 @@ def test_other_environments_are_their_ids():
 def test_what_scores_are_called():
     ours = "pogospec/D4RL_AntMaze_Large-v2"
     labels = {
-        (ours, "d4rl/antmaze-large-play-v2"): "D4RL-normalised",
-        (ours, "file:mine.hdf5"): "success rate in %",
-        ("AntMaze_Large-v4", "d4rl/antmaze-large-play-v2"): "success rate in %",
-        ("AntMaze_Large-v4", "D4RL/antmaze/large-play-v1"): "success rate in %",
+        (ours, True): "D4RL-normalised",
+        (ours, False): "success rate in %",
+        ("AntMaze_Large-v4", True): "success rate in %",
+        ("AntMaze_Large-v4", False): "success rate in %",
     }
-    for (environment, dataset), label in labels.items():
-        found = reference_for(environment, dataset)
+    for (environment, of_d4rl), label in labels.items():
+        found = reference_for(environment, of_d4rl)
         assert found is not None
         assert (found.label, found.score(0.75)) == (label, 75)

@@ -10,13 +10,13 @@ from printed import written
 
 from pogospec.checking.check import load
 from pogospec.cli import explaining
-from pogospec.explain.blocks import blocks, meanings
-from pogospec.explain.cautions import cautions
+from pogospec.explain.cautions.rules import cautions
 from pogospec.explain.choices import choices
-from pogospec.explain.known import known
-from pogospec.explain.latex import latex
+from pogospec.explain.mathematics.blocks import blocks, meanings
+from pogospec.explain.mathematics.known_energy import known
+from pogospec.explain.mathematics.latex import latex
 from pogospec.explain.origins import grouped, values
-from pogospec.explain.report import cost, explanation, plain
+from pogospec.explain.overview import cost, explanation, plain
 from pogospec.explain.stages import groups, stages
 from pogospec.spec.resolve import read_text
 from pogospec.spec.shipped import shipped_specs, spec_name

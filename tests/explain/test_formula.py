@@ -16,9 +16,10 @@ from pogospec import registry
 from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
 from pogospec.energies.base import AbstractTerm
-from pogospec.explain.blocks import block, meanings
-from pogospec.explain.formula import number, objective
-from pogospec.explain.latex import latex
+from pogospec.explain.mathematics.blocks import block, meanings
+from pogospec.explain.mathematics.formula import objective
+from pogospec.explain.mathematics.latex import latex
+from pogospec.explain.numbers import number
 from pogospec.explain.stages import groups as steps_of
 from pogospec.explain.stages import stages
 from pogospec.steps.implicit import Implicit
@@ -496,7 +497,7 @@ FACTORS = [
 
 @pytest.mark.parametrize(("policy", "geometry", "gradient", "expected"), FACTORS)
 def test_a_natural_gradient_is_printed_as_facts_say(policy, geometry, gradient, expected):
-    from pogospec.explain.blocks import gradient as printed
+    from pogospec.explain.mathematics.blocks import gradient as printed
 
     step = f"from: previous, gradient: {gradient}"
     spec = written(TEXT.format(policy=policy, energy="{q: {}}", geometry=geometry, step=step))

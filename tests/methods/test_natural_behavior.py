@@ -8,7 +8,7 @@ from written_out import Adam, forward, gradient_of, moved, real_transitions, sam
 
 from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
-from pogospec.explain.blocks import block
+from pogospec.explain.mathematics.blocks import block
 from pogospec.explain.stages import stages
 
 TEXT = """

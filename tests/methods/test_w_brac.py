@@ -9,7 +9,8 @@ import pytest
 from written_out import Adam, averaged, both_q, forward, gradient_of, moved, real_transitions, same
 
 from pogospec.checking.check import load
-from pogospec.compiler.compile import LEARNING, compile_spec
+from pogospec.compiler.compile import compile_spec
+from pogospec.compiler.updates import LEARNING
 
 SPECS = Path(__file__).parents[2] / "specs"
 ALPHA, SLOPES, DISCOUNT = 3.0, 5.0, 0.99

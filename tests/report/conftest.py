@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import pogospec
-from pogospec.launch.console import report
+from pogospec.launch.ending import report
 from pogospec.runs.directory import RunDirectory
 
 REFERENCE = {"low": -10.0, "high": 40.0, "source": "made up", "label": "made-up score"}

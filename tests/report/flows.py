@@ -6,7 +6,7 @@ import numpy as np
 
 from pogospec.checking.check import checked
 from pogospec.data.known import known as known_data
-from pogospec.report.known import Known
+from pogospec.report.reading.known_energy import Known
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.build import digest, dump

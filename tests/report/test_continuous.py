@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pogospec.report.continuous import Continuous, continuous, minimum
-from pogospec.report.known import Known, Moments
+from pogospec.report.figures.continuous import Continuous, continuous, minimum
+from pogospec.report.reading.known_energy import Known, Moments
 
 M, A, HEAT = np.array([1.0, -0.5]), np.array([4.0, 0.5]), 0.5
 MEAN, STD = np.array([-1.0, 1.0]), np.array([0.5, 2.0])

@@ -10,11 +10,11 @@ import pytest
 from commands import pogospec
 from rich.console import Console
 
-from pogospec.report.find import open_plan, open_planned
-from pogospec.report.matrix import matrix
-from pogospec.report.matrix_forms import to_text
+from pogospec.report.reading.find import open_plan, open_planned
 from pogospec.report.screen import show_matrix
 from pogospec.report.statistics import better, interval, iqm
+from pogospec.report.tables.matrix import matrix_of
+from pogospec.report.tables.matrix_text import to_text
 
 HOPPER, WALKER, OTHER = "d4rl/hopper-medium-v2", "d4rl/walker2d-medium-v2", "pocket/x"
 GOOD, FAIR, POOR = [30.0, 31.0, 32.0], [10.0, 30.0, 12.0], [-5.0, -4.0, -6.0]
@@ -46,7 +46,7 @@ def runs(make):
 
 
 def test_rows_are_datasets_and_columns_are_methods(runs):
-    table = matrix(runs)
+    table = matrix_of(runs)
     assert table.rows == [HOPPER, WALKER, "average of 2"]
     assert [column.title for column in table.columns] == ["a", "b", "c"]
     entry = cells(table, HOPPER)["a"]
@@ -57,7 +57,7 @@ def test_rows_are_datasets_and_columns_are_methods(runs):
 
 
 def test_bold_where_the_interval_lies_above_all_others(runs):
-    table = matrix(runs)
+    table = matrix_of(runs)
     assert [name for name, entry in cells(table, HOPPER).items() if entry.best] == ["a"]
     assert [name for name, entry in cells(table, WALKER).items() if entry.best] == []  # those of a and b overlap
     assert [name for name, entry in cells(table, "average of 2").items() if entry.best] == ["a"]
@@ -67,13 +67,13 @@ def test_bold_where_the_interval_lies_above_all_others(runs):
 
 
 def test_two_seeds_are_too_few_for_bold(make):
-    table = matrix([run(make, "a", HOPPER, GOOD[:2]), run(make, "b", HOPPER, POOR[:2])])
+    table = matrix_of([run(make, "a", HOPPER, GOOD[:2]), run(make, "b", HOPPER, POOR[:2])])
     assert not any(entry.best for entry in cells(table, HOPPER).values())
 
 
 def test_one_seed_has_no_spread(make):
     for stat in ("mean-std", "iqm-ci"):
-        table = matrix(
+        table = matrix_of(
             [run(make, f"{name}-{stat}", HOPPER, seeds[:1]) for name, seeds in (("a", GOOD), ("b", POOR))], stat=stat
         )
         assert [entry.text for entry in cells(table, HOPPER).values()] == ["80.0", "10.0"]
@@ -81,7 +81,7 @@ def test_one_seed_has_no_spread(make):
 
 
 def test_interquartile_means_and_probabilities(runs):
-    table = matrix(runs, stat="iqm-ci")
+    table = matrix_of(runs, stat="iqm-ci")
     tasks = [scores(GOOD), scores(FAIR)]
     low, high = interval(iqm, tasks)
     assert cells(table, "IQM of 2")["a"].text == f"{iqm(tasks):.1f} [{low:.1f}, {high:.1f}]"
@@ -96,15 +96,17 @@ def test_interquartile_means_and_probabilities(runs):
 def test_rules_of_scores_hold(make):
     one = run(make, "a", HOPPER, POOR)
     one.append_returns("step 1", 300, np.array([[v, v] for v in FAIR]), "step 1")
-    assert cells(matrix([one]), HOPPER)["a"].numbers["mean"] == pytest.approx(scores(FAIR).mean())
-    assert cells(matrix([one], "mean-last-2"), HOPPER)["a"].numbers["mean"] == pytest.approx(scores(POOR + FAIR).mean())
-    assert "optimistic" in matrix([one], "best").protocol
-    (warning,) = matrix([one], "mean-last-3").warnings
+    assert cells(matrix_of([one]), HOPPER)["a"].numbers["mean"] == pytest.approx(scores(FAIR).mean())
+    assert cells(matrix_of([one], "mean-last-2"), HOPPER)["a"].numbers["mean"] == pytest.approx(
+        scores(POOR + FAIR).mean()
+    )
+    assert "optimistic" in matrix_of([one], "best").protocol
+    (warning,) = matrix_of([one], "mean-last-3").warnings
     assert "fewer than 3 evaluations: step 1 2" in warning
 
 
 def test_a_run_that_is_not_done_is_left_out_with_its_state(make):
-    table = matrix([run(make, "a", HOPPER, GOOD), run(make, "b", HOPPER, POOR, done=False)])
+    table = matrix_of([run(make, "a", HOPPER, GOOD), run(make, "b", HOPPER, POOR, done=False)])
     assert cells(table, HOPPER)["b"].text == "running"
     assert cells(table, HOPPER)["b"].numbers == {}
     (warning,) = table.warnings
@@ -117,7 +119,7 @@ def test_the_last_step_is_the_one_trained_last(make):
         ("step 1", 300, [[5.0, 5.0]] * 3),
         ("behavior", 300, [[7.0, 7.0]] * 3),
     ]
-    table = matrix([make("a", evaluated=False, more=more)])
+    table = matrix_of([make("a", evaluated=False, more=more)])
     assert cells(table, OTHER)["flow"].numbers["policy"] == "step 1"
 
 
@@ -125,10 +127,10 @@ def test_averages_are_over_what_all_have(make):
     members = [
         run(make, name, data, GOOD) for name in "ab" for data in (HOPPER, WALKER, OTHER) if (name, data) != ("b", OTHER)
     ]
-    table = matrix(members)
+    table = matrix_of(members)
     assert table.rows == [HOPPER, WALKER, OTHER, "average of 2"]
     raw = [run(make, "r", data, GOOD, reference=None) for data in (HOPPER, WALKER)]
-    assert matrix(raw).rows == [HOPPER, WALKER]  # returns of unlike tasks have no average
+    assert matrix_of(raw).rows == [HOPPER, WALKER]  # returns of unlike tasks have no average
 
 
 def test_warnings_are_said_once_for_all_datasets(make):
@@ -138,14 +140,14 @@ def test_warnings_are_said_once_for_all_datasets(make):
         for data in (HOPPER, WALKER)
     ]
     members[0].append_returns("step 1", 999, np.ones((3, 2)), "step 1")
-    table = matrix(members)
+    table = matrix_of(members)
     assert f"{HOPPER}, {WALKER}: the runs differ in their way of acting: mean (a), sample (b)" in table.warnings
     assert f"{HOPPER}: the last steps end after different numbers of updates: 200 (b), 999 (a)" in table.warnings
 
 
 def test_published_columns_stand_beside_ours(make):
     members = [run(make, name, data, GOOD) for name in ("td3-bc", "pogo-w", "mine") for data in (HOPPER, WALKER, OTHER)]
-    table = matrix(members, published="all")
+    table = matrix_of(members, published="all")
     titles = [column.title for column in table.columns]
     assert titles[:6] == ["td3-bc", *(f"TD3+BC ({s})" for s in ("pogo", "corl-last", "corl-best", "rebrac", "iql"))]
     assert titles[6:] == ["pogo-w", "POGO-W (pogo)", "mine"]  # the supplement differs from the paper on neither set
@@ -157,20 +159,20 @@ def test_published_columns_stand_beside_ours(make):
         note.startswith("corl-last: CORL README") and "4 seeds" in note and "ddof 0" in note for note in table.notes
     )
     assert f"nothing is published of {OTHER}" in table.notes
-    alone = matrix(members[:2], published="corl-last")
+    alone = matrix_of(members[:2], published="corl-last")
     assert [column.title for column in alone.columns][:3] == ["td3-bc", "TD3+BC (corl-last)", "BC (corl-last)"]
     assert cells(alone, "average of 2")["TD3+BC (corl-last)"].text == f"{(60.37 + 82.71) / 2:.1f}"
     assert not any(entry.best for column in alone.columns[1:] for entry in column.entries.values())
-    none = matrix([run(make, "td3-bc", "pocket/y", GOOD)], published="pogo")
+    none = matrix_of([run(make, "td3-bc", "pocket/y", GOOD)], published="pogo")
     assert [column.title for column in none.columns] == ["td3-bc"]
     assert none.notes == ["nothing is published by pogo of pocket/y"]
-    (note,) = matrix([run(make, "own", HOPPER, GOOD)], published="all").notes
+    (note,) = matrix_of([run(make, "own", HOPPER, GOOD)], published="all").notes
     assert note == "nothing is published of these methods; name a source to see others"
 
 
 @pytest.mark.parametrize("stat", ["mean-std", "iqm-ci"])
 def test_all_forms_say_the_same(runs, stat):
-    table = matrix(runs, "last", stat, "pogo")
+    table = matrix_of(runs, "last", stat, "pogo")
     read = json.loads(to_text(table, "json"))
     rows = list(csv.DictReader(io.StringIO(to_text(table, "csv"))))
     for row in rows:
@@ -213,7 +215,7 @@ def test_a_suite_keeps_its_order_and_shows_what_has_not_begun(make, tmp_path):
         run(make, name, data, GOOD)
     found = open_plan(tmp_path)
     assert found is not None
-    table = matrix(open_planned(found), plan=found)
+    table = matrix_of(open_planned(found), plan=found)
     assert [column.title for column in table.columns] == ["b", "a"]
     assert table.rows == [WALKER, HOPPER]
     assert cells(table, WALKER)["b"].text == ""

@@ -1,19 +1,17 @@
 """Which pictures are drawn, where they go, and `pogospec plot` and `compare` with flows on known energies."""
 
-import subprocess
-import sys
-
 import flows
 import numpy as np
 import pytest
 import typer
+from commands import pogospec
 from typer.testing import CliRunner
 
 from pogospec.cli import results
 from pogospec.errors import UsageError
-from pogospec.report.figures import draw_all, draw_figure
-from pogospec.report.plot import draw, figure
-from pogospec.report.series import columns
+from pogospec.report.figures.catalog import draw_all, draw_figure
+from pogospec.report.figures.curves import draw_curves, figure
+from pogospec.report.reading.series import columns
 
 ROWS = flows.steps(2, [4.0, 4.0], [2.0, 3.0], [1.0, 2.0])
 
@@ -92,7 +90,7 @@ def test_the_command(flow, tmp_path):
     assert isinstance(result.exception, UsageError)
     assert "--y, --x and --by" in str(result.exception)
     with pytest.raises(UsageError, match="no evaluation of an Euler step"):
-        draw([run])
+        draw_curves([run])
 
 
 def test_compare_draws_energies_of_flows(flow, tmp_path):
@@ -105,8 +103,7 @@ def test_compare_draws_energies_of_flows(flow, tmp_path):
 
 def test_a_name_that_is_none_ends_with_2(flow, tmp_path):
     flow(seeds=2, rows=ROWS)
-    command = [sys.executable, "-m", "pogospec.cli", "plot", "flow", "--figure"]
-    done = subprocess.run([*command, "pahts"], cwd=tmp_path, capture_output=True, text=True)
+    done = pogospec("plot", "flow", "--figure", "pahts", check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     allowed = "curves, sweep, path, energy, proximal, density or all"
     assert done.stderr == f"--figure: found 'pahts', allowed {allowed}; did you mean path?\n"

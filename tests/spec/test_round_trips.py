@@ -8,7 +8,7 @@ from random_specs import has_kind, valid
 
 from pogospec import registry
 from pogospec.checking.check import checked, load
-from pogospec.data.d4rl import IDS
+from pogospec.data.sources.d4rl import IDS
 from pogospec.spec.build import digest, dump, to_plain
 from pogospec.spec.resolve import read_text
 from pogospec.spec.shipped import shipped_specs

@@ -1,10 +1,9 @@
 """`new` and `schema`: a spec that checks, names its schema and every kind, and is never written over another."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from commands import pogospec
 from jsonschema import Draft7Validator
 
 from pogospec import registry
@@ -109,7 +108,7 @@ def test_schema_is_printed_or_written(tmp_path, capsys):
 
 def run(code, *arguments):
     """Run the command line with the commands of this file."""
-    return subprocess.run([sys.executable, "-m", "pogospec.cli", *arguments], capture_output=True, text=True, cwd=code)
+    return pogospec(*arguments, check=False, cwd=code)
 
 
 def test_check_says_what_a_fine_spec_will_do(tmp_path):

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pogospec.data.gym import quiet
+from pogospec.data.pocket import FOLDER
 from pogospec.data.pocket.behaviors import load_clone, reacher_controller
-from pogospec.data.pocket.loader import FOLDER
-from pogospec.data.references import D4RL, LABEL, SOURCE
+from pogospec.data.tasks.references import D4RL, LABEL, SOURCE
 
 SEED, REFERENCE_EPISODES, REFERENCE_SEED = 7, 100, 10_000
 REACHER_NOISE, REACHER_BEST = 0.4, (20.0, 1.0)

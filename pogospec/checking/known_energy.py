@@ -1,0 +1,52 @@
+"""Specs with a target: Q is known, and there are neither data nor states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pogospec.checking.base import Problems
+from pogospec.registry import kind_of
+from pogospec.spec.geometries import geometries
+from pogospec.spec.schema import Spec
+
+
+def known_energy_rules(spec: Spec) -> Problems:
+    """What makes no sense where Q is known and there are no states."""
+    target: Any = spec.target
+    if target is None:
+        return
+    size = target.dimensions
+    if size < 1:
+        yield "target", "found no dimensions, allowed 1 or more"
+        return
+    for name in ("mean", "std"):
+        value = getattr(spec.start, name)
+        if isinstance(value, tuple) and len(value) != size:
+            yield f"start.{name}", f"found {len(value)} entries, allowed {size}, the dimensions of the target"
+    if spec.policy.hidden:
+        yield "policy.hidden", f"found {list(spec.policy.hidden)}, allowed []: a known energy has no states"
+    if spec.critic is not None:
+        yield "critic", "found a critic beside target, whose log density is Q; remove it"
+    if spec.train.precision == "bfloat16_matmul":
+        yield "train.precision", "found bfloat16_matmul, allowed float32, float64: a known energy has no layers"
+    if spec.train.batch_size != 1:
+        yield "train.batch_size", f"found {spec.train.batch_size}, allowed 1: a known energy has no states"
+    for index, step in enumerate(spec.schedule.steps):
+        where = f"schedule.steps[{index}]"
+        if step.learn != ("policy",):
+            yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
+        for key, geometry in geometries(step):
+            if geometry.by_samples:
+                message = f"found {geometry.kind}, which is estimated by samples; allowed here: those with closed forms"
+                yield f"{where}.{key}", message
+        references = [term.reference for term in step.proximal or ()] + [step.from_]
+        if "data" in references:
+            yield f"{where}.from", "found 'data', but a known energy has none; allowed previous, behavior (the start)"
+        large = None if step.scheme is None else step.scheme.too_large(size)
+        if large is not None:
+            yield f"{where}.scheme.actions", large
+        for name, term in (step.energy or {}).items():
+            kind = kind_of("energy", type(term))
+            if kind in ("log_likelihood", "advantage"):
+                what = "logged actions" if kind == "log_likelihood" else "a critic"
+                yield f"{where}.energy.{name}", f"needs {what}, which a known energy has not; use q"

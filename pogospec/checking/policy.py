@@ -1,0 +1,102 @@
+"""The policy: where it starts, the terms of its energy, its proximal terms and its gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pogospec.checking.base import Problems, no_distance, policy_kind
+from pogospec.checking.step_sizes import range_rules
+from pogospec.policies.base import Point
+from pogospec.registry import kind_of
+from pogospec.spec.catalog import kinds_of
+from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
+from pogospec.steps.explicit import Explicit
+
+
+def policy_rules(spec: Spec, step: StepSpec, earlier: set[str], known: set[str], where: str) -> Problems:
+    """What a step that learns the policy needs; `earlier`, `known`: what was learned before it, and with it."""
+    if step.start == "behavior":
+        if "behavior" not in earlier:
+            yield f"{where}.start", "found 'behavior', which no earlier step has learned; add a step that learns it"
+        elif spec.policy != spec.behavior:
+            yield (
+                f"{where}.start",
+                "found 'behavior', but policy and behavior are of different families",
+            )
+    for name, term in (step.energy or {}).items():
+        yield from _energy_rules(spec, step, term, known, f"{where}.energy.{name}")
+    terms = [(term, f"{where}.proximal[{i}]", "reference") for i, term in enumerate(step.proximal or ())]
+    if step.from_ is not None:
+        terms = [(ProximalSpec(step.from_, step.geometry, step.tau), where, "from")]
+    for term, place, key in terms:
+        yield from _proximal_rules(spec, step, term, earlier, known, (place, key))
+        yield from range_rules(term.tau, step.repeat, f"{place}.tau")
+
+
+def empty_rules(step: StepSpec, where: str) -> Problems:
+    """What a step needs a proximal term for."""
+    if step.from_ is not None or step.proximal:
+        return
+    if step.gradient is not None and step.gradient.needs_metric:
+        yield f"{where}.gradient", "needs the metric of a geometry, but the step has no proximal term; use euclidean"
+    if not step.energy:
+        yield where, "has neither energy nor proximal term, so that nothing is minimised"
+
+
+def _energy_rules(spec: Spec, step: StepSpec, term: Any, known: set[str], place: str) -> Problems:
+    """What a term of the energy needs: a critic, a density, values of states."""
+    if term.needs_critic and "critic" not in known:
+        yield place, "uses a critic that nothing has learned; add critic to `learn` of this or an earlier step"
+    if term.needs_density and not spec.policy.has_density:
+        families = [kind for kind, family in kinds_of("policy").items() if family.has_density]
+        yield place, f"needs a policy with a density, found {policy_kind(spec.policy)}, allowed {', '.join(families)}"
+    if getattr(term, "scale", None) == "step" and "critic" in step.learn:
+        yield f"{place}.scale", "found 'step', but the step learns the critic, so that its scale moves; use batch"
+    for key, allowed in (("actions", ("mean",)), ("baseline", ("value", "mean"))):
+        if getattr(term, key, "mean") not in allowed and not spec.policy.has_density:
+            one = f"since a {policy_kind(spec.policy)} policy has one action in each state"
+            yield f"{place}.{key}", f"allowed {', '.join(allowed)}, {one}"
+    if getattr(term, "baseline", None) == "value" and spec.critic is not None and not spec.critic.has_state_values():
+        yield (
+            f"{place}.baseline",
+            f"found 'value', but {kind_of('critic', type(spec.critic))} learns no values of states; allowed mean, "
+            "quadrature, {sample: n}, or critic.kind: expectile",
+        )
+
+
+def _proximal_rules(
+    spec: Spec, step: StepSpec, term: ProximalSpec, earlier: set[str], known: set[str], at: tuple[str, str]
+) -> Problems:
+    """What a proximal term needs: a reference that was learned, a distance to it, a metric for a natural gradient."""
+    where, key = at
+    if term.reference == "previous" and "policy" not in earlier:
+        yield f"{where}.{key}", "found 'previous', but no earlier step learns the policy; allowed behavior, data"
+    if term.reference == "behavior" and "behavior" not in known:
+        yield (
+            f"{where}.{key}",
+            "found 'behavior', which nothing has learned; add behavior to `learn` of this or an earlier step",
+        )
+    geometries = term.geometry if isinstance(term.geometry, dict) else {"": term.geometry}
+    if step.gradient is None:  # told already, where the document was read
+        return
+    policy = spec.policy.parameter_type
+    reference = {"data": Point, "behavior": spec.behavior.parameter_type, "previous": policy}[term.reference]
+    measured = term.reference != "data" or not isinstance(step.scheme, Explicit)  # else no distance is taken
+    for name, geometry in geometries.items():
+        place = f"{where}.geometry.{name}" if name else f"{where}.geometry"
+        if geometry is None:  # told already, where the document was read
+            continue
+        if measured and term.reference == "data" and geometry.needs_density:
+            yield (
+                f"{where}.{key}",
+                f"found 'data', where {geometry.kind} needs a reference with a density; allowed behavior, previous",
+            )
+        elif measured and not geometry.supports(policy, reference):
+            yield place, no_distance(spec, geometry, reference)
+        elif step.gradient.needs_metric and not geometry.has_metric(policy):
+            yield (
+                f"{where}.gradient" if key == "from" else place,
+                f"{geometry.kind} has no metric on {policy_kind(spec.policy)}; use the euclidean gradient",
+            )
+        elif step.gradient.needs_metric and geometry.weight == 0:
+            yield f"{place}.weight", "found 0, which leaves no metric for the natural gradient; allowed a number > 0"

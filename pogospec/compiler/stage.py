@@ -1,0 +1,127 @@
+"""A stage of the program: how one Euler step is entered, updated and measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pogospec.compiler.nodes import Nodes, Plan, StageNodes
+from pogospec.compiler.program import Stage, State
+from pogospec.compiler.updates import (
+    actor_gradient,
+    actor_update,
+    at_tau,
+    behavior_update,
+    context_of,
+    critic_update,
+    move_targets,
+    on_each,
+    references_of,
+)
+from pogospec.nets import with_products
+from pogospec.steps.measure import measure, scales
+from pogospec.types import Batch, Key, Space
+
+BEGIN_ROWS = 4096
+"""Rows of the data that a term looks at when a step begins."""
+
+
+def stage_of(plan: Plan, space: Space, nodes_of: StageNodes) -> Stage:
+    """Close the pure functions of one Euler step over its skeleton."""
+
+    def enter(numbers, state: State, data: Batch, key: Key) -> State:
+        return _enter(plan, nodes_of(numbers), space, state, data, key)
+
+    def update(numbers, state: State, batch: Batch, key: Key, index) -> tuple[State, dict]:
+        return _update(plan, nodes_of(numbers), state, batch, key, index)
+
+    def gradient(numbers, state: State, batch: Batch, key: Key):
+        return actor_gradient(nodes_of(numbers), state, batch, key)
+
+    def measure(numbers, state: State, batch: Batch, key: Key) -> dict:
+        return _measure(plan, nodes_of(numbers), state, batch, key)
+
+    functions = enter, update, gradient, measure
+    return Stage(plan.label, plan.step.updates, plan.step.learn, *functions, plan.source, plan.step)
+
+
+def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, key: Key) -> State:
+    """Re-centre, start fresh optimisers and let geometries and terms of the energy begin."""
+    geometry_key, energy_key, rows_key = jax.random.split(key, 3)
+    if plan.step.start == "behavior":
+        state = state._replace(policy=state.behavior, policy_target=state.behavior)
+    kept = state.optimizer if plan.step.optimizer_state == "keep" else {}
+    fresh = {
+        name: kept[name] if name in kept else node.transform(plan.horizons[name]).init(getattr(state, name))
+        for name, node in nodes.optimizer.items()
+    }
+    terms = enumerate(nodes.problem.proximal)
+    geometry = tuple(term.geometry.init(jax.random.fold_in(geometry_key, i), space) for i, term in terms)
+    geometry = with_products(geometry, plan.rounded)
+    learned = geometry, None if nodes.multiplier is None else nodes.multiplier.init()
+    if plan.step.optimizer_state == "keep" and _alike(learned, (state.geometry, state.multiplier)):
+        learned = state.geometry, state.multiplier
+    count = data.rewards.shape[0]
+    rows = jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(rows_key, (BEGIN_ROWS,), 0, count)
+    batch = jax.tree.map(lambda column: column[rows], data)
+    energy = {}
+    for index, (name, term) in enumerate(nodes.problem.energy.items()):
+        parameters = nodes.policy.parameters(state.policy, batch.observations)
+        energy[name] = term.begin(parameters, context_of(nodes, state, batch), jax.random.fold_in(energy_key, index))
+    return state._replace(
+        reference=state.policy if "policy" in plan.step.learn else state.reference,
+        geometry=learned[0],
+        multiplier=learned[1],
+        energy=energy,
+        optimizer=state.optimizer | fresh,
+    )
+
+
+def _alike(first: Any, second: Any) -> bool:
+    """Whether two trees hold arrays of the same shapes in the same places."""
+    shapes = [(jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (first, second)]
+    return shapes[0] == shapes[1]
+
+
+def _update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key, index) -> tuple[State, dict]:
+    """What the step learns, in turn: critic, behaviour, policy; slow copies move with the policy, or on their own."""
+    step, info = plan.step, {}
+    critic_key, actor_key = jax.random.split(key)
+    if "critic" in step.learn:
+        state, part = critic_update(plan, nodes, state, batch, critic_key)
+        info |= part
+    if "behavior" in step.learn:
+        state, part = behavior_update(plan, nodes, state, batch)
+        info |= part
+    if "policy" in step.learn:
+
+        def act(state):
+            new, part = actor_update(plan, nodes, state, batch, actor_key)
+            return (move_targets(nodes, new) if step.target_every is None and plan.targets else new), part
+
+        state, part = on_each(step.actor_every, index, act, state)
+        info |= part
+    if plan.targets and (step.target_every is not None or "policy" not in step.learn):
+        every = step.target_every or 1
+        state, _ = on_each(every, index, lambda state: (move_targets(nodes, state), {}), state)
+    return state, info
+
+
+def _measure(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> dict:
+    """Numbers on a set of states; `q_rows` are the values of the logged actions by the first critic."""
+    nodes = at_tau(nodes, state)
+    found, context = {}, context_of(nodes, state, batch)
+    if state.critic is not None:
+        found["q_rows"] = nodes.critic.values(state.critic, batch.observations, batch.actions, 1)[0]
+    if "policy" not in plan.step.learn:
+        return found
+    parameters = nodes.policy.parameters(state.policy, batch.observations)
+    if plan.moving:
+        context = context._replace(fixed=scales(nodes.problem, parameters, context, key))
+    start = None if state.behavior is None else nodes.behavior.parameters(state.behavior, batch.observations)
+    references = references_of(nodes, state, batch)
+    found |= measure(nodes.problem, parameters, references, start, context, key)
+    own = nodes.scheme.minimised(nodes.problem, parameters, references, context, key)
+    return found if own is None else found | {"objective": own}

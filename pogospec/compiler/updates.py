@@ -1,0 +1,165 @@
+"""The parts of an update: how the critic, the behaviour, the policy, what it learns beside, and slow copies move."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from pogospec.compiler.nodes import Nodes, Plan
+from pogospec.compiler.program import State
+from pogospec.critics.base import Views
+from pogospec.energies.base import Context
+from pogospec.nets import polyak
+from pogospec.policies.base import Point
+from pogospec.steps.base import divergences, learn
+from pogospec.types import Batch, Key
+
+LEARNING = 1_000_003
+"""Folded into the key of what geometries learn, whose samples are not those of the policy's update."""
+
+
+def critic_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
+    """The critic, against what it sees of the policies at the next observations."""
+    views = _views(plan, nodes, state, batch)
+    step = lambda gradient: _apply(plan, nodes, "critic", state, gradient).critic  # noqa: E731
+    gradient, info = nodes.critic.gradient(state.critic, state.critic_target, batch, views, key, step)
+    return _apply(plan, nodes, "critic", state, gradient), info
+
+
+def behavior_update(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> tuple[State, dict]:
+    """The behaviour policy, towards the logged actions; its geometry may precondition the gradient."""
+    heads = lambda network: nodes.behavior.parameters(network, batch.observations)  # noqa: E731
+    parameters, pull_back = jax.vjp(heads, state.behavior)
+    loss = lambda parameters: nodes.behavior.fit_loss(parameters, batch.actions).mean()  # noqa: E731
+    value, gradient = jax.value_and_grad(loss)(parameters)
+    if nodes.fit.proximal:
+        gradient = nodes.fit.gradient.precondition(nodes.fit.proximal, parameters, gradient)
+    return _apply(plan, nodes, "behavior", state, pull_back(gradient)[0]), {"behavior_loss": value}
+
+
+def actor_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
+    """The policy, then what geometries and step size learn beside it."""
+    gradient, info = actor_gradient(nodes, state, batch, key)
+    new, more = _proximal_update(nodes, _apply(plan, nodes, "policy", state, gradient), batch, key)
+    info |= more
+    return new, info
+
+
+def actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
+    """The gradient of the policy's network by the scheme of the step, and numbers for people."""
+    nodes = at_tau(nodes, state)
+    heads = lambda network: nodes.policy.parameters(network, batch.observations)  # noqa: E731
+    context = context_of(nodes, state, batch)
+    return nodes.scheme.gradient(nodes.problem, heads, state.policy, references_of(nodes, state, batch), context, key)
+
+
+def _proximal_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
+    """Train what geometries and step size learn, beside the policy as it is now."""
+    if nodes.multiplier is None and not any(term.geometry.learns for term in nodes.problem.proximal):
+        return state, {}
+    parameters, context = nodes.policy.parameters(state.policy, batch.observations), context_of(nodes, state, batch)
+    key, references = jax.random.fold_in(key, LEARNING), references_of(nodes, state, batch)
+    learned, info = learn(nodes.problem, parameters, references, context, key)
+    state, context = state._replace(geometry=learned), context._replace(learned=learned)
+    if nodes.multiplier is not None:
+        key = jax.random.fold_in(key, LEARNING)
+        distances = divergences(nodes.problem, parameters, references, context, key)
+        total = sum((rows.mean() for rows in distances), jnp.zeros(()))
+        state = state._replace(multiplier=nodes.multiplier.update(state.multiplier, total))
+    return state, info
+
+
+def move_targets(nodes: Nodes, state: State) -> State:
+    """The slow copies, one step nearer to what they follow."""
+    if nodes.critic is None:
+        return state
+    rate = nodes.critic.target_rate
+    return state._replace(
+        critic_target=polyak(state.critic_target, nodes.critic.slow(state.critic), rate),
+        policy_target=None if state.policy is None else polyak(state.policy_target, state.policy, rate),
+    )
+
+
+def on_each(count: int, index, function, state):
+    """Run on the last of each `count` updates; the index is not batched, so nothing is computed otherwise."""
+    if count == 1:
+        return function(state)
+    _, shapes = eqx.filter_eval_shape(function, state)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.cond((index + 1) % count == 0, function, lambda state: (state, zeros), state)
+
+
+def _apply(plan: Plan, nodes: Nodes, name: str, state: State, gradient) -> State:
+    transform = nodes.optimizer[name].transform(plan.horizons[name])
+    updates, optimizer = transform.update(gradient, state.optimizer[name])
+    network = optax.apply_updates(getattr(state, name), updates)
+    return state._replace(**{name: network}, optimizer=state.optimizer | {name: optimizer})
+
+
+def context_of(nodes: Nodes, state: State, batch: Batch) -> Context:
+    """What energies and geometries see of a batch: its columns, the critic or the known energy, what was learned."""
+
+    def q(actions, count=None, slow=False):
+        network = state.critic_target if slow else state.critic
+        return nodes.critic.values(network, batch.observations, _within(actions), count)
+
+    known = None if state.critic is None else q
+    if nodes.target is not None:
+        known = lambda actions, count=None, slow=False: nodes.target.log_density(actions)[None]  # noqa: E731
+    v = lambda: nodes.critic.state_values(state.critic, batch.observations)  # noqa: E731
+    return Context(batch.observations, batch.actions, nodes.policy, known, state.energy, state.geometry, v)
+
+
+def references_of(nodes: Nodes, state: State, batch: Batch) -> tuple:
+    """Parameters of the reference of each proximal term, at the observations of a batch."""
+
+    def reference(name: str):
+        if name == "data":
+            return Point(batch.actions)
+        if name == "behavior":
+            return jax.lax.stop_gradient(nodes.behavior.parameters(state.behavior, batch.observations))
+        return jax.lax.stop_gradient(nodes.policy.parameters(state.reference, batch.observations))
+
+    return tuple(reference(term.reference) for term in nodes.problem.proximal)
+
+
+def at_tau(nodes: Nodes, state: State) -> Nodes:
+    """The nodes with the step size as it is now, where it is learned."""
+    if nodes.multiplier is None:
+        return nodes
+    tau = nodes.multiplier.tau(state.multiplier)
+    proximal = tuple(term._replace(tau=tau) for term in nodes.problem.proximal)
+    return nodes._replace(problem=nodes.problem._replace(proximal=proximal))
+
+
+def _views(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
+    """What the critic sees of the policies at the next observations."""
+    nexts, behavior = batch.next_observations, state.behavior
+    if plan.bootstrap == "policy":
+        family, online, slow = nodes.policy, state.policy, state.policy_target
+    else:
+        family, online, slow = nodes.behavior, behavior, behavior
+    return Views(
+        target_mean=lambda: _within(family.mean_action(family.parameters(slow, nexts))),
+        online_sample=lambda key: _within(family.sample(family.parameters(online, nexts), key)),
+        online=lambda: family.parameters(online, nexts),
+        behavior=None if behavior is None else lambda: nodes.behavior.parameters(behavior, nexts),
+        behavior_mean=None
+        if behavior is None
+        else lambda: _within(nodes.behavior.mean_action(nodes.behavior.parameters(behavior, nexts))),
+        learned=lambda geometry: next(
+            (
+                learned
+                for term, learned in zip(nodes.problem.proximal, state.geometry, strict=True)
+                if term.geometry.kind == geometry.kind
+            ),
+            None,
+        ),
+    )
+
+
+def _within(actions):
+    """Actions inside the bounds, where they enter a critic or the environment."""
+    return jnp.clip(actions, -1.0, 1.0)

@@ -1,0 +1,1 @@
+"""Sources of datasets, one file each; `base.py` says what a source provides, `registry.py` names them all."""

@@ -1,0 +1,58 @@
+"""A dataset in one file of columns of your own, `file:PATH`; `tables.py` says which columns it needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pogospec.data.formats import FORMATS, open_table
+from pogospec.data.logged import Logged
+from pogospec.data.sources.base import NotAtHand, Source
+from pogospec.data.tables import read_file
+from pogospec.errors import DataError, UsageError
+
+PREFIX = "file:"
+
+
+def path_of(text: str) -> Path:
+    """The path that an id names, or a path as it is."""
+    return Path(os.path.expanduser(text.removeprefix(PREFIX)))
+
+
+class File(Source):
+    """Files anywhere: each is its own dataset."""
+
+    label, prefix, form = "file", PREFIX, f"{PREFIX}PATH"
+
+    def find(self, dataset_id: str) -> Path:
+        """The file; raises NotAtHand where it is missing, DataError where it is of another kind or damaged."""
+        path = path_of(dataset_id)
+        try:
+            with open_table(path):
+                return path
+        except DataError as error:
+            raise _told(dataset_id, error) from None
+
+    def read(self, dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
+        """Read a file; action bounds are its own, else the environment's, else [-1, 1]; raises as `find` does."""
+        try:
+            return read_file(path_of(dataset_id), dataset_id, environment)
+        except DataError as error:
+            raise _told(dataset_id, error) from None
+
+    def near(self, dataset_id: str) -> str | None:
+        """A path that lacks its prefix."""
+        return f"{PREFIX}{dataset_id}" if os.path.isfile(os.path.expanduser(dataset_id)) else None
+
+    def fetch(self, dataset_id: str) -> Path:
+        """Raises UsageError: it is nobody else's."""
+        raise UsageError(f"'{dataset_id}' is a file of yours; allowed the id of a Minari dataset")
+
+
+def _told(dataset_id: str, error: DataError) -> DataError:
+    """The same for people who named it in a spec."""
+    path = path_of(dataset_id)
+    message = f"data.dataset: {error}"
+    missing = path.suffix.lower() in FORMATS and not os.path.exists(path)
+    return NotAtHand(dataset_id, str(error), message) if missing else DataError(message)

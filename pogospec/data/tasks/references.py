@@ -1,0 +1,30 @@
+"""Reference returns behind normalised scores, with their source."""
+
+from __future__ import annotations
+
+from pogospec.data.tasks.task import OURS, is_antmaze
+from pogospec.types import Reference
+
+SOURCE, LABEL = "D4RL d4rl/infos.py", "normalised (D4RL reference returns)"
+D4RL = {
+    "Hopper": (-20.272305, 3234.3),
+    "HalfCheetah": (-280.178953, 12135.0),
+    "Walker2d": (1.629008, 4592.3),
+    "Ant": (-325.6, 3879.7),
+}
+"""Family of environments -> returns of a random and of an expert policy."""
+
+
+def reference_for(environment: str | None, of_d4rl: bool = False) -> Reference | None:
+    """D4RL's reference returns of an environment; D4RL-normalised is for data of D4RL in the task of D4RL only.
+
+    The return of an AntMaze episode is whether it reached its goal: 0 and 1 make its score a success rate in percent.
+    """
+    if environment is not None and is_antmaze(environment):
+        own = of_d4rl and environment.startswith(OURS)
+        return Reference(0.0, 1.0, SOURCE if own else "goal reached", "D4RL-normalised" if own else "success rate in %")
+    family, _, version = (environment or "").partition("-")
+    if family not in D4RL:
+        return None
+    own = of_d4rl and version == "v4"
+    return Reference(*D4RL[family], SOURCE, "D4RL-normalised" if own else LABEL)

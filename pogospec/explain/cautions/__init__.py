@@ -1,0 +1,1 @@
+"""Warnings: where mathematics and practice part."""

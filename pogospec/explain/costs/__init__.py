@@ -1,0 +1,1 @@
+"""What a spec costs: operations, time, shapes and memory."""

@@ -1,0 +1,60 @@
+"""When a step and its repetitions end, and how the size of a step is chosen, in words with numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pogospec.explain.mathematics.formula import summary
+from pogospec.explain.stages import Stage
+from pogospec.spec.schema import StepSpec
+
+
+def tau_law(step: StepSpec) -> Any | None:
+    """The node that chooses the step size; None where it is a number."""
+    taus = [term.tau for term in step.proximal or ()] or [step.tau]
+    return next((tau for tau in taus if tau is not None and not isinstance(tau, float)), None)
+
+
+def length(step: StepSpec) -> str:
+    """Updates of a step in a few words."""
+    most = "at most " if step.until is not None else ""
+    return f"{most}{step.updates:,} updates{' each' if step.repeat > 1 else ''}"
+
+
+def endings(stage: Stage) -> list[tuple[str, str]]:
+    """Topics and texts about the step size, the end of the step and its repetitions; none where all is plain."""
+    step, rows = stage.step, []
+    law = tau_law(step)
+    if law is not None:
+        rows.append(("tau", words(law, stage.target is None)))
+    if step.until is not None:
+        what = "the critic" if step.until.needs == "critic" else f"what it minimises{_held(stage)}"
+        rule = f"{what} has settled: {words(step.until)}; a check every {step.until.every:,} updates"
+        rows.append(("ends", f"after {step.updates:,} updates, or before, when {rule}"))
+    if step.repeat > 1:
+        most = "at most " if step.repeat_until is not None else ""
+        times = "policies at once" if stage.at_once else "times"
+        rows.append(
+            ("repeated", f"{most}{step.repeat:,} {times}, each {how_repeated(stage)}; the first is written here")
+        )
+    if step.repeat_until is not None:
+        rule = words(step.repeat_until, "repetition")
+        rows.append(("", f"no further one when the energy at their ends{_held(stage)} has settled: {rule}"))
+    return rows
+
+
+def how_repeated(stage: Stage) -> str:
+    """What a repetition takes from the one before."""
+    kept = [term.reference for term in stage.proximal]
+    if stage.at_once:
+        return "near the one before as it is now" if "previous" in kept else "by itself"
+    return "re-centred at the policy of the one before" if "previous" in kept else "from where the one before ended"
+
+
+def _held(stage: Stage) -> str:
+    return "" if stage.target is not None else " on held-out states"
+
+
+def words(node: Any, *how: Any) -> str:
+    """What a law or a rule says, with its numbers."""
+    return node.words(*how) if hasattr(node, "words") else summary(type(node))

@@ -1,0 +1,41 @@
+"""A run to be, and one that failed: what sweeps and suites are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pogospec.spec.resolve import Document
+from pogospec.spec.schema import Spec
+
+
+class Job(NamedTuple):
+    """One run of a suite or a sweep; `method` is how it is called beside its dataset."""
+
+    method: str
+    dataset: str
+    document: Document
+    spec: Spec
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return f"{self.method} on {self.dataset}"
+
+    @property
+    def updates(self) -> int:
+        """Updates of all steps."""
+        return sum(step.updates for step in self.spec.schedule.in_turn)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run to go on with; a process that is killed early leaves none."""
+        return (self.path / "manifest.json").is_file()
+
+
+class Failure(NamedTuple):
+    """A run that failed, and what was said."""
+
+    job: Job
+    message: str

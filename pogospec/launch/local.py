@@ -1,0 +1,84 @@
+"""The local executor: trains runs in this process, keeps their status and passes their events on; it prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Protocol
+
+from pogospec.errors import PogospecError
+from pogospec.runs import cache
+from pogospec.runs.directory import RunDirectory
+from pogospec.spec.schema import Spec
+from pogospec.training import events, stop
+from pogospec.types import Dataset
+
+
+class Listener(Protocol):
+    """Hears the events of runs that train together; entered before the first of them, left after the last."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def __call__(self, event: events.Event) -> None:
+        """Take one event."""
+
+
+def train(
+    specs: Sequence[Spec], dataset: Dataset, runs: Sequence[RunDirectory], listener: Listener, resume: bool = False
+) -> None:
+    """Train specs that are one program, each into its run directory, whose status tells how it ended.
+
+    `resume` goes on from the newest checkpoint that all have. Of several runs one that fails is marked, and the others
+    go on. Raises RunDirectoryError where another process writes into a run, RunError where all have failed, and
+    KeyboardInterrupt where someone asked to stop, whatever a library made of it.
+    """
+    from pogospec.training.loop import train_all
+
+    status = _Status(runs)
+
+    def tell(event: events.Event) -> None:
+        stop.check()
+        status.note(event)
+        listener(event)
+
+    cache.enable()
+    with ExitStack() as locks:
+        for run in runs:
+            locks.enter_context(run.lock())
+        status.write("running")
+        try:
+            with listener:
+                train_all(specs, dataset, runs, tell, resume)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or stop.asked():
+                status.write("interrupted", "stopped by the user")
+                raise KeyboardInterrupt from None
+            status.write("failed", message_of(error))
+            raise
+        status.write("done")
+
+
+def message_of(error: BaseException) -> str:
+    """What is said of an error that ended a run; of one that is not ours, its type too."""
+    return str(error) if isinstance(error, PogospecError) else f"{type(error).__name__}: {error}"
+
+
+class _Status:
+    """The status of runs that train together; one that failed keeps the one it failed with."""
+
+    def __init__(self, runs: Sequence[RunDirectory]):
+        self.going = dict(enumerate(runs))
+        self.done = runs[0].status()["update"]
+
+    def write(self, state: str, message: str = "") -> None:
+        for run in self.going.values():
+            run.status(state, message, self.done)
+
+    def note(self, event: events.Event) -> None:
+        if isinstance(event, events.Progress):
+            self.done = event.total_done
+            self.write("running")
+        elif isinstance(event, events.Failed):
+            self.going.pop(event.index).status("failed", event.message, self.done)

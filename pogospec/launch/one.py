@@ -1,0 +1,51 @@
+"""One run: begun, or gone on with, under the live view."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+from pogospec.launch import local
+from pogospec.launch.record import check_data, moved
+from pogospec.launch.view import View, span
+from pogospec.runs.directory import RunDirectory
+from pogospec.spec.schema import Spec
+from pogospec.types import Dataset
+
+
+def execute(
+    console: Console,
+    spec: Spec,
+    dataset: Dataset,
+    run: RunDirectory,
+    resume: bool = False,
+    after: float | None = None,
+) -> None:
+    """Train with a live view; the status of the run tells how it ended.
+
+    `after`: of a run among others, the seconds that those after it take; then less is said of each.
+    """
+    from pogospec.explain import operations, seconds
+
+    counts = operations(spec, dataset.space)
+    if not resume and after is None:
+        console.print(f"estimated time: about {span(seconds(spec, counts))}, and compiling", highlight=False)
+    try:
+        local.train([spec], dataset, [run], View(console, [run], counts, after), resume)
+    except KeyboardInterrupt:
+        if after is None:
+            again = f"pogospec resume {run.path}"
+            print(f"interrupted; go on from the newest checkpoint with: {again}", file=sys.stderr)
+        raise
+
+
+def go_on(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, after: float | None = None) -> None:
+    """Go on with a run from its newest checkpoint; raises UsageError where its data changed."""
+    if run.status()["state"] == "failed":
+        before = run.status()["message"]
+        console.print(f"note: the run failed before: {before}", highlight=False, markup=False, soft_wrap=True)
+    for change in moved(run):
+        console.print(f"note: {change}; numbers may move", highlight=False)
+    check_data(run, dataset)
+    execute(console, spec, dataset, run, True, after)

@@ -1,0 +1,93 @@
+"""What a run records about itself when it begins, and how its directory is made."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from contextlib import closing
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pogospec.errors import UsageError
+from pogospec.launch.job import Job
+from pogospec.runs.directory import RunDirectory
+from pogospec.spec.build import digest, dump
+from pogospec.spec.schema import Spec
+from pogospec.types import Dataset
+
+PACKAGES = (
+    "pogospec", "jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "gymnasium-robotics", "mujoco",
+    "minari",
+)  # fmt: skip
+
+
+def new_run(
+    spec: Spec, dataset: Dataset, out: Path, device: str, cell: dict[str, Any] | None = None, number: int = 0
+) -> RunDirectory:
+    """Create the run directory of a spec, or of cell `number` of a sweep, which sets the values in `cell`.
+
+    Raises TaskError, with none left behind, where its task cannot be made.
+    """
+    from pogospec.training.rollout import Evaluator
+
+    if dataset.environment is not None:
+        with closing(Evaluator(dataset.environment, 1, spec.evaluate.seed, dataset.space)) as evaluator:
+            evaluator.check()
+    terms = sorted({name for step in spec.schedule.steps for name in step.energy or {}})
+    about = manifest(spec, dataset, device) | ({"sweep": cell, "cell": number} if cell else {})
+    return RunDirectory.create(out, dump(spec), about, terms)
+
+
+def begin(job: Job, dataset: Dataset, device: str, number: int = 0) -> RunDirectory:
+    """Create the run directory of a job, of a sweep that of cell `number`; see `new_run`.
+
+    What a killed process left of a beginning is removed.
+    """
+    if job.path.exists():
+        shutil.rmtree(job.path)
+    return new_run(job.spec, dataset, job.path, device, job.document.cell, number)
+
+
+def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
+    """What a run records about itself."""
+    return {
+        "name": spec.name,
+        "digest": digest(spec),
+        "dataset": dataset.id,
+        "data_sha256": dataset.sha256,
+        "environment": dataset.environment,
+        "reference": None if dataset.reference is None else dataset.reference._asdict(),
+        "seeds": spec.seeds,
+        "episodes": spec.evaluate.episodes,
+        "action": spec.evaluate.action,
+        "evaluation_seed": spec.evaluate.seed,
+        "device": device,
+        "started": datetime.now().isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of the packages that numbers depend on."""
+    found: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def moved(run: RunDirectory) -> list[str]:
+    """Packages whose version is another one than when the run began."""
+    before, now = run.manifest["versions"], versions()
+    return [f"{name} was {before[name]}, is {now[name]}" for name in before if before[name] != now.get(name)]
+
+
+def check_data(run: RunDirectory, dataset: Dataset) -> None:
+    """Raise UsageError where the data of a run are no longer those that it began with."""
+    if dataset.sha256 != run.manifest["data_sha256"]:
+        raise UsageError(f"{dataset.id}: the data changed since the run began; run the spec again")

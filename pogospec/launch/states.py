@@ -1,0 +1,84 @@
+"""How far the runs of a sweep or a suite came: what is done, what is left, and what is of other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pogospec.checking.check import checked
+from pogospec.errors import PogospecError, RunDirectoryError
+from pogospec.launch.job import Job
+from pogospec.runs.directory import RunDirectory
+from pogospec.spec.build import digest, to_plain
+from pogospec.spec.resolve import read
+from pogospec.spec.schema import Spec
+
+BEGUN = {"checkpoints", "policies", "spec.yaml", "metrics.csv", "returns.csv", "flow.csv", "status.json"}
+"""What a run directory holds before it has a manifest."""
+
+
+class State(NamedTuple):
+    """How far a run came."""
+
+    word: Literal["done", "failed", "interrupted", "missing"]
+    update: int = 0
+
+    @property
+    def left(self) -> bool:
+        """Whether something is left to run."""
+        return self.word != "done"
+
+
+def states(jobs: Sequence[Job]) -> list[State]:
+    """How far each run came; raises RunDirectoryError for all that are of other settings, or damaged."""
+    found, wrong = [], []
+    for job in jobs:
+        try:
+            found.append(_state(job))
+        except PogospecError as error:
+            wrong.append(f"{error}; remove {job.path}, or choose another --out")
+    if wrong:
+        raise RunDirectoryError("\n".join(wrong))
+    return found
+
+
+def _state(job: Job) -> State:
+    if not job.begun:
+        _refuse_foreign(job.path)
+        return State("missing")
+    run = RunDirectory.open(job.path)
+    changes = _changes(run, job.spec)
+    if changes:
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+        raise RunDirectoryError(f"{job.path} was run with other settings: {', '.join(changes[:3])}{more}")
+    status = run.status()
+    word = "interrupted" if status["state"] == "running" else status["state"]
+    return State(word, status["update"])
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a directory that holds something else than the beginning of a run."""
+    names = {entry.name.removesuffix(".part") for entry in path.iterdir()} if path.is_dir() else set()
+    if names - BEGUN - {"manifest.json"} or (path.exists() and not path.is_dir()):
+        raise RunDirectoryError(f"{path} exists and is no run")
+
+
+def _changes(run: RunDirectory, spec: Spec) -> list[str]:
+    """Values that a run has otherwise than a spec; its defaults are those of today."""
+    if run.manifest["digest"] == digest(spec):
+        return []
+    before, now = (dict(_leaves(to_plain(one))) for one in (checked(read(run.path / "spec.yaml")), spec))
+    paths = [path for path in {**before, **now} if before.get(path) != now.get(path) and path != "about"]
+    return [f"{path} {before.get(path)}, now {now.get(path)}" for path in paths]
+
+
+def _leaves(plain: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(plain, dict):
+        for key, value in plain.items():
+            yield from _leaves(value, f"{path}.{key}" if path else key)
+    elif isinstance(plain, list):
+        for index, value in enumerate(plain):
+            yield from _leaves(value, f"{path}[{index}]")
+    else:
+        yield path, plain

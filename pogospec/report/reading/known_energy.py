@@ -1,0 +1,156 @@
+"""A run on a known energy, opened: its spec, its policies as moments, and the optimum that it flows to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pogospec.checking.check import load
+from pogospec.compiler.compile import compile_spec
+from pogospec.compiler.program import Stage
+from pogospec.data.known import known as one_state
+from pogospec.errors import UsageError
+from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal
+from pogospec.report.reading.flow import START
+from pogospec.runs.directory import RunDirectory
+from pogospec.runs.saved import SavedPolicy
+from pogospec.spec.schema import Spec
+from pogospec.targets.base import Optimum
+from pogospec.training.watch import temperature
+
+NODES = np.linspace(-8.5, 8.5, 2049)
+
+
+class Moments(NamedTuple):
+    """Of action distributions: mean [..., d] and covariance [..., d, d]."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviation of each dimension, [..., d]."""
+        return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run on a known energy."""
+
+    run: RunDirectory
+    spec: Spec
+    stages: tuple[Stage, ...]
+
+    @classmethod
+    def open(cls, run: RunDirectory) -> Known:
+        """Read the spec of a run; raises SpecError where it cannot be read, UsageError where it has no target."""
+        spec = load(run.path / "spec.yaml")
+        if spec.target is None:
+            raise UsageError(f"{run.path} is no flow on a known energy; its spec has no target")
+        return cls(run, spec, compile_spec(spec, one_state(spec.target, spec.data.dataset).space).stages)
+
+    @property
+    def target(self) -> Any:
+        """The known energy: Q is its log density."""
+        return self.spec.target
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """The floating-point type of the run."""
+        with jax.enable_x64(self.spec.train.precision == "float64"):
+            yield
+
+    def stage(self, label: str) -> Stage:
+        """The Euler step of a label."""
+        return next(stage for stage in self.stages if stage.label == label)
+
+    def proximal(self, stage: Stage) -> tuple[Any, ...]:
+        """The proximal terms of a step, with the step sizes of its repetition."""
+        from pogospec.compiler.nodes import proximal_terms
+
+        return tuple(proximal_terms(stage.step, self.stages.index(stage) - stage.source))
+
+    @property
+    def labels(self) -> list[str]:
+        """The start and the Euler steps whose policies are saved."""
+        return [START, *self.run.policies()]
+
+    @cached_property
+    def heat(self) -> float:
+        """Lambda of the last step, at which the optimum exp(Q/lambda)/Z is taken."""
+        return temperature(self.stages[-1])
+
+    @cached_property
+    def optimum(self) -> Optimum | None:
+        """Mean and covariance of the optimum of the last step, where it is known."""
+        with self.precision():
+            return self.target.optimum(self.heat)
+
+    def parameters(self, label: str) -> Any:
+        """Parameters [seeds, ...] of the policies of a step, or of the start."""
+        seeds = self.run.manifest["seeds"]
+        with self.precision():
+            if label == START:
+                size = self.target.dimensions
+                space = one_state(self.target, "").space
+                network = self.spec.policy.init(jax.random.key(0), space)
+                placed = self.spec.policy.placed(network, *self.spec.start.moments(size))
+                found = self.spec.policy.parameters(placed, jnp.zeros(0))
+                return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (seeds, *leaf.shape)), found)
+            return parameters_at(self.run, label, np.zeros(0))
+
+    def moments(self, label: str) -> Moments:
+        """Moments of the policies of a step, a row a seed."""
+        with self.precision():
+            return moments(self.parameters(label))
+
+
+def parameters_at(run: RunDirectory, label: str, observation: np.ndarray) -> Any:
+    """Parameters [seeds, ...] of the saved policies of all seeds at a raw observation [obs]."""
+    saved = SavedPolicy.load(*run.load_policy(label))
+    seen = (jnp.asarray(observation) - saved.normalizer.mean) / saved.normalizer.scale
+    return jax.vmap(saved.family.parameters, (0, None))(saved.network, seen)
+
+
+def moments(parameters: Any) -> Moments:
+    """Moments of action distributions; those of a tanh-Gaussian by quadrature."""
+    mean = np.asarray(parameters.mean, float)
+    if isinstance(parameters, Point):
+        return Moments(mean, np.zeros((*mean.shape, mean.shape[-1])))
+    if isinstance(parameters, FullNormal):
+        factor = np.asarray(parameters.factor(), float)
+        return Moments(mean, factor @ np.swapaxes(factor, -1, -2))
+    if isinstance(parameters, DiagonalNormal):
+        return Moments(mean, _diagonal(np.exp(2 * np.asarray(parameters.log_std, float))))
+    if isinstance(parameters, TanhNormal):
+        weights = np.exp(-(NODES**2) / 2)
+        weights /= weights.sum()
+        points = np.asarray(parameters.at(jnp.asarray(NODES.reshape(-1, *(1,) * mean.ndim))), float)
+        mean = np.tensordot(weights, points, 1)
+        return Moments(mean, _diagonal(np.tensordot(weights, (points - mean) ** 2, 1)))
+    raise UsageError(f"the moments of {type(parameters).__name__} policies are not known; allowed gaussian families")
+
+
+def _diagonal(variances: np.ndarray) -> np.ndarray:
+    return variances[..., None] * np.eye(variances.shape[-1])
+
+
+def told(mean: np.ndarray, covariance: np.ndarray) -> str:
+    """Moments [d] and [d, d] for people: mean (1, -0.5), std (0.35, 1), and the correlation of two dimensions."""
+    std = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    text = f"mean ({_numbers(mean)}), std ({_numbers(std)})"
+    if len(mean) == 2 and std.min() > 0 and abs(covariance[0, 1]) > 1e-9 * std.prod():
+        text += f", correlation {covariance[0, 1] / std.prod():.3g}"
+    return text
+
+
+def _numbers(values: np.ndarray) -> str:
+    shown = [f"{0.0 if abs(v) < 5e-13 else v:.4g}" for v in values[:8]]
+    return ", ".join([*shown, *["…"] * (len(values) > 8)])

@@ -1,0 +1,39 @@
+"""What runs are called where several stand beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pogospec.runs.directory import RunDirectory
+from pogospec.spec.sweep import cell_title
+
+
+def titles(runs: Sequence[RunDirectory]) -> list[str]:
+    """Names of the runs, told apart by their directory where a name comes twice on one dataset."""
+    manifests = [run.manifest for run in runs]
+    found = [" ".join([manifest["name"], cell_title(manifest.get("sweep") or {})]).rstrip() for manifest in manifests]
+    parts = [run.path.resolve().parts for run in runs]
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        keys = [(manifest["dataset"], title) for manifest, title in zip(manifests, found, strict=True)]
+        twice = [keys.count(key) > 1 for key in keys]
+        if not any(twice):
+            break
+        found = ["/".join(parts[i][-depth:]) if twice[i] else title for i, title in enumerate(found)]
+    return found
+
+
+def names_of(runs: Sequence[RunDirectory]) -> list[str]:
+    """Names of the runs, told apart by their dataset too where all share one panel."""
+    found, datasets = titles(runs), [run.manifest["dataset"] for run in runs]
+    return [
+        f"{title} on {dataset}" if found.count(title) > 1 else title
+        for title, dataset in zip(found, datasets, strict=True)
+    ]
+
+
+def by_dataset(runs: Sequence[RunDirectory]) -> dict[str, list[tuple[str, RunDirectory]]]:
+    """Dataset -> titles and runs, in the order given."""
+    groups: dict[str, list[tuple[str, RunDirectory]]] = {}
+    for run, title in zip(runs, titles(runs), strict=True):
+        groups.setdefault(run.manifest["dataset"], []).append((title, run))
+    return groups

@@ -1,0 +1,159 @@
+"""What a run recorded -> series over updates, seconds or flow time, a value a seed at each point.
+
+Columns of flow.csv go by their names; where metrics.csv has the same, that of flow.csv is `flow.NAME`, but over flow
+time, which metrics.csv does not know.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pogospec.errors import RunDirectoryError
+from pogospec.report.reading.flow import MEASURED, read_flow, rows_of
+from pogospec.report.reading.scores import curves, normalised
+from pogospec.runs.columns import FLOW, METRICS
+from pogospec.runs.directory import RunDirectory
+
+COUNTERS = ("seed", "stage", "update", "total_update", "seconds")
+EVALUATED = ("score", "return")
+OF_POLICY = ("energy", "entropy", "start_distance", "kl_optimum", "w2_optimum")
+"""Columns of flow.csv that go on where a step begins, since they do not depend on its reference."""
+LABEL = "flow"
+PREFIX = "flow."
+
+
+class Series(NamedTuple):
+    """One Euler step (or warm-up) of a run: x [points], values [points, seeds]."""
+
+    label: str
+    x: np.ndarray
+    values: np.ndarray
+
+
+def series(run: RunDirectory, y: str = "score", x: str = "updates") -> list[Series]:
+    """The steps of a run in the order of training; `y` is one of `columns`. Over flow time the whole run is one."""
+    if x == "flow_time":
+        times, values = read_flow(run).along_time(y.removeprefix(PREFIX))
+        return [Series(LABEL, times, values)] if len(times) else []
+    if y in EVALUATED:
+        found = {policy: points for policy, points in curves(run).items() if policy != "behavior" and points}
+        found = {policy: {n: _scaled(run, y, r) for n, r in points.items()} for policy, points in found.items()}
+    elif y in _recorded(run):
+        found = _metric(run, y)
+    else:
+        found = _measured(run, y.removeprefix(PREFIX))
+    clock = _clock(run) if x == "seconds" and found else None
+    result = []
+    for label, points in found.items():
+        totals = np.array(list(points), float)
+        at = totals if clock is None else np.interp(totals, *clock)
+        result.append(Series(label, at, np.stack(list(points.values()))))
+    return result
+
+
+def goes_on(y: str) -> bool:
+    """Whether a quantity of a policy does not jump where a step begins from its weights."""
+    return y in EVALUATED or y.removeprefix(PREFIX) in OF_POLICY and (y.startswith(PREFIX) or y not in METRICS)
+
+
+def behavior(run: RunDirectory, y: str = "score") -> np.ndarray | None:
+    """Last evaluation of the fitted behaviour [seeds]; None where there is none."""
+    points = curves(run).get("behavior") if y in EVALUATED else None
+    return _scaled(run, y, points[max(points)]) if points else None
+
+
+def columns(run: RunDirectory, x: str = "updates") -> list[str]:
+    """What can be drawn of a run: score, return, the metrics that it recorded, and the columns of its flow.csv."""
+    flow = _flow_columns(run)
+    if x == "flow_time":
+        return flow
+    recorded = _recorded(run)
+    return [*EVALUATED, *recorded, *(f"{PREFIX}{name}" if name in recorded else name for name in flow)]
+
+
+def _recorded(run: RunDirectory) -> list[str]:
+    rows = run.read("metrics.csv")
+    return [name for name in (rows[0] if rows else ()) if name not in COUNTERS and any(row[name] for row in rows)]
+
+
+def _flow_columns(run: RunDirectory) -> list[str]:
+    if not (run.path / "flow.csv").is_file():  # runs of versions that measured no flow
+        return []
+    rows = run.read("flow.csv")
+    return [name for name in MEASURED if any(row.get(name) for row in rows)]
+
+
+def meaning(name: str, x: str = "updates") -> str:
+    """What a column of metrics.csv or flow.csv holds."""
+    if name.startswith("energy."):
+        return f"{name.removeprefix('energy.')}, weighted term of the energy"
+    bare = name.removeprefix(PREFIX)
+    texts = FLOW if bare != name or x == "flow_time" or name not in METRICS else METRICS
+    return f"{bare.replace('_', ' ')}: {texts[bare]}" if bare in texts else name
+
+
+def _scaled(run: RunDirectory, y: str, returns: np.ndarray) -> np.ndarray:
+    scores = normalised(run, returns) if y == "score" else None
+    return returns if scores is None else scores
+
+
+def _metric(run: RunDirectory, name: str) -> dict[str, dict[int, np.ndarray]]:
+    """Stage -> total updates -> value of each seed; points that some seed lacks are left out."""
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    try:
+        for row in run.read("metrics.csv"):
+            if row.get(name):
+                points = found.setdefault(row["stage"], {})
+                points.setdefault(int(row["total_update"]), {})[int(row["seed"])] = float(row[name])
+    except (KeyError, ValueError) as error:
+        raise RunDirectoryError(f"{run.path / 'metrics.csv'} is damaged: {error}") from None
+    count = run.manifest["seeds"]
+    whole = {
+        stage: {
+            total: np.array([seeds[seed] for seed in sorted(seeds)])
+            for total, seeds in sorted(points.items())
+            if len(seeds) == count
+        }
+        for stage, points in found.items()
+    }
+    return {stage: points for stage, points in whole.items() if points}
+
+
+def _measured(run: RunDirectory, name: str) -> dict[str, dict[int, np.ndarray]]:
+    """Stage -> total updates -> value of each seed: within the stage where all seeds were measured, and at its end.
+
+    A seed that tries its step size again ends later than others; the end is where the last one ends.
+    """
+    flow, (stages, rows), count = read_flow(run), rows_of(run), run.manifest["seeds"]
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for number, stage in enumerate(stages):
+        points: dict[int, dict[int, float]] = {}
+        totals = [0]
+        for seed in range(count):
+            for row in rows.get((stage, seed), []):
+                totals.append(int(row["total_update"]))
+                if row.get(name) and not row["accepted"] and (row["update"] != "0" or number == 0):
+                    points.setdefault(totals[-1], {})[seed] = float(row[name])
+        whole = {
+            n: np.array([seeds[seed] for seed in range(count)]) for n, seeds in points.items() if len(seeds) == count
+        }
+        if stage in flow.labels:
+            end = flow.columns[name][flow.labels.index(stage)]
+            whole |= {max(totals): end} if np.isfinite(end).all() else {}
+        if whole:
+            found[stage] = dict(sorted(whole.items()))
+    return found
+
+
+def _clock(run: RunDirectory) -> tuple[np.ndarray, np.ndarray]:
+    """Total updates and the seconds that training took until then; all seeds advance in one chunk."""
+    try:
+        chunks = {int(row["total_update"]): float(row["seconds"]) for row in run.read("metrics.csv")}
+    except (KeyError, ValueError) as error:
+        raise RunDirectoryError(f"{run.path / 'metrics.csv'} is damaged: {error}") from None
+    if not chunks:
+        raise RunDirectoryError(f"{run.path / 'metrics.csv'} holds no chunk of updates, so there are no seconds")
+    totals = np.array([0, *sorted(chunks)], float)
+    return totals, np.cumsum([0.0, *(chunks[total] for total in sorted(chunks))])

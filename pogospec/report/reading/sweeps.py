@@ -1,0 +1,51 @@
+"""The cells of sweeps: the swept values of each, and its policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pogospec.report.reading.scores import Cell, final
+from pogospec.runs.directory import RunDirectory, order
+
+
+class Row(NamedTuple):
+    """One cell of a sweep: its values by path, its policies, and its state where it is not done."""
+
+    values: dict[str, Any]
+    policies: dict[str, Cell]
+    state: str
+
+
+class Grid(NamedTuple):
+    """The cells of one spec on one dataset."""
+
+    name: str
+    paths: list[str]
+    policies: list[str]
+    rows: list[Row]
+
+
+def of_sweeps(runs: Sequence[RunDirectory]) -> bool:
+    """Whether all runs are cells of sweeps."""
+    return all(run.manifest.get("sweep") for run in runs)
+
+
+def grids(runs: Sequence[RunDirectory], score: str = "last") -> list[Grid]:
+    """A grid for each spec, dataset and set of swept paths."""
+    found: dict[tuple, list[RunDirectory]] = {}
+    for run in runs:
+        about = run.manifest
+        found.setdefault((about["name"], about["dataset"], *about["sweep"]), []).append(run)
+    result = []
+    for (name, dataset, *paths), members in found.items():
+        members = sorted(members, key=lambda run: run.manifest.get("cell", 0))
+        cells = [final(run, score) for run in members]
+        policies = sorted({policy for cell in cells for policy in cell}, key=order)
+        states = [run.status()["state"] for run in members]
+        rows = [
+            Row(run.manifest["sweep"], cell, "" if state == "done" else state)
+            for run, cell, state in zip(members, cells, states, strict=True)
+        ]
+        result.append(Grid(f"{name} on {dataset}", [*paths], policies, rows))
+    return result

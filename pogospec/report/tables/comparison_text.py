@@ -1,0 +1,107 @@
+"""A comparison as text for documents and programs: markdown, latex, csv, json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pogospec.report.reading.names import by_dataset, titles
+from pogospec.report.reading.scores import final
+from pogospec.report.statistics import std
+from pogospec.report.tables.comparison import differences, paired, table
+from pogospec.report.tables.flows import refuse_rule, targets_of
+from pogospec.report.tables.flows_text import to_text as flow_text
+from pogospec.report.tables.markup import (
+    csv_text,
+    escape,
+    json_number,
+    json_text,
+    latex_number,
+    latex_table,
+    markdown_row,
+    markdown_rule,
+)
+from pogospec.report.tables.protocol import header, warnings
+from pogospec.runs.directory import RunDirectory
+
+
+def to_text(runs: Sequence[RunDirectory], style: str, score: str = "last") -> str:
+    """The comparison as markdown, latex, csv or json, by the rule last, best or mean-last-K; flows by their ends."""
+    if targets_of(runs):
+        refuse_rule(score)
+        return flow_text(runs, style)
+    return {"markdown": _markdown, "latex": _latex, "json": _json, "csv": _csv}[style](runs, score)
+
+
+def _markdown(runs: Sequence[RunDirectory], score: str) -> str:
+    lines = [header(runs, score) + "."]
+    for group in table(runs, score):
+        head = [group.dataset, *group.columns]
+        lines += ["", markdown_row(head), markdown_rule(len(head)), *map(markdown_row, group.texts())]
+    gaps = paired(runs, score)
+    if gaps:
+        lines += ["", "Paired differences over seeds, mean ± standard error:", ""]
+        lines += [f"- {title} on {dataset}: {gap}" for dataset, title, gap in gaps]
+    lines += [f"\nWarning: {warning}" for warning in warnings(runs, score)]
+    return "\n".join(lines)
+
+
+def _latex(runs: Sequence[RunDirectory], score: str) -> str:
+    """One table, a group of rows a dataset; warnings and paired differences are comments."""
+    tables = table(runs, score)
+    columns = list(dict.fromkeys(title for group in tables for title in group.columns))
+    comments = [f"warning: {warning}" for warning in warnings(runs, score)]
+    gaps = [f"{title} on {dataset}: {gap}" for dataset, title, gap in paired(runs, score)]
+    if gaps:
+        comments += ["paired differences over seeds, mean ± standard error:", *gaps]
+    groups = []
+    for group in tables:
+        rows = []
+        for policy, cells in group.rows:
+            known = dict(zip(group.columns, cells, strict=True))
+            found = [known.get(column) for column in columns]
+            rows.append([escape(policy), *(latex_number("" if cell is None else str(cell)) for cell in found)])
+        groups.append((group.dataset, rows))
+    return latex_table(header(runs, score), ["policy", *columns], groups, comments)
+
+
+def _json(runs: Sequence[RunDirectory], score: str) -> str:
+    entries = []
+    for run, title in zip(runs, titles(runs), strict=True):
+        cells, manifest = final(run, score), run.manifest
+        policies = {
+            name: {
+                "total_update": cell.total_update,
+                "evaluations": cell.evaluations,
+                "unit": "return" if cell.scores is None else "score",
+                "returns": [json_number(value) for value in cell.returns],
+                "return_std": json_number(std(cell.returns)),
+                "mean": json_number(cell.values.mean()),
+                "std": json_number(std(cell.values)),
+            }
+            for name, cell in cells.items()
+        }
+        gaps = [
+            {"name": gap.name, "mean": json_number(gap.mean), "error": json_number(gap.error)}
+            for gap in differences(cells)
+        ]
+        about = {key: manifest[key] for key in ("dataset", "name", "digest", "reference", "seeds", "episodes")}
+        scores = {name: [json_number(value) for value in cell.values] for name, cell in cells.items()}
+        entry: dict[str, Any] = {"run": str(run.path), "title": title, **about, "scores": scores}
+        entries.append(entry | {"policies": policies, "differences": gaps})
+    content = {"score": score, "protocol": header(runs, score), "ddof": 1, "warnings": warnings(runs, score)}
+    return json_text(content | {"runs": entries})
+
+
+def _csv(runs: Sequence[RunDirectory], score: str) -> str:
+    head = ["dataset", "run", "directory", "policy", "score", "unit", "seeds", "mean", "std", "return_mean"]
+    lines: list[list[Any]] = [[*head, "return_std", "evaluations", "total_update"]]
+    for dataset, members in by_dataset(runs).items():
+        for title, run in members:
+            for policy, cell in final(run, score).items():
+                unit = "return" if cell.scores is None else "score"
+                moments = [cell.values.mean(), std(cell.values), cell.returns.mean(), std(cell.returns)]
+                numbers = ["" if value is None else repr(float(value)) for value in moments]
+                row = [dataset, title, run.path, policy, score, unit, len(cell.values), *numbers]
+                lines.append([*row, cell.evaluations, cell.total_update])
+    return csv_text(lines)

@@ -1,0 +1,125 @@
+"""The compiled functions of a run: how networks are drawn, how a stage is entered, and a chunk of its updates."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pogospec.compiler.program import State
+from pogospec.spec.schema import Spec
+from pogospec.training.cells import Cells
+from pogospec.training.chunk import INIT, chunk_function, fold, stream
+from pogospec.training.decisions import backtracking_of
+from pogospec.training.place import Place
+from pogospec.types import Transitions
+
+
+class Ran(NamedTuple):
+    """What came of a chunk: all but the seconds with a leading dimension of runs."""
+
+    state: State
+    sums: dict[str, Any]  # of each metric, over the updates
+    squares: Any  # sum of the squared critic loss
+    bad: dict[str, Any]  # of each metric: the first update at which it was not finite, -1 where none
+    whole: Any  # whether the state is finite
+    seconds: float
+
+
+class Programs:
+    """Compiled when they are first needed, for all runs at once; repetitions of a step share those of the first."""
+
+    def __init__(self, spec: Spec, cells: Cells, data: Transitions):
+        self.spec, self.cells, self.data, self.batching = spec, cells, data, cells.batching
+        program = cells.all[0].program
+        self.stages = program.stages
+        self.roots = jax.vmap(jax.random.key)(jnp.tile(jnp.arange(spec.seeds), len(cells.all)))
+        self._initial = self.batching.jit(program.init, (cells.axis, 0))
+        self._entries: dict[int, Callable] = {}
+        self._chunks: dict[int, Callable] = {}
+        self._hold = jax.jit(lambda mask, old, new: jax.tree.map(lambda o, n: _where(mask, o, n), old, new))
+
+    def fresh(self) -> State:
+        """The state before any update."""
+        keys = jax.vmap(lambda root: stream(fold(root, 0), INIT, 0))(self.roots)
+        return self._initial(self.cells.numbers_of(0), keys)
+
+    def axis(self, number: int) -> int | None:
+        """The axis of a stage's numbers over runs: each seed has its own where step sizes are tried."""
+        return self.cells.axis if backtracking_of(self.stages[number].step) is None else 0
+
+    def numbers(self, number: int, tries: Sequence[int]) -> Any:
+        """The numbers of a stage, with the step size of each seed after so many that were rejected."""
+        numbers, rule = self.cells.numbers_of(number), backtracking_of(self.stages[number].step)
+        if rule is None:
+            return numbers
+        numbers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.spec.seeds, *leaf.shape)), numbers)
+        shares = jnp.asarray([rule.factor**count for count in tries])
+        source = self.stages[number].source
+        tried = eqx.tree_at(lambda n: [t.tau for t in n[source].problem.proximal], numbers, replace_fn=shares.__mul__)
+        return self.batching.own(tried)
+
+    def enter(self, number: int, state: State, tries: Sequence[int]) -> State:
+        """The state at the beginning of a stage."""
+        source = self.stages[number].source
+        if source not in self._entries:
+            enter, axes = self.stages[source].enter, (self.axis(number), 0, None, 0)
+            self._entries[source] = self.batching.jit(enter, axes)
+        keys = jax.vmap(lambda root: stream(fold(root, number), INIT, 1))(self.roots)
+        return self._entries[source](self.numbers(number, tries), state, self.data, keys)
+
+    def template(self, number: int) -> State:
+        """Shapes of the state inside a stage."""
+        tries = Place.fresh(len(self.roots)).tries
+        template = jax.eval_shape(self.fresh)
+        sources = dict.fromkeys(stage.source for stage in self.stages[: number + 1])
+        for entered in sources:
+            template = jax.eval_shape(functools.partial(self.enter, entered, tries=tries), template)
+        return template
+
+    def compile_first(self, double: bool) -> None:
+        """Compile the first stage in another thread, which does not know the precision of this one."""
+        with jax.enable_x64(double):
+            self._chunks = {0: self._compiled(0)}
+
+    def run(self, place: Place, state: State, stop: int) -> Ran:
+        """Updates of the stage from where the run is to `stop`; a seed whose step is accepted keeps its state.
+
+        The state that goes in is gone then.
+        """
+        chunk = self._chunk(self.stages[place.number].source)
+        roots = self.batching.own(jax.vmap(lambda root: fold(root, place.number))(self.roots))
+        state, numbers = self.batching.own(state), self.numbers(place.number, place.tries)
+        kept = jax.tree.map(jnp.copy, state) if any(place.accepted) else None
+        clock = time.perf_counter()
+        state, sums, squares, bad, whole = chunk(numbers, self.data, state, roots, place.done, stop)
+        jax.block_until_ready(state)
+        seconds = time.perf_counter() - clock
+        state = state if kept is None else self.hold(place.accepted, kept, state)
+        return Ran(state, sums, squares, bad, whole, seconds)
+
+    def hold(self, mask: Sequence[bool] | np.ndarray, old: State, new: State) -> State:
+        """The old state of the seeds in the mask, the new one of the others."""
+        return self._hold(jnp.asarray(mask), old, new)
+
+    def _chunk(self, source: int) -> Callable:
+        if source not in self._chunks:
+            self._chunks = {source: self._compiled(source)}  # that of the stage before is not needed any more
+        return self._chunks[source]
+
+    def _compiled(self, source: int) -> Callable:
+        stage, size = self.stages[source], self.spec.train.batch_size
+        chunk = chunk_function(stage, size, self.axis(source), self.batching, donate=True)
+        roots = jax.vmap(lambda root: fold(root, source))(self.roots)
+        numbers = self.numbers(source, Place.fresh(len(self.roots)).tries)
+        return chunk.lower(numbers, self.data, self.template(source), roots, 0, 1).compile()
+
+
+def _where(mask, old, new):
+    return jnp.where(mask.reshape(-1, *(1,) * (old.ndim - 1)), old, new)
