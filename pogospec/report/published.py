@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pogospec.data.sources.d4rl import PREFIX
 from pogospec.errors import UsageError
 from pogospec.registry import nearest
 from pogospec.spec.yaml import plain_of, read_tree
@@ -64,7 +63,8 @@ def _content() -> dict[str, Any]:
 
 def _source(name: str, entry: dict[str, Any]) -> Source:
     methods, rows = entry.pop("methods"), entry.pop("scores")
-    scores = {PREFIX + dataset: dict(zip(methods, map(_number, row), strict=True)) for dataset, row in rows.items()}
+    prefix = _content()["prefix"]
+    scores = {prefix + dataset: dict(zip(methods, map(_number, row), strict=True)) for dataset, row in rows.items()}
     return Source(name, **entry, scores=scores)
 
 
