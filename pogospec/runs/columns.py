@@ -1,0 +1,58 @@
+"""The columns of metrics.csv, returns.csv and flow.csv in a run directory, and what each of them means."""
+
+from __future__ import annotations
+
+METRICS = {
+    "seed": "seed of the row",
+    "stage": "label of the Euler step: step 1, step 2, …, or warm-up",
+    "update": "updates done in this stage",
+    "total_update": "updates done in the run",
+    "seconds": "wall time of the chunk, all seeds",
+    "updates_per_second": "rate of the chunk, all seeds advancing together",
+    "critic_loss": "sum over critics of the mean squared Bellman error; of an expectile critic plus the loss of V",
+    "critic_loss_std": "standard deviation of critic_loss over the updates of the chunk",
+    "q": "mean action value of the logged actions",
+    "v": "mean state value, of an expectile critic",
+    "behavior_loss": "negative log-likelihood in nats (gaussian) or squared error (dirac)",
+    "objective": "what an update minimises: energy plus proximal terms, or the loss of an explicit step",
+    "energy": "energy of the policy, minimised",
+    "energy.*": "each weighted term of the energy",
+    "distance": "divergence D from the policy to its reference",
+    "dual_loss": "loss of the dual critic of wasserstein1: minus its gap, plus its gradient penalty",
+}
+"""metrics.csv: a row a chunk of updates and seed."""
+RETURNS = {
+    "policy": "behavior, step 1, step 2, …",
+    "stage": "label of the Euler step that was training",
+    "total_update": "updates done in the run",
+    "seed": "seed of the policy",
+    "episode": "episode of the evaluation; the same episodes for every policy and seed",
+    "return": "undiscounted return, raw",
+}
+"""returns.csv: a row an evaluation episode."""
+FLOW = {
+    "seed": "seed of the row",
+    "stage": "label of the Euler step",
+    "update": "updates done in this stage",
+    "total_update": "updates done in the run",
+    "flow_time": "sum of the step sizes of the Euler steps that are over",
+    "accepted": "1 or 0 at the end of a step whose size is chosen by trial; empty elsewhere",
+    "tau": "step size of the first proximal term",
+    "scale": "what Q is divided by in energy, one number for all states; empty where it is not scaled",
+    "energy": "mean energy over held-out states, at that scale",
+    "reference_energy": "the same of the step's reference",
+    "objective": "energy plus proximal terms; of an explicit step from data its weighted negative log-likelihood",
+    "distance": "mean divergence D to the reference",
+    "start_distance": "mean divergence D to the behaviour, or to where the flow on a target starts",
+    "entropy": "mean entropy in nats",
+    "effective_tau": "2 distance / (reference_energy - energy): tau to first order where the step is solved",
+    "gap": "objective - reference_energy, not positive where the proximal inequality holds",
+    "gap_error": "standard error of gap over held-out states",
+    "q_drift": "root mean square change of Q of held-out rows since the last check of a rule, over its std",
+    "critic_noise": "standard deviation of critic_loss over these updates, over the variance of Q over the rows",
+    "kl_optimum": "KL(policy || exp(Q/lambda)/Z) in nats, for known energies",
+    "w2_optimum": "2-Wasserstein distance to exp(Q/lambda)/Z, for known energies where it is exact",
+}
+"""flow.csv: a row a policy that was measured on held-out states and seed."""
+HEAD = [name for name in METRICS if name != "energy.*"]
+"""Columns of metrics.csv that every run has; one for each term of its energy follows."""
