@@ -1,7 +1,6 @@
 """Fixtures and marks of all tests: one compile cache, runs that are made once, what is left to the exhaustive part."""
 
 import os
-from pathlib import Path
 
 import jax
 import pytest
@@ -11,6 +10,8 @@ SPREAD = {"test_no_inert_option.py", "test_mutations.py"}
 """Files whose tests share nothing, and go to whichever worker is free; those of other files stay together."""
 LONGEST = ("test_no_inert_option.py", "test_flow.py", "test_formula.py")
 """Files that begin first, so that no worker is left with a long one at the end."""
+OPTIMISED = {"test_flow_theory.py", "test_precision.py", "test_resume.py", "test_chunk.py", "test_train.py"}
+"""Files whose programs are compiled as users' are: long ones, and some of all that runs."""
 
 
 def pytest_collection_modifyitems(items):
@@ -47,12 +48,11 @@ def compile_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def programs(request, compile_cache):
-    """How the programs of a file are compiled, and that they are gone when it ends.
+    """How the programs of a file are compiled, and that they are gone when it ends: kept ones would fill the memory.
 
-    Files in folders test mathematics and documents: optimising their programs takes longer than running them as they
-    are. Files beside this one run things as users do. Kept programs would fill the memory.
+    Optimising most programs of tests takes longer than running them as they are.
     """
-    quick = request.path.parent != Path(__file__).parent
+    quick = request.path.name not in OPTIMISED
     jax.config.update("jax_disable_most_optimizations", quick)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))

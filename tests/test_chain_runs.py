@@ -112,7 +112,7 @@ def test_resume_after_kill_9(whole, tmp_path):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_value_that_is_not_finite_is_told_of_its_policy(tmp_path, number):
-    huge = f"schedule.steps[{number}].optimizer.policy.learning_rate=1e30"
+    huge = f"schedule.steps[{number}].optimizer.policy.learning_rate=3e38"
     done = pogospec(*RUN, *sets(huge), "--out", tmp_path / "run", check=False)
     assert done.returncode == 1
     label = "(steps 1 to 3|step 2)" if number == 0 else "step [23]"  # near a reference that is lost

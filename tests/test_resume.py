@@ -265,7 +265,7 @@ def test_a_finished_run_is_shown_and_not_changed(whole):
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_value_that_is_not_finite_stops_the_run(whole, tmp_path, step):
-    out, huge = tmp_path / "run", f"schedule.steps[{step - 1}].optimizer.policy.learning_rate=1e30"
+    out, huge = tmp_path / "run", f"schedule.steps[{step - 1}].optimizer.policy.learning_rate=3e38"
     done = pogospec(*RUN, *sets(huge), "--out", out, check=False)
     assert done.returncode == 1
     where = rf"step {step}, update [23], seed [01]: [a-z_ ]+ is not finite\."

@@ -141,7 +141,7 @@ def test_a_dry_run_of_data_that_are_not_at_hand(tmp_path, monkeypatch):
 def test_a_run_that_fails_stops_no_other(tmp_path):
     file, folder = tmp_path / "failing.yaml", tmp_path / "out"
     good = SMALL.replace(
-        "[pogo_w_two_step, td3_bc]", "[{spec: td3_bc, name: wild, set: {optimizer.learning_rate: 1.0e+30}}, td3_bc]"
+        "[pogo_w_two_step, td3_bc]", "[{spec: td3_bc, name: wild, set: {optimizer.learning_rate: 3.0e+38}}, td3_bc]"
     )
     file.write_text(good.replace("[pocket/reacher-mixed, pocket/hopper-mixed]", "[pocket/reacher-mixed]"))
     done = pogospec("suite", file, "--out", folder, check=False)

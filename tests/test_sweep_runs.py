@@ -171,7 +171,7 @@ def test_kinds_shapes_and_steps_that_end_by_themselves_are_programs_of_their_own
 
 
 def test_a_cell_that_fails_stops_no_other(mapped, tmp_path):
-    grid = GRID.replace("sweep: {", "sweep: {optimizer.behavior.learning_rate: [3.0e-4, 1.0e+30], ")
+    grid = GRID.replace("sweep: {", "sweep: {optimizer.behavior.learning_rate: [3.0e-4, 3.0e+38], ")
     jobs, failures = swept(tmp_path / "failing", spec_of("map", grid))
     bad = [job for job in jobs if job.spec.optimizer.behavior.learning_rate > 1]
     assert [failure.job for failure in failures] == bad
@@ -183,7 +183,7 @@ def test_a_cell_that_fails_stops_no_other(mapped, tmp_path):
 
 
 def test_where_all_cells_fail_each_says_why(tmp_path):
-    grid = "sweep: {optimizer.critic.learning_rate: [1.0e+29, 1.0e+30]}\n"
+    grid = "sweep: {optimizer.critic.learning_rate: [2.0e+38, 3.0e+38]}\n"
     jobs, failures = swept(tmp_path / "all", spec_of("vmap", grid))
     assert [failure.job for failure in failures] == jobs
     assert all("is not finite" in RunDirectory.open(job.path).status()["message"] for job in jobs)
@@ -360,8 +360,8 @@ def test_a_refused_number_is_told_before_anything_runs(tmp_path):
 
 def test_failed_cells_end_the_command_with_code_1(tmp_path):
     file = tmp_path / "bad.yaml"
-    file.write_text(spec_of("vmap", "sweep: {optimizer.critic.learning_rate: [3.0e-4, 1.0e+30]}\n"))
+    file.write_text(spec_of("vmap", "sweep: {optimizer.critic.learning_rate: [3.0e-4, 3.0e+38]}\n"))
     done = pogospec("run", file, "--out", tmp_path / "bad", check=False)
     assert done.returncode == RunError.exit_code == 1
     assert "1 of 2 cells failed" in done.stderr
-    assert "critic.learning_rate=1e+30 failed: step 1" in done.stdout
+    assert "critic.learning_rate=3e+38 failed: step 1" in done.stdout

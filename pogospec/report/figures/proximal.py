@@ -159,7 +159,9 @@ def _energy(known: Known, stage: Stage, line: Any, begin: Any) -> Any:
         fixed = {name: term.begin(first, here, key) for name, term in terms.items()}
         return energy_rows(Problem(terms, (), None), policy, here._replace(fixed=fixed), key)[0]
 
-    return jax.jit(jax.vmap(jax.vmap(value), (0, None)))(line, begin)
+    every = jax.vmap(value)
+    # point by point: all at once would take gigabytes where a model is sampled
+    return jax.jit(lambda points, start: jax.lax.map(lambda policies: every(policies, start), points))(line, begin)
 
 
 def _q(target: Any) -> Any:
