@@ -1,7 +1,7 @@
 """Slot -> kind -> class, loaded when it is named; third parties add kinds by entry points.
 
-A third-party package adds a kind with an entry point of the group `pogospec.kinds` named `slot.kind`, for
-example `geometry.my_distance = "my_package.geometry:MyDistance"`.
+A third-party package adds a kind with an entry point of the group `pogospec.kinds` named `slot.kind`, in its
+pyproject.toml for example `"geometry.my_distance" = "my_package.geometry:MyDistance"`.
 """
 
 from __future__ import annotations

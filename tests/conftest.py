@@ -1,12 +1,14 @@
 """Fixtures and marks of all tests: one compile cache, runs that are made once, what is left to the exhaustive part."""
 
+import collections
 import os
+import random
 
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-SPREAD = {"test_no_inert_option.py", "test_mutations.py"}
+SPREAD = {"test_flow.py", "test_no_inert_option.py", "test_mutations.py"}
 """Files whose tests share nothing, and go to whichever worker is free; those of other files stay together."""
 LONGEST = ("test_no_inert_option.py", "test_flow.py", "test_formula.py")
 """Files that begin first, so that no worker is left with a long one at the end."""
@@ -14,14 +16,30 @@ OPTIMISED = {"test_flow_theory.py", "test_precision.py", "test_resume.py", "test
 """Files whose programs are compiled as users' are: long ones, and some of all that runs."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks choose, and before xdist reads the groups
 def pytest_collection_modifyitems(items):
+    families = collections.defaultdict(list)
     for item in items:
         if item.path.name not in SPREAD:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
-        for mark in item.iter_markers("exhaustive"):
-            assert mark.args, f"{item.nodeid}: exhaustive needs a reason"
+        if item.get_closest_marker("thinned"):
+            families[item.path, item.originalname].append(item)
+    for family in families.values():
+        _thin(family, *family[0].get_closest_marker("thinned").args)
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def _thin(cases, quick, reason):
+    """Leave the cases to the exhaustive part but for some: those of these ids, or so many at random."""
+    if isinstance(quick, int):
+        kept = random.Random(0).sample(cases, min(quick, len(cases)))
+    else:
+        kept = [case for case in cases if case.callspec.id in quick]
+        assert len(kept) == len(quick), f"{cases[0].nodeid}: no cases {quick}"
+    for case in cases:
+        if case not in kept:
+            case.add_marker(pytest.mark.exhaustive(reason))
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_log_stds_stay_inside_their_bounds_in_every_state(policy):
         log_std = getattr(parameters, "log_std", None)
         log_std = parameters.log_diagonal if log_std is None else log_std
         assert ((log_std >= low) & (log_std <= high)).all()
-    if policy.std == "shared":
+    if getattr(policy, "std", None) == "shared":
         assert (policy.parameters(network, observations).log_std == 0).all()
 
 

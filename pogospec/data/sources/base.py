@@ -74,7 +74,8 @@ class Source:
     def find(self, dataset_id: str) -> Path:
         """The file of a dataset, found without reading its rows.
 
-        Raises NotAtHand where it is missing, DataError where it is damaged or no such dataset can exist.
+        Raises NotAtHand where it is missing, DataError where it is damaged or no such dataset can exist; a misspelt id
+        is told the nearest (`registry.nearest`).
         """
         raise NotImplementedError
 
