@@ -7,6 +7,7 @@ import random
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+from xdist.scheduler import LoadScopeScheduling
 
 SPREAD = {"test_flow.py", "test_no_inert_option.py", "test_mutations.py"}
 """Files whose tests share nothing, and go to whichever worker is free; those of other files stay together."""
@@ -16,12 +17,22 @@ OPTIMISED = {"test_flow_theory.py", "test_precision.py", "test_resume.py", "test
 """Files whose programs are compiled as users' are: long ones, and some of all that runs."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before marks choose, and before xdist reads the groups
+class Scheduler(LoadScopeScheduling):
+    """Files as a whole, but for those that may be spread; in the order of the collection."""
+
+    def _split_scope(self, nodeid):
+        file, _, _ = nodeid.partition("::")
+        return nodeid if file.rpartition("/")[2] in SPREAD else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduler(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)  # before marks choose
 def pytest_collection_modifyitems(items):
     families = collections.defaultdict(list)
     for item in items:
-        if item.path.name not in SPREAD:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
         if item.get_closest_marker("thinned"):
             families[item.path, item.originalname].append(item)
     for family in families.values():
