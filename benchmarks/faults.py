@@ -289,6 +289,14 @@ def written(rows: Sequence[dict[Any, Any]], out: Path | None) -> None:
             writer.writerows(rows)
 
 
+def known_rows(out: Path | None) -> dict[str, dict[str, Any]]:
+    """Rows that a file holds already, by name; of a run that was stopped, for example."""
+    if out is None or not out.is_file():
+        return {}
+    with out.open(newline="", encoding="utf-8") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
 def counted(rows: Sequence[dict[str, Any]], part: str) -> str:
     """How many of those that a part was tried on it caught."""
     words = [row[part] for row in rows if row.get(part)]
@@ -312,10 +320,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def compare(files: Sequence[Path]) -> None:
     """What several runs found, a column a part of each."""
-    tables = []
-    for path in files:
-        with path.open(newline="", encoding="utf-8") as file:
-            tables.append({row["name"]: row for row in csv.DictReader(file)})
+    tables = [known_rows(path) for path in files]
     columns = [(path.stem, table, part) for path, table in zip(files, tables, strict=True) for part in MARKS]
     columns = [one for one in columns if any(row.get(one[2]) for row in one[1].values())]
     names = list(dict.fromkeys(name for table in tables for name in table))
@@ -330,12 +335,13 @@ def compare(files: Sequence[Path]) -> None:
 
 def plant(copy: Copy, places: dict[Fault, Path]) -> None:
     """Try all faults, and report."""
-    options, rows = copy.options, []
-    known = Known(options.contexts, options.durations)
+    options, before = copy.options, known_rows(copy.options.out)
+    known, rows = Known(options.contexts, options.durations), list(before.values())
     for fault, file in places.items():
-        rows.append(tried(copy, known, fault, file))
-        print(line(rows[-1]), flush=True)
-        written(rows, options.out)
+        if fault.name not in before:
+            rows.append(tried(copy, known, fault, file))
+            print(line(rows[-1]), flush=True)
+            written(rows, options.out)
     print(f"\n{table(rows)}\n")
     for part in ("quick", "whole"):
         print(counted(rows, part))
@@ -356,7 +362,7 @@ def main() -> None:
     parser.add_argument("--durations", type=Path, metavar="LOG", help="what pytest printed with --durations=0")
     parser.add_argument("--confirm", action="store_true", help="try what reaching tests let pass on all others")
     parser.add_argument("-n", default="0", help="processes of pytest-xdist")
-    parser.add_argument("--out", type=Path, metavar="FILE.csv")
+    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="faults that it holds are not tried again")
     parser.add_argument("--check", action="store_true", help="only whether each text is found once")
     parser.add_argument("--compare", type=Path, nargs="+", metavar="FILE.csv", help="only show these")
     options = parser.parse_args()

@@ -282,7 +282,7 @@ def run_flow(name, out, *more):
     return command("run", name, "--quiet", "--out", out, *budget, *more, check=False)
 
 
-@pytest.mark.thinned(("quadratic_w2", "quadratic_explicit_fr", "mixture_w2"), "their models take long to draw")
+@pytest.mark.thinned(("quadratic_explicit_fr", "mixture_w2"), "their models take long to draw")
 @pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.stem)
 def test_shipped_flows_run_by_name_and_are_deterministic(path, tmp_path):
     tables = []
@@ -309,6 +309,7 @@ def test_shipped_flows_say_what_they_are(path):
     assert sum(step.updates * step.repeat for step in spec.schedule.steps) <= 20_000
 
 
+@pytest.mark.exhaustive("the same closed forms as those of the path, at other lengths")
 def test_the_claims_of_the_quadratic_flows(float64):
     """Contraction as the headers say: 1/(1 + tau A) of the mean, 1 - tau lambda of the precision."""
     target, options = QuadraticTarget(tuple(M), tuple(A)), {"tau": TAU, "temperature": HEAT, "start": START}
@@ -338,6 +339,7 @@ optimizer: {kind: adam, learning_rate: 0.05}
 """
 
 
+@pytest.mark.exhaustive("starts ten processes from nothing")
 def test_modules_of_the_user_are_imported_where_they_are_allowed(tmp_path):
     (tmp_path / "my_models.py").write_text(MODULE)
     (tmp_path / "spec.yaml").write_text(SPEC)

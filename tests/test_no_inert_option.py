@@ -179,7 +179,7 @@ def probes(tmp_path_factory) -> Probes:
     return Probes(tmp_path_factory.mktemp)
 
 
-@pytest.mark.thinned(("td3_bc", "iql", "known", "explicit", "settled"), "traces a program for each value of each field")
+@pytest.mark.thinned(("bc", "known"), "traces a program for each value of each field")
 @pytest.mark.parametrize("name", CASES)
 def test_no_option_is_inert(name, probes):
     assert [path for path, (_, active) in probes.written(name).items() if active is False] == []

@@ -144,13 +144,13 @@ def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data,
             (compare if isinstance(stage.step.scheme, Implicit) else compare_explicit)(spec, stage.index, data)
 
 
-@pytest.mark.thinned(16, "compiles a program for each combination")
+@pytest.mark.thinned(8, "compiles a program for each combination")
 @pytest.mark.parametrize(("policy", "geometry", "step"), GEOMETRIES)
 def test_every_geometry_is_printed_as_it_is_computed(policy, geometry, step, data, float64):
     compare(written(TEXT.format(policy=policy, energy="{q: {}}", geometry=geometry, step=step)), 1, data)
 
 
-@pytest.mark.thinned(10, "compiles a program for each combination")
+@pytest.mark.thinned(6, "compiles a program for each combination")
 @pytest.mark.parametrize(
     ("policy", "energy"), list(itertools.product(("gaussian", "tanh_gaussian", "full_gaussian"), ENERGIES))
 )
@@ -182,7 +182,7 @@ EXPLICIT = [
 ]
 
 
-@pytest.mark.thinned(7, "compiles a program for each combination")
+@pytest.mark.thinned(4, "compiles a program for each combination")
 @pytest.mark.parametrize(("policy", "geometry", "q", "scheme"), EXPLICIT)
 @pytest.mark.parametrize("more", ["", "entropy: {weight: 0.3}, action_norm: {weight: 0.2}"])
 def test_explicit_steps_are_printed_as_they_are_computed(policy, geometry, q, scheme, more, data, float64):
@@ -241,7 +241,7 @@ WEIGHTED = [
 ]
 
 
-@pytest.mark.thinned(12, "compiles a program for each combination")
+@pytest.mark.thinned(6, "compiles a program for each combination")
 @pytest.mark.parametrize(("policy", "geometry", "scheme", "advantage", "critic"), WEIGHTED)
 @pytest.mark.parametrize("more", ["", "action_norm: {weight: 0.2}", "q: {scale: batch, weight: 0.1}"])
 @pytest.mark.parametrize("origin", ["data", "previous"])
@@ -308,7 +308,7 @@ KNOWN_EXPLICIT = [
 ]
 
 
-@pytest.mark.thinned(8, "compiles a program for each combination")
+@pytest.mark.thinned(4, "compiles a program for each combination")
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize(("policy", "geometry", "step"), KNOWN_STEPS)
 def test_flows_on_known_energies_are_printed_as_they_are_computed(policy, geometry, step, place, float64):
