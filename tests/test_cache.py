@@ -65,6 +65,7 @@ def shared(tmp_path_factory):
     return base
 
 
+@pytest.mark.exhaustive("three whole runs from an empty cache")
 def test_two_runs_fill_one_cache_and_a_third_without_comes_to_the_same(shared):
     found = [numbers(shared / name) for name in ("one", "two", "without")]
     assert found[0] == found[1] == found[2]
@@ -75,6 +76,7 @@ def test_two_runs_fill_one_cache_and_a_third_without_comes_to_the_same(shared):
     assert (shared / "cache").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.exhaustive("stands on three whole runs")
 def test_a_warm_run_comes_to_the_same_and_writes_nothing(shared):
     before = {file: file.stat().st_ino for file in (shared / "cache").rglob(f"*{cache.SUFFIX}")}
     assert run(shared / "cache", shared / "warm") == ""

@@ -76,6 +76,7 @@ def test_all_products_of_an_update_are_of_rounded_numbers(name):
     assert types["bfloat16_matmul"] == {"bfloat16"}
 
 
+@pytest.mark.thinned(1, "compiles programs of the published size")
 @pytest.mark.parametrize("kind", ["vmap", "map", "shard"])
 @pytest.mark.parametrize("name", ["td3_bc", "pogo_fr_two_step"])
 def test_rounded_products_run_in_the_published_shapes(name, kind):

@@ -169,6 +169,7 @@ def test_what_geometry_and_step_size_learn_is_resumed(tmp_path):
     assert all(row["dual_loss"] for row in rows(folders[0], "metrics.csv") if row["stage"] != "cloning")
 
 
+@pytest.mark.thinned(1, "a storm of kills")
 @pytest.mark.parametrize("seen", [10, 50])
 def test_resume_after_kill_9_in_the_midst_of_updates(whole, tmp_path, seen):
     out = tmp_path / "killed"
@@ -268,7 +269,7 @@ def test_a_value_that_is_not_finite_stops_the_run(whole, tmp_path, step):
     out, huge = tmp_path / "run", f"schedule.steps[{step - 1}].optimizer.policy.learning_rate=3e38"
     done = pogospec(*RUN, *sets(huge), "--out", out, check=False)
     assert done.returncode == 1
-    where = rf"step {step}, update [23], seed [01]: [a-z_ ]+ is not finite\."
+    where = rf"step {step}, update [2-5], seed [01]: [a-z_ ]+ is not finite\."
     kept = rf" The state after update 40 is kept in {out}/checkpoints\." if step == 2 else ""
     assert re.fullmatch(where + kept + " Run the spec again with a smaller learning rate, .*\n", done.stderr)
     status, begin = {"state": "failed", "message": done.stderr.strip(), "update": 40 * (step - 1)}, 40 * (step - 1)

@@ -66,6 +66,7 @@ def written(folder):
     return sum(len(path.read_bytes().splitlines()) for path in folder.glob("*/metrics.csv"))
 
 
+@pytest.mark.exhaustive("a storm of kills")
 def test_a_suite_that_is_killed_again_and_again_ends_the_same(whole, file, tmp_path):
     """SIGKILL at random amounts of work; the first kill comes before there is any."""
     folder, draw = tmp_path / "killed", random.Random(0)

@@ -332,6 +332,7 @@ def uneven_and_even_are_those_of_one_device():
             np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
 
 
+@pytest.mark.exhaustive("compiles for eight devices in a process of its own")
 def test_runs_spread_over_eight_devices_are_those_of_one(vmapped, tmp_path):
     folder = tmp_path / "sharded"
     code = SHARDED.format(tests=str(Path(__file__).parent), folder=str(folder))

@@ -68,6 +68,7 @@ def test_intervals_are_the_same_every_time():
     assert interval(iqm, tasks) == interval(iqm, tasks)
 
 
+@pytest.mark.exhaustive("imports and resamples by another package")
 @pytest.mark.filterwarnings("ignore:random_state is deprecated:FutureWarning")
 @pytest.mark.parametrize(("seed", "shape"), [(0, (3, 4)), (1, (5, 9)), (2, (10, 6))])
 def test_rliable_agrees(seed, shape):
