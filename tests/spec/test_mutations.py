@@ -66,7 +66,7 @@ def outcome(text: str, file: str, overrides: list[tuple[str, str]]) -> tuple[Spe
         return None, error.problems
 
 
-@pytest.mark.thinned(1, "thousands of specs")
+@pytest.mark.thinned(1, "a thousand specs")
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_a_damaged_spec_is_refused_in_words_or_runs(texts, bound, batch, record_property):
     count, runs = collections.Counter(), {}
