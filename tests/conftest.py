@@ -3,6 +3,7 @@
 import collections
 import os
 import random
+from pathlib import Path
 
 import jax
 import pytest
@@ -13,8 +14,25 @@ SPREAD = {"test_flow.py", "test_mutations.py"}
 """Files whose tests share nothing, and go to whichever worker is free; those of other files stay together."""
 LONGEST = ("test_no_inert_option.py", "test_flow.py", "test_formula.py")
 """Files that begin first, so that no worker is left with a long one at the end."""
-OPTIMISED = {"test_flow_theory.py", "test_precision.py", "test_resume.py", "test_chunk.py", "test_train.py"}
+QUICK_TO_COMPILE = " ".join(
+    (
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_experimental_ynn_fusion_type=",
+        "--xla_cpu_parallel_codegen_split_count=1",
+    )
+)
+"""What halves the time of XLA's compiler, and so that of most tests; commands that tests start inherit it."""
+OPTIMISED = {"test_flow_theory.py", "test_train.py"}
 """Files whose programs are compiled as users' are: long ones, and some of all that runs."""
+
+
+def pytest_configure():
+    if QUICK_TO_COMPILE not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_TO_COMPILE}"
+
+
+MOST_MEMORY = 1_500_000_000
+"""Bytes that a worker may take before it forgets what it has compiled."""
 
 
 class Scheduler(LoadScopeScheduling):
@@ -87,3 +105,15 @@ def programs(request, compile_cache):
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))
         yield
     jax.clear_caches()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    if _memory() > MOST_MEMORY:
+        jax.clear_caches()
+
+
+def _memory() -> int:
+    """What this process takes now, in bytes; 0 where the system does not tell."""
+    table = Path("/proc/self/statm")
+    return int(table.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if table.exists() else 0

@@ -42,16 +42,18 @@ def made(name: str, rows: int, seeds: int, **options):
     return chunk, (program.numbers_of(number), table, state, roots), program.stages[number]
 
 
-def started(seeds: int):
-    """The chunk of TD3+BC that donates, and what it is called with."""
-    chunk, (numbers, *_), _ = made("td3_bc", 300, seeds, donate=True)
+@pytest.fixture(scope="module")
+def started():
+    """The chunk of TD3+BC that donates, and a function that makes what it is called with."""
+    chunk, (numbers, *_), _ = made("td3_bc", 300, 2, donate=True)
     program, table = compile_spec(load(SPECS / "td3_bc.yaml"), SPACE), transitions(300, 11, 3)
-    roots = jax.vmap(jax.random.key)(jnp.arange(seeds))
+    roots = jax.vmap(jax.random.key)(jnp.arange(2))
     draw = jax.vmap(program.init, in_axes=(None, 0))
     begin = jax.jit(lambda roots: entered(program, 0, draw(program.numbers, roots), table, roots))
-    return chunk, numbers, table, begin(roots), roots
+    return chunk, lambda: (numbers, table, begin(roots), roots)
 
 
+@pytest.mark.thinned(4, "traces whole programs")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_an_update_holds_no_word_with_the_host(name):
     chunk, (numbers, table, state, roots), _ = made(name, 300, 2)
@@ -61,8 +63,8 @@ def test_an_update_holds_no_word_with_the_host(name):
     assert "while" in text or "scan" in text
 
 
-def test_a_chunk_runs_under_the_transfer_guard():
-    chunk, numbers, table, state, roots = started(2)
+def test_a_chunk_runs_under_the_transfer_guard(started):
+    chunk, (numbers, table, state, roots) = started[0], started[1]()
     bounds = [jax.device_put(jnp.int32(value)) for value in (0, 2, 4)]
     state, *_ = chunk(numbers, table, state, roots, *bounds[:2])
     with jax.transfer_guard("disallow"):
@@ -103,6 +105,7 @@ def test_a_run_traces_each_program_once(monkeypatch, tmp_path):
     assert traced == {"step 1": 2, "step 2": 2}  # once for the shapes of the metrics, once for the program
 
 
+@pytest.mark.thinned(1, "compiles the published size")
 @pytest.mark.parametrize("seeds", [1, 5])
 def test_a_chunk_takes_no_more_than_state_data_and_activations(seeds):
     chunk, inputs, stage = made("td3_bc", 100_000, seeds, donate=True)
@@ -120,8 +123,8 @@ def test_a_chunk_takes_no_more_than_state_data_and_activations(seeds):
     assert taken + about.temp_size_in_bytes <= 1.2 * (size(state) + size(table) + activations)
 
 
-def test_the_state_that_went_in_is_gone():
-    chunk, numbers, table, state, roots = started(2)
+def test_the_state_that_went_in_is_gone(started):
+    chunk, (numbers, table, state, roots) = started[0], started[1]()
     new, *_ = chunk(numbers, table, state, roots, 0, 2)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((new, table)))

@@ -282,7 +282,7 @@ def run_flow(name, out, *more):
     return command("run", name, "--quiet", "--out", out, *budget, *more, check=False)
 
 
-@pytest.mark.thinned(("quadratic_explicit_fr", "mixture_w2"), "their models take long to draw")
+@pytest.mark.thinned(("quadratic_explicit_fr",), "their models take long to draw")
 @pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.stem)
 def test_shipped_flows_run_by_name_and_are_deterministic(path, tmp_path):
     tables = []

@@ -1,5 +1,10 @@
 """Layers that multiply rounded numbers: what they compute, where they are, and what stays as it is."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,11 +81,20 @@ def test_all_products_of_an_update_are_of_rounded_numbers(name):
     assert types["bfloat16_matmul"] == {"bfloat16"}
 
 
-@pytest.mark.thinned(1, "compiles programs of the published size")
+@pytest.mark.exhaustive("compiles programs of the published size")
 @pytest.mark.parametrize("kind", ["vmap", "map", "shard"])
 @pytest.mark.parametrize("name", ["td3_bc", "pogo_fr_two_step"])
 def test_rounded_products_run_in_the_published_shapes(name, kind):
-    """Networks of real widths: XLA chooses kernels by shape, and has not all of them for rounded numbers."""
+    """Compiled as for users: XLA chooses kernels by shape, and has not all of them for rounded numbers."""
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_precision; "
+    code += f"test_precision.published_shapes({name!r}, {kind!r})"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("XLA_", "JAX_"))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def published_shapes(name, kind):
+    """Train a few updates of networks of real widths."""
     spec = load(name, [("train.precision", "bfloat16_matmul"), ("train.batch_size", "256")])
     program, data = compile_spec(spec, SPACE), transitions(300, 3, 2)
     how, roots = Batching(kind, 3), jax.vmap(jax.random.key)(jnp.arange(3))
@@ -96,7 +110,7 @@ def test_a_run_saves_policies_that_act_in_full(tmp_path):
     small = sets("policy.hidden=[8]", "critic.hidden=[8]", "train.batch_size=16", "evaluate.episodes=1")
     for precision in ("bfloat16_matmul", "float32"):
         out = tmp_path / precision
-        pogospec("run", "td3_bc", *small, "--set", f"train.precision={precision}", "--updates", "200", "--out", out)
+        pogospec("run", "td3_bc", *small, "--set", f"train.precision={precision}", "--updates", "20", "--out", out)
     low, full = (RunDirectory.open(tmp_path / name).load_policy("step 1") for name in ("bfloat16_matmul", "float32"))
     assert low[1] == full[1]
     gaps = [np.abs(low[0][name] - full[0][name]).max() for name in low[0] if name.startswith("network")]

@@ -130,21 +130,26 @@ STOPS = {
 }
 
 
-def test_a_run_that_is_stopped_again_and_again_ends_the_same(tmp_path):
+QUICK = ("inside a row", "while a checkpoint is written", "before the policies of step 1", "as step 2 begins")
+
+
+@pytest.mark.thinned(("few",), "begins thirteen times")
+@pytest.mark.parametrize("names", [QUICK, tuple(STOPS)], ids=["few", "all"])
+def test_a_run_that_is_stopped_again_and_again_ends_the_same(tmp_path, names):
     pairs: Any = [tuple(pair.split("=", 1)) for pair in SMALL]
     spec = package.load(SPEC, pairs)
     data, whole, out, stopped = load_for(spec), tmp_path / "whole", tmp_path / "run", []
     for folder in (whole, out):
         new_run(spec, data, folder, "cpu:0")
     execute(Console(quiet=True), spec, data, RunDirectory.open(whole))
-    for name, stop in STOPS.items():
+    for name in names:
         with pytest.MonkeyPatch.context() as patch:
-            stop(patch)
+            STOPS[name](patch)
             with pytest.raises(Stopped):
                 execute(Console(quiet=True), spec, data, RunDirectory.open(out), resume=True)
         stopped.append(name)
     execute(Console(quiet=True), spec, data, RunDirectory.open(out), resume=True)
-    assert stopped == list(STOPS)
+    assert stopped == list(names)
     assert_same(whole, out)
 
 
@@ -205,6 +210,7 @@ def test_resume_after_kill_9_while_a_checkpoint_is_written(whole, tmp_path):
     assert_same(whole, out)
 
 
+@pytest.mark.thinned(1, "a storm of kills")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on(whole, tmp_path, sent):
     out = tmp_path / "interrupted"

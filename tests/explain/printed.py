@@ -75,13 +75,13 @@ def lone_batch(spec):
 def inside(spec, number, batch, space):
     """A compiled program and a state inside one of its stages, or the last, whose networks all differ."""
     program = compile_spec(spec, space)
-    state = program.init(program.numbers, jax.random.key(1))
+    state = jax.jit(program.init)(program.numbers, jax.random.key(1))
     stage = program.stages[min(number, len(program.stages) - 1)]
     state = jax.jit(stage.enter)(program.numbers, state, batch, jax.random.key(2))
     further = [actor.policy for actor in state.chain]
     leaves, structure = jax.tree.flatten((state._replace(optimizer={}, geometry=(), energy={}, chain=()), further))
-    keys = jax.random.split(jax.random.key(3), len(leaves))
-    moved = [x + 0.1 * jax.random.normal(k, x.shape, x.dtype) for x, k in zip(leaves, keys, strict=True)]
+    rng = np.random.default_rng(3)
+    moved = [jnp.asarray(x + 0.1 * rng.normal(size=x.shape), x.dtype) for x in leaves]
     moved, further = jax.tree.unflatten(structure, moved)
     chain = tuple(actor._replace(policy=policy) for actor, policy in zip(state.chain, further, strict=True))
     kept = {"optimizer": state.optimizer, "geometry": state.geometry, "energy": state.energy}
@@ -300,9 +300,9 @@ class Symbols:
     def value(self, symbol, index, proximal):
         """The batch mean of a printed quantity; `index`: its place, `proximal`: that among the proximal terms."""
         if proximal is None:
-            return float(self.energy(symbol, index).mean())
+            return self.energy(symbol, index).mean()
         by_samples = symbol.startswith(("W₁", "MMD"))
-        return float(jnp.mean(self.sampled(symbol, index, proximal) if by_samples else self.divergence(symbol)))
+        return jnp.mean(self.sampled(symbol, index, proximal) if by_samples else self.divergence(symbol))
 
 
 def covariance(p):

@@ -9,11 +9,15 @@ from printed import groups, number, summed
 
 
 class Printed:
-    """An explicit step as printed; `symbols` are those of its stage, `place` is that of its advantage in the energy."""
+    """An explicit step as printed; `symbols` are those of its stage, `place` is that of its advantage in the energy.
+
+    `equal`: pairs of arrays that the lines say are the same.
+    """
 
     def __init__(self, text, symbols, key, place=0):
         self.symbols, self.key, self.place = symbols, key, place
         self.loss, *self.lines = text.split("\n")
+        self.equal = []
 
     def points(self, text):
         """Standard normal points [n, batch, act] and their weights."""
@@ -82,7 +86,7 @@ class Printed:
         log_r = self.product(ratio.removeprefix("r(a) = "), actions)
         (product,) = groups(r"π\S+ is the member of the family nearest to (.+) / Z, by maximum likelihood", limit)
         density = self.symbols.log_density(self.symbols.spec.policy, reference, actions)
-        np.testing.assert_allclose(self.product(product, actions), log_r + density, rtol=1e-9, atol=1e-9)
+        self.equal.append((self.product(product, actions), log_r + density))
         ratios = jnp.exp(log_r) / (shares[:, None] * jnp.exp(log_r)).sum(0)
         w = shares[:, None] * jnp.minimum(ratios, float(cap))
         w = w / w.sum(0)

@@ -61,6 +61,7 @@ def rows(spec):
     return blocks(spec, stages(spec), space_of(spec).act_dim)[0].rows
 
 
+@pytest.mark.thinned(2, "computes what is told")
 @pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.stem)
 def test_a_flow_is_told_without_what_belongs_to_data(path, capsys):
     explaining.explain(str(path), measure=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from printed import Symbols, groups, inside, lone_batch, of_actor, parsed, printed_q, real_batch, written
 from printed_explicit import Printed
@@ -94,13 +95,19 @@ def compare(spec, number, data):
     assert program.steps[number].label == stage.label
     key = jax.random.key(7)
     _, info = jax.jit(program.steps[number].actor_gradient)(program.numbers, state, batch, key)
-    symbols = symbols_of(spec, stage, of_actor(program, state, number), batch, key)
     energies = list(stage.step.energy)
     places = [sorted(energies).index(name) for name in energies]  # a pytree sorts the terms, whose samples follow
-    terms = [
-        (coefficient, symbols.value(symbol, *((places[i], None) if i < len(places) else (i, i - len(places)))))
-        for i, (coefficient, symbol) in enumerate(parsed(printed))
-    ]
+
+    @jax.jit
+    def values(state, batch, key):
+        symbols = symbols_of(spec, stage, state, batch, key)
+        return [
+            symbols.value(symbol, *((places[i], None) if i < len(places) else (i, i - len(places))))
+            for i, (_, symbol) in enumerate(parsed(printed))
+        ]
+
+    found = map(float, values(of_actor(program, state, number), batch, key))
+    terms = [(coefficient, value) for (coefficient, _), value in zip(parsed(printed), found, strict=True)]
     assert len(terms) == len(objective(stage))
     found = sum(coefficient * value for coefficient, value in terms)
     assert info["objective"].dtype == jnp.float64
@@ -127,15 +134,24 @@ def compare_explicit(spec, number, data):
     key, gradient = jax.random.key(7), jax.jit(program.steps[number].actor_gradient)
     lower = functools.partial(jax.tree.map, lambda leaf: leaf - 0.05)
     chain = tuple(actor._replace(policy=lower(actor.policy)) for actor in state.chain)
+    place = sorted(stage.step.energy).index("advantage") if "advantage" in stage.step.energy else 0
+
+    @jax.jit
+    def value(state, batch, key):
+        symbols = symbols_of(spec, stage, state, batch, key)
+        lines = Printed(printed, symbols, key, place)
+        return lines.value(symbols.p), lines.equal
+
     for moved in (state, state._replace(policy=lower(state.policy), chain=chain)):
         _, info = gradient(program.numbers, moved, batch, key)
-        symbols = symbols_of(spec, stage, of_actor(program, moved, number), batch, key)
-        place = sorted(stage.step.energy).index("advantage") if "advantage" in stage.step.energy else 0
-        found = Printed(printed, symbols, key, place).value(symbols.p)
+        found, equal = value(of_actor(program, moved, number), batch, key)
+        for one, other in equal:
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
         assert info["objective"].dtype == jnp.float64
         assert float(found) == pytest.approx(float(info["objective"]), rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.thinned(6, "compiles a program for each")
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data, float64):
     spec = load(path, SMALL)
@@ -144,13 +160,13 @@ def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data,
             (compare if isinstance(stage.step.scheme, Implicit) else compare_explicit)(spec, stage.index, data)
 
 
-@pytest.mark.thinned(8, "compiles a program for each combination")
+@pytest.mark.thinned(5, "compiles a program for each combination")
 @pytest.mark.parametrize(("policy", "geometry", "step"), GEOMETRIES)
 def test_every_geometry_is_printed_as_it_is_computed(policy, geometry, step, data, float64):
     compare(written(TEXT.format(policy=policy, energy="{q: {}}", geometry=geometry, step=step)), 1, data)
 
 
-@pytest.mark.thinned(6, "compiles a program for each combination")
+@pytest.mark.thinned(4, "compiles a program for each combination")
 @pytest.mark.parametrize(
     ("policy", "energy"), list(itertools.product(("gaussian", "tanh_gaussian", "full_gaussian"), ENERGIES))
 )
@@ -182,7 +198,7 @@ EXPLICIT = [
 ]
 
 
-@pytest.mark.thinned(4, "compiles a program for each combination")
+@pytest.mark.thinned(2, "compiles a program for each combination")
 @pytest.mark.parametrize(("policy", "geometry", "q", "scheme"), EXPLICIT)
 @pytest.mark.parametrize("more", ["", "entropy: {weight: 0.3}, action_norm: {weight: 0.2}"])
 def test_explicit_steps_are_printed_as_they_are_computed(policy, geometry, q, scheme, more, data, float64):
@@ -214,6 +230,7 @@ LAST = [
 ]
 
 
+@pytest.mark.thinned(2, "compiles chains")
 @pytest.mark.parametrize("step", LAST)
 def test_every_policy_of_a_chain_is_printed_as_it_is_computed(step, data, float64):
     spec = written(CHAIN.format(step=step))
@@ -241,7 +258,7 @@ WEIGHTED = [
 ]
 
 
-@pytest.mark.thinned(6, "compiles a program for each combination")
+@pytest.mark.thinned(3, "compiles a program for each combination")
 @pytest.mark.parametrize(("policy", "geometry", "scheme", "advantage", "critic"), WEIGHTED)
 @pytest.mark.parametrize("more", ["", "action_norm: {weight: 0.2}", "q: {scale: batch, weight: 0.1}"])
 @pytest.mark.parametrize("origin", ["data", "previous"])
@@ -262,7 +279,7 @@ def test_the_printed_losses_of_an_expectile_critic_are_the_compiled_ones(data, f
     (discount,) = groups(rf"y = r \+ {NUMBER} \(1 − terminated\) V\(s'\), V after its update", target)
     (level,) = groups(rf"L\(u\) = \|{NUMBER} − 1\[u < 0\]\| u²", asymmetric)
     program, state = inside(spec, 0, batch, space)
-    new, info = program.stages[0].update(program.numbers, state, batch, jax.random.key(5), jnp.int32(0))
+    new, info = jax.jit(program.stages[0].update)(program.numbers, state, batch, jax.random.key(5), jnp.int32(0))
     values, state_values = spec.critic.values, spec.critic.state_values
     following = state_values(new.critic, batch.next_observations)
     y = batch.rewards + float(discount) * (1 - batch.terminated) * following
@@ -308,7 +325,7 @@ KNOWN_EXPLICIT = [
 ]
 
 
-@pytest.mark.thinned(4, "compiles a program for each combination")
+@pytest.mark.thinned(2, "compiles a program for each combination")
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize(("policy", "geometry", "step"), KNOWN_STEPS)
 def test_flows_on_known_energies_are_printed_as_they_are_computed(policy, geometry, step, place, float64):
@@ -319,7 +336,7 @@ def test_flows_on_known_energies_are_printed_as_they_are_computed(policy, geomet
         compare(spec, index, lone_batch(spec))
 
 
-@pytest.mark.thinned(8, "compiles a program for each combination")
+@pytest.mark.thinned(3, "compiles a program for each combination")
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize(("policy", "geometry", "step"), KNOWN_EXPLICIT)
 def test_explicit_steps_on_known_energies_are_printed_as_they_are_computed(policy, geometry, step, target, float64):
@@ -346,6 +363,7 @@ CRITICS = [
 NUMBER = r"([\d.e-]+)"
 
 
+@pytest.mark.thinned(5, "compiles a program for each combination")
 @pytest.mark.parametrize(("bootstrap", "critic"), CRITICS)
 @pytest.mark.parametrize("policy", ["gaussian", "tanh_gaussian"])
 def test_the_printed_losses_of_critic_and_behaviour_are_the_compiled_ones(policy, bootstrap, critic, data, float64):
@@ -362,7 +380,7 @@ def test_the_printed_losses_of_critic_and_behaviour_are_the_compiled_ones(policy
     rows = dict(block(spec, stage, space.act_dim).rows)
     program, state = inside(spec, 0, batch, space)
     key = jax.random.key(5)
-    _, info = program.stages[0].update(program.numbers, state, batch, key, jnp.int32(0))
+    _, info = jax.jit(program.stages[0].update)(program.numbers, state, batch, key, jnp.int32(0))
     symbols = Symbols(spec, state, batch, None)
     loss, target, action = rows["critic"].split("\n")
     assert loss.startswith("minimise  Σ_i E[(Q_i(s, a) − y)²];")
@@ -420,7 +438,7 @@ def test_a_dirac_behaviour_is_fitted_as_printed(data, float64):
     batch, space = data
     assert dict(block(spec, stages(spec)[0], 2).rows)["behaviour"].startswith("minimise  E[|μ_β(s) − a|²/d];")
     program, state = inside(spec, 0, batch, space)
-    _, info = program.stages[0].update(program.numbers, state, batch, jax.random.key(0), jnp.int32(0))
+    _, info = jax.jit(program.stages[0].update)(program.numbers, state, batch, jax.random.key(0), jnp.int32(0))
     mean = spec.behavior.parameters(state.behavior, batch.observations).mean
     assert float(((mean - batch.actions) ** 2).sum(1).mean() / 2) == pytest.approx(float(info["behavior_loss"]))
 

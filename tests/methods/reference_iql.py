@@ -82,18 +82,26 @@ class Adam:
     def __call__(self, network: Any, gradient: Any) -> Any:
         """The network after a step."""
         rate, self.count = self.rate(self.count), self.count + 1
-        self.first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, self.first, gradient)
-        self.second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, self.second, gradient)
-        one, two = 1 - 0.9**self.count, 1 - 0.999**self.count
-        step = lambda x, m, v: x - rate * (m / one) / (jnp.sqrt(v / two) + 1e-8)  # noqa: E731
-        return jax.tree.map(step, network, self.first, self.second)
+        network, self.first, self.second = _step(network, gradient, self.first, self.second, self.count, rate)
+        return network
 
 
+@jax.jit
+def _step(network: Any, gradient: Any, first: Any, second: Any, count: int, rate: Any) -> Any:
+    first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradient)
+    second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, second, gradient)
+    one, two = 1 - 0.9**count, 1 - 0.999**count
+    step = lambda x, m, v: x - rate * (m / one) / (jnp.sqrt(v / two) + 1e-8)  # noqa: E731
+    return jax.tree.map(step, network, first, second), first, second
+
+
+@jax.jit
 def polyak(slow: Any, online: Any, rate: float) -> Any:
     """The moving average of networks."""
     return jax.tree.map(lambda s, o: (1 - rate) * s + rate * o, slow, online)
 
 
+@jax.jit
 def noisy(tree: Any, key: Any, size: float) -> Any:
     """Networks with noise on every weight."""
     leaves, structure = jax.tree.flatten(tree)
@@ -113,10 +121,10 @@ def difference(found: Any, expected: Any) -> float:
     """The largest difference of two trees, each leaf in units of its largest entry."""
     found, expected = jax.tree.leaves(found), jax.tree.leaves(expected)
     assert all(leaf.dtype == jnp.float64 for leaf in found)
-    gaps = [jnp.abs(a - b).max() / jnp.abs(b).max() for a, b in zip(found, expected, strict=True)]
+    gaps = [np.abs(np.asarray(a) - b).max() / np.abs(b).max() for a, b in zip(found, expected, strict=True)]
     return float(max(gaps))
 
 
 def first_gradient(optimizer: Any) -> Any:
     """What a fresh Adam was given at its one step."""
-    return jax.tree.map(lambda leaf: leaf / 0.1, optimizer[0].mu)
+    return jax.tree.map(lambda leaf: np.asarray(leaf) / 0.1, optimizer[0].mu)

@@ -23,6 +23,7 @@ from reference_iql import (
     smaller,
     squared_errors,
 )
+from written_out import grad, value_and_grad
 
 from pogospec.checking.check import checked, load
 from pogospec.compiler.compile import compile_spec
@@ -95,7 +96,7 @@ def compiled(float64):
     """The program, a state whose networks all differ, and a batch."""
     batch, space = logged()
     program = compile_spec(load(SPEC, CHANGES), space)
-    state = program.init(program.numbers, jax.random.key(0))
+    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
     return program, apart(program.stages[0].enter(program.numbers, state, batch, jax.random.key(1))), batch
 
 
@@ -104,12 +105,12 @@ def test_losses_and_gradients(compiled):
     nets, key = Nets.of(state), jax.random.key(3)
     new, info = jax.jit(program.stages[0].update)(program.numbers, state, batch, key, jnp.int32(0))
     noise, _ = noises(key, batch.actions.shape)
-    value, gradient = jax.value_and_grad(critic_loss)(nets.q, nets.slow, nets.actor, batch, noise)
+    value, gradient = value_and_grad(critic_loss)(nets.q, nets.slow, nets.actor, batch, noise)
     assert float(info["critic_loss"]) == pytest.approx(float(value), rel=1e-9)
     assert difference(pair(first_gradient(new.optimizer["critic"])), gradient) < 1e-6
-    found, info = program.stages[0].actor_gradient(program.numbers, state, batch, key)
+    found, info = jax.jit(program.stages[0].actor_gradient)(program.numbers, state, batch, key)
     noise = actor_noise(key, batch.actions.shape)
-    value, gradient = jax.value_and_grad(actor_loss)(nets.actor, nets.q, batch, noise)
+    value, gradient = value_and_grad(actor_loss)(nets.actor, nets.q, batch, noise)
     assert float(info["objective"]) == pytest.approx(float(value), rel=1e-9)
     assert difference(Actor.of(found), gradient) < 1e-6
     found = weights(nets.q, nets.actor, batch, noise)
@@ -126,8 +127,8 @@ def test_whole_updates(compiled):
         key = jax.random.key(10 + index)
         state, _ = update(program.numbers, state, batch, key, jnp.int32(index))
         first, second = noises(key, batch.actions.shape)
-        q = optimizers[0](nets.q, jax.grad(critic_loss)(nets.q, nets.slow, nets.actor, batch, first))
-        actor = optimizers[1](nets.actor, jax.grad(actor_loss)(nets.actor, q, batch, second))
+        q = optimizers[0](nets.q, grad(critic_loss)(nets.q, nets.slow, nets.actor, batch, first))
+        actor = optimizers[1](nets.actor, grad(actor_loss)(nets.actor, q, batch, second))
         nets = Nets(q, polyak(nets.slow, q, RATE), actor)
         for name, found, expected in zip(Nets._fields, Nets.of(state), nets, strict=True):
             assert difference(found, expected) < 1e-5, (name, index)
@@ -137,7 +138,7 @@ def test_fresh_networks_are_those_of_torch(float64):
     """Weights and biases within 1/sqrt(fan in), log-stds 0."""
     _, space = logged()
     program = compile_spec(load(SPEC), space)
-    state = program.init(program.numbers, jax.random.key(0))
+    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
     for layers in (plain(state.policy.mean), *pair(state.critic)):
         assert len(layers) == 4
         for weight, bias in layers:
@@ -166,7 +167,7 @@ def test_an_implicit_step_on_the_advantage_is_one_on_q(actions, baseline, float6
     for kind, more in (("q", ""), ("advantage", f", baseline: {baseline}")):
         energy = f"{{{kind}: {{critics: min, actions: {actions}{more}}}}}"
         program = compile_spec(checked(read_text(IMPLICIT.replace("ENERGY", energy))), space)
-        state = program.init(program.numbers, jax.random.key(0))
+        state = jax.jit(program.init)(program.numbers, jax.random.key(0))
         state = apart(program.stages[0].enter(program.numbers, state, batch, jax.random.key(1)))
         found.append(program.stages[0].actor_gradient(program.numbers, state, batch, jax.random.key(2)))
     (of_q, q), (of_advantage, advantage) = found

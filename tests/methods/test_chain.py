@@ -1,10 +1,22 @@
 """Chains of policies that train at once against their updates written out from the formulas, in double precision."""
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from written_out import Adam, averaged, both_q, forward, gradient_of, moved, real_transitions, same
+from written_out import (
+    Adam,
+    averaged,
+    both_q,
+    forward,
+    grad,
+    gradient_of,
+    moved,
+    real_transitions,
+    same,
+    value_and_grad,
+)
 
 from pogospec.checking.check import checked
 from pogospec.compiler.compile import compile_spec
@@ -71,6 +83,7 @@ def objective(mean, log_std, number, critic, reference, batch):
     return (-scaled - HEATS[number] * entropy + distance / TAUS[number]).mean()
 
 
+@equinox.filter_jit
 def actor_gradient(actor, number, critic, reference, batch):
     """Value and gradient; that of the third actor is natural in W2: log sigma's part over sigma^2."""
     (mean, log_std), pull_back = jax.vjp(lambda net: heads(net, batch.observations), actor)
@@ -86,7 +99,9 @@ def chain(request, float64):
     batch, space = real_transitions()
     program = compile_spec(spec_of(STEPS[: request.param]), space)
     (stage,) = program.stages
-    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
+    state = jax.jit(stage.enter)(
+        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
+    )
     names = ("critic", "critic_target", "behavior", "policy", "policy_target")
     keys = iter(jax.random.split(jax.random.key(2), len(names) + request.param))
     state = state._replace(**{name: moved(getattr(state, name), next(keys), 0.2) for name in names})
@@ -121,10 +136,10 @@ def test_whole_updates(chain):
         key = jax.random.key(10 + index)
         state, info = update(program.numbers, state, batch, key, jnp.int32(index))
         noise = jax.random.normal(jax.random.split(key)[0], batch.actions.shape, float)
-        value, gradient = jax.value_and_grad(critic_loss)(critic, slow, slow_actor, batch, noise)
+        value, gradient = value_and_grad(critic_loss)(critic, slow, slow_actor, batch, noise)
         np.testing.assert_allclose(info["critic_loss"], value, rtol=1e-7)
         critic = steps[0](critic, gradient)
-        behavior = steps[1](behavior, jax.grad(behavior_loss)(behavior, batch))
+        behavior = steps[1](behavior, grad(behavior_loss)(behavior, batch))
         for number in range(count):
             label = f"step {number + 1}: " if number else ""
             if (index + 1) % EVERY[number]:
@@ -199,10 +214,12 @@ def test_all_actors_begin_with_the_weights_of_the_first_and_move_apart():
     batch, space = real_transitions()
     program = compile_spec(spec_of(STEPS), space)
     (stage,) = program.stages
-    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
+    state = jax.jit(stage.enter)(
+        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
+    )
     assert bits(state.policies[0]) == bits(state.policies[1]) == bits(state.policies[2])
     for actor in stage.actors[1:]:
-        _, info = actor.actor_gradient(program.numbers, state, batch, jax.random.key(2))
+        _, info = jax.jit(actor.actor_gradient)(program.numbers, state, batch, jax.random.key(2))
         assert float(info["distance"]) == pytest.approx(0, abs=1e-6)
     state, _, _ = ran(spec_of(STEPS))
     assert len({tuple(bits(policy)) for policy in state.policies}) == 3
@@ -221,8 +238,10 @@ def test_each_actor_has_samples_of_its_own():
     batch, space = real_transitions()
     program = compile_spec(spec_of(SAMPLED, head=head), space)
     (stage,) = program.stages
-    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
-    _, info = stage.update(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
+    state = jax.jit(stage.enter)(
+        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
+    )
+    _, info = jax.jit(stage.update)(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
     seen = [float(info[f"{label}energy.q"]) for label in ("", "step 2: ", "step 3: ")]
     assert len(set(seen)) == 3
 
@@ -235,11 +254,13 @@ def test_further_actors_see_the_slow_copies_that_the_first_saw(float64):
     steps = ["{from: behavior, updates: 40, tau: 1.0}", "{from: previous, learn: [policy], updates: 40, tau: 1.0}"]
     program = compile_spec(spec_of(steps, head=head.replace("target_rate: 0.005", "target_rate: 0.9")), space)
     (stage,) = program.stages
-    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
+    state = jax.jit(stage.enter)(
+        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
+    )
     state = state._replace(critic_target=moved(state.critic, jax.random.key(5), 0.3))
-    new, _ = stage.update(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
+    new, _ = jax.jit(stage.update)(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
     seen = new._replace(critic_target=state.critic_target, chain=state.chain)
-    expected, _ = stage.actors[1].actor_gradient(program.numbers, seen, batch, jax.random.key(2))
+    expected, _ = jax.jit(stage.actors[1].actor_gradient)(program.numbers, seen, batch, jax.random.key(2))
     same(gradient_of(new.chain[0].optimizer["policy"]), expected, 1e-6)
     wrong, _ = stage.actors[1].actor_gradient(
         program.numbers, new._replace(chain=state.chain), batch, jax.random.key(2)

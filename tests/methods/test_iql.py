@@ -25,6 +25,7 @@ from reference_iql import (
     squared_errors,
 )
 from scipy.stats import expectile as scipy_expectile
+from written_out import grad, value_and_grad
 
 from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
@@ -79,9 +80,9 @@ def actor_loss(actor, slow, v, batch):
 def official_update(nets, optimizers, batch):
     """V, then the policy, then Q, each beside the new V and the old slow copies; then the slow copies."""
     of_v, of_q, of_actor = optimizers
-    v = of_v(nets.v, jax.grad(value_loss)(nets.v, nets.slow, batch))
-    actor = of_actor(nets.actor, jax.grad(actor_loss)(nets.actor, nets.slow, v, batch))
-    q = of_q(nets.q, jax.grad(critic_loss)(nets.q, v, batch))
+    v = of_v(nets.v, grad(value_loss)(nets.v, nets.slow, batch))
+    actor = of_actor(nets.actor, grad(actor_loss)(nets.actor, nets.slow, v, batch))
+    q = of_q(nets.q, grad(critic_loss)(nets.q, v, batch))
     return Nets(v, q, polyak(nets.slow, q, RATE), actor)
 
 
@@ -91,7 +92,7 @@ def compiled(float64):
     batch, space = logged()
     assert 0 < float(batch.terminated.mean()) < 1
     program = compile_spec(load(SPEC, CHANGES), space)
-    state = program.init(program.numbers, jax.random.key(0))
+    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
     state = apart(program.stages[0].enter(program.numbers, state, batch, jax.random.key(1)))
     lower = eqx.tree_at(lambda s: s.critic.v.layers[-1].bias, state, replace_fn=lambda bias: bias - 6)
     return program, lower, batch  # advantages of both signs
@@ -101,16 +102,16 @@ def test_losses_and_gradients(compiled):
     program, state, batch = compiled
     nets = Nets.of(state)
     new, info = jax.jit(program.stages[0].update)(program.numbers, state, batch, jax.random.key(3), jnp.int32(0))
-    v = Adam(3e-4, nets.v)(nets.v, jax.grad(value_loss)(nets.v, nets.slow, batch))
+    v = Adam(3e-4, nets.v)(nets.v, grad(value_loss)(nets.v, nets.slow, batch))
     losses = float(value_loss(nets.v, nets.slow, batch)), float(critic_loss(nets.q, v, batch))
     assert float(info["critic_loss"]) == pytest.approx(sum(losses), rel=1e-9)
     assert min(losses) > 0.1
     found = first_gradient(new.optimizer["critic"])
-    assert difference(plain(found.v), jax.grad(value_loss)(nets.v, nets.slow, batch)) < 1e-6
-    assert difference(pair(found.q), jax.grad(critic_loss)(nets.q, v, batch)) < 1e-6
-    assert difference(pair(found.q), jax.grad(critic_loss)(nets.q, nets.v, batch)) > 1e-5  # V before its update
-    found, info = program.stages[0].actor_gradient(program.numbers, state, batch, jax.random.key(4))
-    value, gradient = jax.value_and_grad(actor_loss)(nets.actor, nets.slow, nets.v, batch)
+    assert difference(plain(found.v), grad(value_loss)(nets.v, nets.slow, batch)) < 1e-6
+    assert difference(pair(found.q), grad(critic_loss)(nets.q, v, batch)) < 1e-6
+    assert difference(pair(found.q), grad(critic_loss)(nets.q, nets.v, batch)) > 1e-5  # V before its update
+    found, info = jax.jit(program.stages[0].actor_gradient)(program.numbers, state, batch, jax.random.key(4))
+    value, gradient = value_and_grad(actor_loss)(nets.actor, nets.slow, nets.v, batch)
     assert float(info["objective"]) == pytest.approx(float(value), rel=1e-9)
     assert difference(Actor.of(found), gradient) < 1e-6
     clipped = weights(nets.slow, nets.v, batch) == CLIP
@@ -147,7 +148,7 @@ def test_fresh_networks_are_those_of_the_original(float64):
     """Orthogonal weights of gain sqrt(2) in every layer, heads included; zero biases and log-stds."""
     _, space = logged()
     program = compile_spec(load(SPEC), space)
-    state = program.init(program.numbers, jax.random.key(0))
+    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
     for layers in (plain(state.policy.mean), plain(state.critic.v), *pair(state.critic.q)):
         for weight, bias in layers:
             wide = weight if weight.shape[0] > weight.shape[1] else weight.T

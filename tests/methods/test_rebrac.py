@@ -6,7 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from written_out import Adam, averaged, both_q, forward, gradient_of, moved, real_transitions, same
+from written_out import (
+    Adam,
+    averaged,
+    both_q,
+    forward,
+    grad,
+    gradient_of,
+    moved,
+    real_transitions,
+    same,
+    value_and_grad,
+)
 
 from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
@@ -51,8 +62,8 @@ def compiled(float64):
     assert (ends & (batch.terminated == 1)).any()
     assert 0.5 < float(batch.next_action_valid.mean()) < 0.8
     program = compile_spec(load(SPEC, CHANGES), space)
-    state = program.init(program.numbers, jax.random.key(0))
-    state = program.stages[0].enter(program.numbers, state, batch, jax.random.key(1))
+    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
+    state = jax.jit(program.stages[0].enter)(program.numbers, state, batch, jax.random.key(1))
     names = ("critic", "critic_target", "policy", "policy_target")
     keys = jax.random.split(jax.random.key(2), len(names))
     return program, state._replace(**{n: moved(getattr(state, n), k) for n, k in zip(names, keys, strict=True)}), batch
@@ -64,11 +75,11 @@ def test_losses_and_gradients(compiled):
     new, info = jax.jit(program.stages[0].update)(program.numbers, state, batch, key, jnp.int32(0))
     noise = jax.random.normal(jax.random.split(key)[0], batch.actions.shape, float)
     slow = state.critic_target, state.policy_target
-    value, gradient = jax.value_and_grad(critic_loss)(state.critic, *slow, batch, noise)
+    value, gradient = value_and_grad(critic_loss)(state.critic, *slow, batch, noise)
     np.testing.assert_allclose(info["critic_loss"], value, rtol=1e-9)
     same(gradient_of(new.optimizer["critic"]), gradient, 1e-6)
-    found, info = program.stages[0].actor_gradient(program.numbers, state, batch, key)
-    value, gradient = jax.value_and_grad(actor_loss)(state.policy, state.critic, batch)
+    found, info = jax.jit(program.stages[0].actor_gradient)(program.numbers, state, batch, key)
+    value, gradient = value_and_grad(actor_loss)(state.policy, state.critic, batch)
     np.testing.assert_allclose(info["objective"], value, rtol=1e-9)
     same(found, gradient, 1e-6)
 
@@ -83,9 +94,9 @@ def test_whole_updates(compiled):
         key = jax.random.key(10 + index)
         state, _ = update(program.numbers, state, batch, key, jnp.int32(index))
         noise = jax.random.normal(jax.random.split(key)[0], batch.actions.shape, float)
-        critic = steps[0](critic, jax.grad(critic_loss)(critic, slow, slow_actor, batch, noise))
+        critic = steps[0](critic, grad(critic_loss)(critic, slow, slow_actor, batch, noise))
         if index % 2 == 1:
-            actor = steps[1](actor, jax.grad(actor_loss)(actor, critic, batch))
+            actor = steps[1](actor, grad(actor_loss)(actor, critic, batch))
             slow, slow_actor = averaged(slow, critic, RATE), averaged(slow_actor, actor, RATE)
         for found, expected in (
             (state.critic, critic),
@@ -100,7 +111,7 @@ def test_fresh_networks_are_those_of_the_paper(float64):
     """Hidden biases 0.1, last layers within 1e-3 and 3e-3, weights within 1/sqrt(fan in), no bound but reached."""
     _, space = real_transitions()
     program = compile_spec(load(SPEC), space)
-    state = program.init(program.numbers, jax.random.key(0))
+    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
     for net, end in ((state.policy, 1e-3), (state.critic, 3e-3)):
         *hidden, last = net.layers
         for layer in hidden:

@@ -6,7 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from written_out import Adam, averaged, both_q, forward, gradient_of, moved, real_transitions, same
+from written_out import (
+    Adam,
+    averaged,
+    both_q,
+    forward,
+    grad,
+    gradient_of,
+    moved,
+    real_transitions,
+    same,
+    value_and_grad,
+)
 
 from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
@@ -91,8 +102,8 @@ def compiled(stem, changes, number=MAIN):
     """A program, a state inside its main step whose networks all differ, and real transitions."""
     batch, space = real_transitions()
     program = compile_spec(load(SPECS / f"{stem}.yaml", [*SMALL, *changes]), space)
-    state = program.init(program.numbers, jax.random.key(0))
-    state = program.stages[number].enter(program.numbers, state, batch, jax.random.key(1))
+    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
+    state = jax.jit(program.stages[number].enter)(program.numbers, state, batch, jax.random.key(1))
     names = ("critic", "critic_target", "behavior", "policy", "policy_target")
     keys = jax.random.split(jax.random.key(2), len(names) + 1)
     state = state._replace(**{n: moved(getattr(state, n), k) for n, k in zip(names, keys[1:], strict=True)})
@@ -115,15 +126,15 @@ def test_losses_and_gradients(stem, changes, divergence, value_weight, float64):
     key = jax.random.key(3)
     critic_key, actor_key = jax.random.split(key)
     new, info = jax.jit(program.stages[MAIN].update)(program.numbers, state, batch, key, jnp.int32(0))
-    value, gradient = jax.value_and_grad(critic_loss)(
+    value, gradient = value_and_grad(critic_loss)(
         state.critic, state.critic_target, state, batch, critic_key, value_weight
     )
     np.testing.assert_allclose(info["critic_loss"], value, rtol=1e-9)
     same(gradient_of(new.optimizer["critic"]), gradient, 1e-6)
     dual = None if state.geometry[0] is None else state.geometry[0].network
     others = state.critic, state.behavior, dual, batch, actor_key, divergence
-    found, info = program.stages[MAIN].actor_gradient(program.numbers, state, batch, actor_key)
-    value, gradient = jax.value_and_grad(actor_loss)(state.policy, *others)
+    found, info = jax.jit(program.stages[MAIN].actor_gradient)(program.numbers, state, batch, actor_key)
+    value, gradient = value_and_grad(actor_loss)(state.policy, *others)
     np.testing.assert_allclose(info["objective"], value, rtol=1e-9)
     same(found, gradient, 1e-6)
 
@@ -134,7 +145,7 @@ def test_the_dual_critic_learns_as_published(float64):
     new, info = jax.jit(program.stages[MAIN].update)(program.numbers, state, batch, key, jnp.int32(0))
     begin = jax.random.fold_in(jax.random.fold_in(jax.random.split(key)[1], LEARNING), 1)
     others = new.policy, state.behavior, batch, jax.random.fold_in(begin, 0)
-    value, gradient = jax.value_and_grad(dual_loss)(state.geometry[0].network, *others)
+    value, gradient = value_and_grad(dual_loss)(state.geometry[0].network, *others)
     without = dual_loss(jax.tree.map(lambda leaf: 0.01 * leaf, state.geometry[0].network), *others)
     assert abs(float(value - without)) > 0.1  # the penalty is at work
     np.testing.assert_allclose(info["dual_loss"], value, rtol=1e-9)
@@ -153,14 +164,14 @@ def test_whole_updates(stem, value_weight, float64):
         state, _ = update(program.numbers, state, batch, key, jnp.int32(index))
         critic_key, actor_key = jax.random.split(key)
         mine = mine._replace(geometry=(mine.geometry[0]._replace(network=dual),))
-        gradient = jax.grad(critic_loss)(mine.critic, mine.critic_target, mine, batch, critic_key, value_weight)
+        gradient = grad(critic_loss)(mine.critic, mine.critic_target, mine, batch, critic_key, value_weight)
         mine = mine._replace(critic=steps[0](mine.critic, gradient))
-        gradient = jax.grad(actor_loss)(mine.policy, mine.critic, mine.behavior, dual, batch, actor_key, gap)
+        gradient = grad(actor_loss)(mine.policy, mine.critic, mine.behavior, dual, batch, actor_key, gap)
         mine = mine._replace(policy=steps[1](mine.policy, gradient))
         begin = jax.random.fold_in(jax.random.fold_in(actor_key, LEARNING), 1)
         for inner in range(3):
             inner_key = jax.random.fold_in(begin, inner)
-            dual = steps[2](dual, jax.grad(dual_loss)(dual, mine.policy, mine.behavior, batch, inner_key))
+            dual = steps[2](dual, grad(dual_loss)(dual, mine.policy, mine.behavior, batch, inner_key))
         slow = averaged(mine.critic_target, mine.critic, 0.005)
         mine = mine._replace(critic_target=slow, policy_target=averaged(mine.policy_target, mine.policy, 0.005))
         for name in ("critic", "critic_target", "policy", "policy_target", "behavior"):
@@ -171,14 +182,16 @@ def test_whole_updates(stem, value_weight, float64):
 def test_the_warm_start_ignores_q_and_the_dual_critic_goes_on(float64):
     program, state, batch = compiled("w_brac", [DUAL], 1)
     key = jax.random.key(3)
-    found, _ = program.stages[1].actor_gradient(program.numbers, state, batch, key)
+    found, _ = jax.jit(program.stages[1].actor_gradient)(program.numbers, state, batch, key)
     others = state.critic, state.behavior, state.geometry[0].network, batch, key, gap, 0.0
-    same(found, jax.grad(actor_loss)(state.policy, *others), 1e-6)
-    later = program.stages[MAIN].enter(program.numbers, state, batch, jax.random.key(9))
+    same(found, grad(actor_loss)(state.policy, *others), 1e-6)
+    later = jax.jit(program.stages[MAIN].enter)(program.numbers, state, batch, jax.random.key(9))
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), later.geometry, state.geometry))
     assert later.optimizer["policy"][0].count == state.optimizer["policy"][0].count
     again = load(SPECS / "w_brac.yaml", [*SMALL, DUAL, ("schedule.steps[2].optimizer_state", "reset")])
-    fresh = compile_spec(again, program.space).stages[MAIN].enter(program.numbers, state, batch, jax.random.key(9))
+    fresh = jax.jit(compile_spec(again, program.space).stages[MAIN].enter)(
+        program.numbers, state, batch, jax.random.key(9)
+    )
     assert float(jnp.abs(fresh.geometry[0].network.layers[0].weight - state.geometry[0].network.layers[0].weight).max())
 
 
@@ -187,7 +200,7 @@ def test_the_clone_is_fitted_by_likelihood_kept_off_the_bounds(float64):
     batch, space = real_transitions()
     program = compile_spec(load(SPECS / "w_brac.yaml", [*SMALL, DUAL]), space)
     state = program.stages[0].enter(
-        program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
+        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
     )
 
     def loss(net):
@@ -196,7 +209,7 @@ def test_the_clone_is_fitted_by_likelihood_kept_off_the_bounds(float64):
         density = -0.5 * ((jnp.arctanh(a) - mean) / std) ** 2 - jnp.log(std) - 0.5 * np.log(2 * np.pi)
         return -(density - jnp.log(1 - a**2)).sum(1).mean()
 
-    new, info = program.stages[0].update(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
+    new, info = jax.jit(program.stages[0].update)(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
     value, gradient = jax.value_and_grad(loss)(state.behavior)
     np.testing.assert_allclose(info["behavior_loss"], value, rtol=1e-9)
     same(gradient_of(new.optimizer["behavior"]), gradient, 1e-6)
@@ -209,8 +222,8 @@ def test_the_multiplier_is_brac_s_trained_alpha(float64):
     program, state, batch = compiled("kl_brac", [("geometry", "mmd"), ("schedule.steps[2].tau", tau)])
     key = jax.random.split(jax.random.key(3))[1]
     others = state.critic, state.behavior, None, batch, key, half_mmd
-    found, _ = program.stages[MAIN].actor_gradient(program.numbers, state, batch, key)
-    same(found, jax.grad(actor_loss)(state.policy, *others), 1e-6)
+    found, _ = jax.jit(program.stages[MAIN].actor_gradient)(program.numbers, state, batch, key)
+    same(found, grad(actor_loss)(state.policy, *others), 1e-6)
     assert state.multiplier.alpha == pytest.approx(ALPHA)
     alpha, step, update = state.multiplier.alpha, Adam(1e-3, jnp.zeros(())), jax.jit(program.stages[MAIN].update)
     for index, behavior in enumerate((state.behavior, *[jax.tree.map(jnp.negative, state.behavior)] * 3)):

@@ -1,7 +1,10 @@
 """What references written out by hand share: plain networks, Adam, moving averages, real transitions."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +44,18 @@ def both_q(nets: Any, observations: Any, actions: Any) -> Any:
     return jnp.stack([forward(member(nets, number), inputs)[..., 0] for number in range(2)])
 
 
+@functools.cache
+def grad(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """The gradient of a loss in its first argument, compiled once."""
+    return equinox.filter_jit(jax.grad(loss))
+
+
+@functools.cache
+def value_and_grad(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Value and gradient of a loss in its first argument, compiled once."""
+    return equinox.filter_jit(jax.value_and_grad(loss))
+
+
 class Adam:
     """Adam with bias correction, as its paper writes it."""
 
@@ -51,18 +66,26 @@ class Adam:
     def __call__(self, network: Any, gradient: Any) -> Any:
         """The network after a step."""
         self.count += 1
-        self.first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, self.first, gradient)
-        self.second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, self.second, gradient)
-        one, two = 1 - 0.9**self.count, 1 - 0.999**self.count
-        move = lambda x, m, v: x - self.rate * (m / one) / (jnp.sqrt(v / two) + 1e-8)  # noqa: E731
-        return jax.tree.map(move, network, self.first, self.second)
+        network, self.first, self.second = _step(network, gradient, self.first, self.second, self.count, self.rate)
+        return network
 
 
+@jax.jit
+def _step(network: Any, gradient: Any, first: Any, second: Any, count: int, rate: float) -> Any:
+    first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradient)
+    second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradient)
+    one, two = 1 - 0.9**count, 1 - 0.999**count
+    move = lambda x, m, v: x - rate * (m / one) / (jnp.sqrt(v / two) + 1e-8)  # noqa: E731
+    return jax.tree.map(move, network, first, second), first, second
+
+
+@jax.jit
 def averaged(slow: Any, online: Any, rate: float) -> Any:
     """Polyak's moving average."""
     return jax.tree.map(lambda s, o: (1 - rate) * s + rate * o, slow, online)
 
 
+@jax.jit
 def moved(tree: Any, key: Any, size: float = 0.05) -> Any:
     """The same networks with noise on every weight."""
     leaves, structure = jax.tree.flatten(tree)
@@ -75,9 +98,9 @@ def same(found: Any, expected: Any, tolerance: float) -> None:
     """Both trees hold the same numbers, in double precision."""
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert a.dtype == jnp.float64
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1e-6, float(jnp.abs(b).max())))
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1e-6, np.abs(b).max()))
 
 
 def gradient_of(optimizer: Any) -> Any:
     """The first gradient that a fresh Adam has seen."""
-    return jax.tree.map(lambda leaf: leaf / 0.1, optimizer[0].mu)
+    return jax.tree.map(lambda leaf: np.asarray(leaf) / 0.1, optimizer[0].mu)

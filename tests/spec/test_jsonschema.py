@@ -131,6 +131,7 @@ def seen(document, path, file):
     return refused(write(document), file) or refused(write(shown), file)
 
 
+@pytest.mark.thinned(4, "reads thousands of specs")
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_the_schema_refuses_check_refuses(name):
     every = list(mutations(plain(TEXTS[name])))
@@ -143,6 +144,7 @@ def test_what_the_schema_refuses_check_refuses(name):
     assert both > 35
 
 
+@pytest.mark.thinned(4, "reads hundreds of specs")
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_schema_sees_most_of_what_check_refuses(name):
     shown = {key: value for key, value in plain(TEXTS[name]).items() if key != "tuned"}
