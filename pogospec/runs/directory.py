@@ -108,9 +108,7 @@ class RunDirectory:
         row = {"seed": seed, "stage": stage, "update": update, "total_update": total}
         row |= {"seconds": f"{seconds:.3f}", "updates_per_second": f"{rate:.1f}"}
         row |= {name: repr(float(value)) for name, value in metrics.items()}
-        with (self.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            head = next(csv.reader(file))
-        self._append("metrics.csv", [[row.get(name, "") for name in head]])
+        self._append("metrics.csv", [[row.get(name, "") for name in self._head("metrics.csv")]])
 
     def append_returns(self, policy: str, total: int, returns: np.ndarray, stage: str) -> None:
         """Add the raw returns [seeds, episodes] of one evaluation."""
@@ -127,11 +125,16 @@ class RunDirectory:
         """Add what was measured of one policy on held-out states; what is not known stays empty."""
         row = {"seed": seed, "stage": stage, "update": update, "total_update": total, "flow_time": repr(time)}
         row |= {"accepted": accepted} | {name: repr(value) for name, value in found.items() if value == value}
-        self._append("flow.csv", [[row.get(name, "") for name in FLOW]])
+        self._append("flow.csv", [[row.get(name, "") for name in self._head("flow.csv")]])
 
     def _append(self, name: str, rows: list[list[Any]]) -> None:
         with (self.path / name).open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
+
+    def _head(self, name: str) -> list[str]:
+        """The columns that a table has; one of an older version may lack some."""
+        with (self.path / name).open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file))
 
     def read(self, name: str) -> list[dict[str, str]]:
         """Rows of metrics.csv or returns.csv; a row cut short at the end is left out."""

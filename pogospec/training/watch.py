@@ -16,6 +16,8 @@ from pogospec.spec.schema import Spec
 from pogospec.steps.until import History
 from pogospec.targets.base import free_energy, w2_to_optimum
 from pogospec.training.batching import Batching
+from pogospec.training.chunk import double
+from pogospec.training.decisions import violated
 from pogospec.training.place import Place, arrays
 from pogospec.types import Transitions
 
@@ -33,7 +35,8 @@ class Watch:
         self, spec: Spec, program: Program, held: Transitions, run: RunDirectory, batching: Batching, runs: int
     ):
         self.spec, self.program, self.run, self.batching, self.runs = spec, program, run, batching, runs
-        held = held if spec.target is None else Transitions(*(np.repeat(x, LOOKS, axis=0) for x in held))
+        if spec.target is not None:
+            held = Transitions(*(np.repeat(x, LOOKS, axis=0) for x in held))._replace(episodes=np.arange(LOOKS))
         self.held = batching.shared(held)
         self.keys = jax.vmap(jax.random.key)(jnp.zeros(runs, int))
         self._measures: dict[int, Callable] = {}
@@ -90,6 +93,7 @@ class Watch:
         found = {name: values for name, values in found.items() if values.ndim == 1}
         if not found:
             return
+        found |= violated(found, np.finfo(np.float64 if double(self.spec) else np.float32).eps)
         if self.spec.target is not None:
             parameters = jax.vmap(self.spec.policy.parameters, in_axes=(0, None))(state.policy, self.held.observations)
             found |= self._optimum(jax.tree.map(lambda leaf: leaf[:, 0], parameters), temperature(stage))
