@@ -16,6 +16,9 @@ from pogospec.types import Actions, Key, Values
 Critics = Literal["min", "first", "mean"]
 """How the critics become one value."""
 
+MEASURED = "of the data when the first step on this Q began"
+"""When the one scale of several steps is measured, in words."""
+
 
 class QTerm(AbstractTerm):
     """Negative action value, at the policy's mean action (POGO as released, TD3+BC) or in expectation."""
@@ -70,7 +73,7 @@ class QTerm(AbstractTerm):
             count = self.actions.sample
             size, latex_size = f"|(1/{count}) Σ_k {symbol[0]}|", rf"|\tfrac{{1}}{{{count}}}\sum_{{k}}{symbol[1]}|"
         if self.scale != "none":
-            mark, when = ("", "of the minibatch") if self.scale == "batch" else ("₀", "of the data when the first step on this Q began")
+            mark, when = {"batch": ("", "of the minibatch"), "step": ("₀", MEASURED)}[self.scale]
             text = f"{text} / mean{mark}{size}"
             latex = rf"{latex} \,/\, \mathrm{{mean}}{'' if self.scale == 'batch' else '_0'}{latex_size}"
             meaning += f"; mean{mark}{size}: mean {when}, held fixed in the gradient"
@@ -83,7 +86,7 @@ class QTerm(AbstractTerm):
         if self.scale != "none":
             mark, when = {
                 "batch": ("", "of all points of the minibatch"),
-                "step": ("₀", "of the data when the first step on this Q began"),
+                "step": ("₀", MEASURED),
             }[self.scale]
             scale, scale_latex = f" / mean{mark}|{text}|", rf" \,/\, \mathrm{{mean}}{'_0' if mark else ''}|{latex}|"
             meaning += f"; mean{mark}|{text}|: mean {when}, held fixed in the gradient"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax
 import jax.numpy as jnp
 
 from pogospec.energies.base import Context
