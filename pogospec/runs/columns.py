@@ -51,7 +51,7 @@ FLOW = {
     "violated": "1 where gap is above 0 by more than 1.645 gap_error: the proximal inequality fails; 0 elsewhere",
     "q_drift": "root mean square change of Q of held-out rows since the last check of a rule, over its std",
     "critic_noise": "standard deviation of critic_loss over these updates, over the variance of Q over the rows",
-    "kl_optimum": "KL(policy || optimum) in nats, for known energies; the optimum: exp(Q/lambda)/Z, action_norm within Q",
+    "kl_optimum": "KL(policy || optimum) in nats, for known energies; optimum: exp(Q/lambda)/Z, action_norm in Q",
     "w2_optimum": "2-Wasserstein distance to that optimum, for known energies where it is exact",
 }
 """flow.csv: a row a policy that was measured on held-out states and seed."""

@@ -52,13 +52,12 @@ def tilted(target: AbstractTarget, length: float) -> AbstractTarget:
         return target
     if not isinstance(target, QuadraticTarget):
         return TiltedTarget(target, length)
-    target = concrete(target)
-    matrix = np.asarray(target.curvature, float)
+    known = concrete(target)
+    matrix = np.asarray(known.curvature, float)
     matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
     whole = matrix + 2 * length * np.eye(len(matrix))
     if np.linalg.matrix_rank(whole) < len(whole):
         return TiltedTarget(target, length)
-    center = np.linalg.solve(whole, matrix @ np.asarray(target.center, float))
-    diagonal = np.asarray(target.curvature).ndim == 1
-    curvature = np.diag(whole).tolist() if diagonal else map(tuple, whole.tolist())
+    center = np.linalg.solve(whole, matrix @ np.asarray(known.center, float))
+    curvature = np.diag(whole).tolist() if np.ndim(known.curvature) == 1 else map(tuple, whole.tolist())
     return QuadraticTarget(center=tuple(center.tolist()), curvature=tuple(curvature))

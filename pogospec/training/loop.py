@@ -199,7 +199,7 @@ class _Trainer:
 
     def _guard(self, stage: Stage, ran: Ran, stop: int) -> None:
         """Stop runs at the first value that is not finite; the newest checkpoint of each is its last good state."""
-        for cell, message in self.cells.broken(stage, ran.bad, ran.whole, stop):
+        for cell, message in self.cells.broken(stage, self.place, ran.bad, ran.whole, stop):
             cell.failed = True
             if not self.cells.going():
                 raise RunError(message)

@@ -97,7 +97,7 @@ class Watch:
         found = {name: values for name, values in found.items() if values.ndim == 1}
         if not found:
             return
-        found |= violated(found, np.finfo(np.float64 if double(self.spec) else np.float32).eps)
+        found |= violated(found, float(np.finfo(np.float64 if double(self.spec) else np.float32).eps))
         if self.spec.target is not None:
             parameters = jax.vmap(self.spec.policy.parameters, in_axes=(0, None))(state.policy, self.held.observations)
             found |= self._optimum(jax.tree.map(lambda leaf: leaf[:, 0], parameters), self._least[stage.label])

@@ -63,9 +63,9 @@ def _overshoot(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Ite
     step = explicit_step(stage, act_dim)
     if step is None or step.kind != "transport":
         return
-    curvature = sum(term.weight for _, term in terms_of(stage, "q")) * _curvature(
-        least(spec.target, spec.policy, stage.step)
-    )
+    target: Any = spec.target
+    weight = sum(term.weight for _, term in terms_of(stage, "q"))
+    curvature = weight * _curvature(least(target, spec.policy, stage.step))
     if step.length * curvature > 2:
         yield (
             "overshoot",

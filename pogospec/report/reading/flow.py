@@ -174,7 +174,7 @@ def _taken(rows: list[Row]) -> bool:
 def _is_over(run: RunDirectory, stage: str, rows: dict[tuple[str, int], list[Row]]) -> bool:
     """Whether a step has ended: its policy is saved, or updates of later steps were measured."""
     last = {own: max(int(row["total_update"]) for row in found) for (own, _), found in rows.items()}
-    return stage in run.policies() or run.status()["state"] == "done" or last[stage] < max(last.values())
+    return stage in run.saved() or run.status()["state"] == "done" or last[stage] < max(last.values())
 
 
 def picked(count: int, most: int) -> list[int]:
