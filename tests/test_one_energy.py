@@ -78,16 +78,25 @@ def test_a_known_energy_that_is_scaled_once_is_the_same_at_every_step(tmp_path):
     assert troubles(run) == []
 
 
-def test_a_chain_on_a_frozen_critic_keeps_its_scale_and_resumes_with_it(tmp_path, monkeypatch):
-    (tmp_path / "spec.yaml").write_text(CHAIN)
-    whole = pogospec.run(tmp_path / "spec.yaml", out=tmp_path / "whole").path
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of a chain."""
+    return made(tmp_path_factory.mktemp("chain"), CHAIN).path
+
+
+def test_a_chain_on_a_frozen_critic_keeps_its_scale(whole):
     frozen = [row for row in ends(whole) if row["stage"] != "step 1"]
     assert [row["stage"] for row in frozen[::2]] == ["step 2", "step 3", "step 4", "step 5"]
     for seed in "01":
         own = [row for row in frozen if row["seed"] == seed]
         assert len({row["scale"] for row in own}) == 1
-        for before, after in zip(own[:3], own[1:3], strict=False):  # the last step weighs the entropy otherwise
+        for before, after in zip(own[:2], own[1:3], strict=True):  # the last step weighs the entropy otherwise
             assert before["energy"] == after["reference_energy"]
+
+
+@pytest.mark.exhaustive("two further runs")
+def test_a_chain_resumes_with_its_scale(whole, tmp_path, monkeypatch):
+    (tmp_path / "spec.yaml").write_text(CHAIN)
     save, calls = RunDirectory.save_checkpoint, []
 
     def interrupted(self, *arguments):
@@ -137,7 +146,6 @@ def test_a_step_that_is_not_solved_and_a_flow_that_rises_are_told(tmp_path):
     assert ends(tmp_path / "run")[0]["violated"] == "1.0"
     explained = command("explain", tmp_path / "run", "--no-measure").stdout
     assert said in " ".join(explained.split())
-    assert "in this run" not in command("explain", tmp_path / "spec.yaml", "--no-measure").stdout
 
 
 def test_an_older_flow_is_written_on_in_its_own_columns(tmp_path):
@@ -171,7 +179,8 @@ def test_the_optimum_has_all_terms_of_the_energy():
     ("energy", "more", "word"),
     [
         ("{q: {}, entropy: {weight: 0.5}}", {}, "energy.q looks at the mean action alone"),
-        ("{q: {}}", {}, "energy.q looks at the mean action alone"),
+        ("{q: {}, action_norm: {}}", {}, ""),
+        ("{q: {}, action_norm: {actions: quadrature}}", {}, "energy.q looks at the mean action alone"),
         ("{q: {}}", {"policy": "dirac"}, ""),
         ("{q: {scale: batch}}", {"policy": "dirac"}, ""),
         ("{q: {scale: step}, action_norm: {}}", {"policy": "dirac"}, "energy.q divides Q by a scale"),
