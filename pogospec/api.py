@@ -151,10 +151,10 @@ class Policy:
 def load_policy(run: RunDirectory | str | Path, policy: str | None = None, seed: int = 0) -> Policy:
     """Load a policy of a run: `policy` is behavior, 'step 1', …; default: the last step; raises RunDirectoryError."""
     directory = run if isinstance(run, RunDirectory) else RunDirectory.open(run)
-    labels = directory.policies()
-    if policy is None and not labels:
+    labels = directory.policies() if policy is None else [policy]
+    if not labels:
         raise UsageError(f"{directory.path} holds no policies yet; go on with: pogospec resume {directory.path}")
-    label = labels[-1] if policy is None else policy
+    label = labels[-1]
     seeds = directory.manifest["seeds"]
     if not 0 <= seed < seeds:
         raise UsageError(f"found seed {seed}, allowed 0 to {seeds - 1}")

@@ -6,6 +6,7 @@ The same steps as those of a spec with a target, compiled by the same functions;
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,6 +33,11 @@ from pogospec.types import Key, Transitions
 
 SAMPLES = {"implicit": 64, "explicit": 256}
 """Actions over which expectations are taken where nobody says how."""
+DRAWN = 1024
+"""Actions of the start at which the log density must be finite."""
+RISE = 1e-4
+"""How far the last energy may lie above the first, relative: rounding, and an optimiser that wanders about the end."""
+BOUNDED = "let the flow run on a variable without bounds, as NumPyro models do, and add the log of the slope"
 ARGUMENTS = {
     "target": "dimensions",
     "start": "start",
@@ -123,7 +129,10 @@ def flow(
 
     Raises:
         UsageError: an argument that cannot be used; the message names it.
-        RunError: a step that ended in numbers that are not finite.
+        RunError: a log density that is not finite where the flow starts, or a step that ended in such numbers.
+
+    Warns:
+        RuntimeWarning: an end at a higher energy than the start.
 
     Example:
         >>> import jax, numpyro, numpyro.distributions as dist, pogospec
@@ -215,6 +224,7 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
     heads = jax.jit(lambda state: jax.tree.map(lambda x: x[0, 0], _heads(spec, state, data)))
     state = jax.jit(jax.vmap(program.init, in_axes=(None, 0)))(program.numbers, stream(fold(root, 0), INIT, 0)[None])
     path, measured, times, same = [heads(state)], [], [0.0], jax.random.key(0)[None]
+    _check_start(target, path[0])
     for number, stage in enumerate(program.stages):
         numbers, here = program.numbers_of(number), fold(root, number)
         state = enter(numbers, state, data, stream(here, INIT, 1)[None])
@@ -225,6 +235,8 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
             raise RunError(f"flow: step {number + 1} ended in numbers that are not finite; try a smaller learning_rate")
         path.append(heads(state))
         measured.append(look(numbers, state, data, same)["energy"])
+        if not np.isfinite(measured[-1]).all():
+            raise RunError(f"flow: step {number + 1} ended where the log density is not finite; {BOUNDED}")
         tau: Any = stage.step.tau
         times.append(times[-1] + (tau if isinstance(tau, float) else tau.at(number)))
         rule = stage.step.repeat_until
@@ -232,7 +244,42 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
             break
     parameters = jax.tree.map(lambda *leaves: jnp.stack(leaves), *path)
     energies, divergence = _energies(target, temperature, parameters, np.asarray(measured, np.float64)[:, 0])
+    _check_energies(energies)
     return Flow(parameters, np.asarray(times), energies, divergence, temperature, target)
+
+
+def _check_start(target: AbstractTarget, start: Any) -> None:
+    """Raise RunError where the log density is not finite at an action that the start draws."""
+    z = jax.random.normal(jax.random.key(0), (DRAWN, target.dimensions), start.mean.dtype)
+    values = np.asarray(jax.jit(target.log_density)(start.at(z)))
+    lost = np.count_nonzero(~np.isfinite(values))
+    if not lost:
+        return
+    what = " or ".join(name for name, found in _KINDS.items() if found(values).any())
+    where = f"flow: start: the log density is {what} at {lost:,} of {DRAWN:,} actions that the start draws"
+    if lost == DRAWN:
+        raise RunError(f"{where}; look for NaN in its data, or start where it is finite: start=(mean, std)")
+    raise RunError(f"{where}; {BOUNDED}")
+
+
+_KINDS = {"NaN": np.isnan, "-inf": np.isneginf, "inf": np.isposinf}
+
+
+def _check_energies(energies: np.ndarray) -> None:
+    """Raise RunError for energies that are not finite, and warn of an end above the start."""
+    lost = np.flatnonzero(~np.isfinite(energies))
+    if len(lost):
+        where = "the start" if lost[0] == 0 else f"step {lost[0]}"
+        wide = "a narrower or nearer start, or jax.enable_x64(True) where it only overflows"
+        raise RunError(f"flow: the energy of {where} is not finite: the density is 0 in its tails; {BOUNDED}; {wide}")
+    rise = energies[-1] - energies[0]
+    if rise > RISE * max(1.0, abs(energies[0])):
+        warnings.warn(
+            f"flow: it has diverged: the energy is {energies[-1]:.4g} at the end and was {energies[0]:.4g} at the "
+            "start; a smaller tau or learning_rate, or more updates",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _heads(spec: Spec, state: State, data: Transitions) -> Any:

@@ -6,6 +6,10 @@ from pogospec.checking.base import Problems, policy_kind
 from pogospec.energies.entropy import EntropyTerm
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.explicit import Explicit
+from pogospec.steps.schedule import Backtracking, Geometric
+
+ROUNDING = 1e-9
+"""Of a product of numbers that are written in decimals."""
 
 
 def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
@@ -31,9 +35,32 @@ def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield f"{where}.geometry", "explicit knows no retraction here; allowed fisher_rao, kl, hellinger, wasserstein2"
     if retraction == "reweight" and not spec.policy.has_density:
         yield f"{where}.geometry", "explicit weights a likelihood, which this policy has not; allowed wasserstein2"
+    if retraction == "reweight":
+        yield from _length_rules(step, where)
+
+
+def _length_rules(step: StepSpec, where: str) -> Problems:
+    """A reweighting step is at most 1/lambda long, where its target forgets the reference.
+
+    The step is pi_ref^(1 - tau lambda / w), w the weight of the divergence; beyond, the power would be negative.
+    """
     heat = sum(term.weight for term in (step.energy or {}).values() if isinstance(term, EntropyTerm))
-    if retraction == "reweight" and isinstance(step.tau, float) and step.tau * heat > 1:
-        yield f"{where}.tau", f"found {step.tau:g}, allowed at most 1/lambda = {1 / heat:g} in an explicit step"
+    weight = getattr(step.geometry, "weight", 1.0)
+    longest = _longest(step)
+    if longest is None or weight <= 0 or longest * heat <= weight * (1 + ROUNDING):
+        return
+    most = "1/lambda" if weight == 1 else "weight/lambda, weight of the geometry,"
+    found = f"found {longest:g}" if isinstance(step.tau, float) else f"reaches {longest:g}"
+    yield f"{where}.tau", f"{found}, allowed at most {most} = {weight / heat:g} in an explicit step"
+
+
+def _longest(step: StepSpec) -> float | None:
+    """The largest step size that a step may take; None where it is not known before."""
+    if isinstance(step.tau, float):
+        return step.tau
+    if isinstance(step.tau, Geometric):
+        return max(step.tau.at(0), step.tau.at(step.repeat - 1))
+    return step.tau.start if isinstance(step.tau, Backtracking) else None
 
 
 def _logged_rules(spec: Spec, step: StepSpec, where: str) -> Problems:

@@ -1,8 +1,9 @@
-"""The command that says what a spec means before it runs: explain."""
+"""The command that says what a spec means, before it runs or after: explain."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pogospec.explain.overview import Cost, Explanation, Value
+    from pogospec.explain.overview import Caution, Cost, Explanation, Value
+    from pogospec.runs.directory import RunDirectory
     from pogospec.spec.schema import Spec
 
 WIDTH = 100
@@ -27,7 +29,7 @@ LAYERS = {
 
 
 def explain(
-    spec: Annotated[str, typer.Argument(help="A spec file, or the name of a shipped spec.")],
+    spec: Annotated[str, typer.Argument(help="A spec file, the name of a shipped spec, or a run directory.")],
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
     set_: Set = None,
     to: Annotated[Literal["text", "latex", "json"], typer.Option(help="How to print.")] = "text",
@@ -37,7 +39,10 @@ def explain(
     origins: Annotated[bool, typer.Option("--origins", help="Every value and where it was written.")] = False,
     allow: Allow = None,
 ) -> None:
-    """Explain a spec: its objectives as mathematics, hidden choices, shapes, cost, and warnings."""
+    """Explain a spec: its objectives as mathematics, hidden choices, shapes, cost, and warnings.
+
+    Of a run directory also what its steps should not have done, such as to break the proximal inequality.
+    """
     if measure:
         use_all_cores()
     allow_modules(allow)
@@ -47,13 +52,17 @@ def explain(
     from pogospec.spec.shipped import spec_path
     from pogospec.spec.sweep import cell_title
 
-    document = read(spec_path(spec), overrides(dataset, None, None, set_))
+    run = _run_of(Path(spec))
+    path = spec_path(spec) if run is None else run.path / "spec.yaml"
+    document = read(path, overrides(dataset, None, None, set_))
     loaded = checked(document)
     require([document], here=False)
     from pogospec.explain.overview import cost, explanation, plain
 
     data, space, note = _data(loaded)
     found = explanation(document, loaded, space, data)
+    if run is not None:
+        found = replace(found, cautions=[*found.cautions, *_measured(run)])
     if to == "latex":
         print(found.latex)
         return
@@ -77,6 +86,22 @@ def explain(
     _sizes(console, found, note)
     _cost(console, found)
     _warnings(console, found)
+
+
+def _run_of(path: Path) -> RunDirectory | None:
+    """The run whose directory, or whose spec, a path is."""
+    from pogospec.runs.directory import RunDirectory
+
+    folder = path.parent if path.name == "spec.yaml" else path
+    return RunDirectory.open(folder) if (folder / "manifest.json").is_file() else None
+
+
+def _measured(run: RunDirectory) -> Iterable[Caution]:
+    """What a run found of its own steps."""
+    from pogospec.explain.overview import Caution
+    from pogospec.report.reading import troubles
+
+    return [Caution((), "in this run", text) for text in troubles(run)]
 
 
 def _data(spec: Spec) -> tuple[Any, Any, str]:
@@ -191,14 +216,15 @@ def _energy(found: Explanation) -> list[tuple[str, str]]:
     known = found.known
     assert known is not None
     lines = [("target", f"{known.kind}, {known.dimensions} dimension{'s'[: known.dimensions > 1]}")]
-    if known.optimum_mean is None or known.optimum_std is None:
+    if known.why:
+        text = f"not known: {known.why}"
+    elif known.optimum_mean is None or known.optimum_std is None:
         text = "mean and std unknown"
     else:
         mean, std = (", ".join(map(short, column)) for column in (known.optimum_mean, known.optimum_std))
         text = f"mean ({mean}), std ({std})"
-    what = f"exp(Q/λ)/Z, λ = {short(known.temperature)}" if known.temperature else "where Q is largest"
-    lines.append(("optimum", f"{what}: {text}"))
-    if known.temperature:
+    lines.append(("optimum", text if known.why else f"{known.optimum}: {text}"))
+    if known.temperature and not known.why:
         z = (
             "unknown, so that no KL to the optimum is told"
             if known.log_normalizer is None

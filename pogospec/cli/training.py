@@ -99,8 +99,8 @@ def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None
     """Run what a sweep lacks, and show its table; raises RunError where cells failed."""
     from pogospec.launch.plan import show_plan
     from pogospec.launch.sweep import about, groups_of, run_sweep
-    from pogospec.report.reading import open_runs
-    from pogospec.report.screen import show_grids
+    from pogospec.report.reading import open_runs, troubles
+    from pogospec.report.screen import show_grids, show_warnings
     from pogospec.runs.files import locked
 
     groups = groups_of(jobs)
@@ -119,6 +119,7 @@ def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None
         print(folder)
     runs, _ = open_runs([folder])
     show_grids(console, runs)
+    show_warnings(console, [f"{run.path.name}: {text}" for run in runs for text in troubles(run)[:1]])
     console.print(f"next  pogospec compare {folder}", soft_wrap=True, highlight=False)
     console.print(f"      pogospec plot {folder} --figure sweep", soft_wrap=True, highlight=False)
     if failures:

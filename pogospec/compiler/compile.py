@@ -27,10 +27,10 @@ def compile_spec(spec: Spec, space: Space) -> Program:
             raise DataError(f"schedule.steps[{index}].scheme.actions: {large}")
     steps = [(step, k) for step in spec.schedule.steps for k in range(step.repeat)]
     plain = [step for step, _ in steps]
-    horizons, learned = _horizons(plain), set()
+    horizons, learned, measured = _horizons(plain), set(), {}
     last = max((index for index, step in enumerate(plain) if "critic" in step.learn), default=-1)
     first = len(plain) - spec.schedule.at_once  # of the actors that train at once
-    numbers, nodes, stages = [], [], []
+    numbers, nodes, plans, stages = [], [], [], []
     euler = 0
     for index, (step, k) in enumerate(steps):
         floats, skeleton = eqx.partition(nodes_of_step(spec, step, k), lambda leaf: isinstance(leaf, float))
@@ -40,16 +40,23 @@ def compile_spec(spec: Spec, space: Space) -> Program:
         label = step.name or (f"step {euler}" if "policy" in step.learn else "warm-up")
         label = f"{step.name} {k + 1}" if step.name and step.repeat > 1 else label
         learned |= set(step.learn)
+        moving = "critic" in step.learn or (index > first and "critic" in plain[first].learn)
+        own = {name: type(term) for name, term in (step.energy or {}).items() if term.begins}
+        taken_over = frozenset(name for name, kind in own.items() if not moving and measured.get(name) is kind)
+        measured = {} if moving else measured | own
         plan = Plan(
             label=label,
             step=step,
             horizons=horizons[index],
             targets=index <= last,
             rounded=spec.train.precision == "bfloat16_matmul",
-            moving="critic" in step.learn or (index > first and "critic" in plain[first].learn),
+            moving=moving,
             bootstrap="policy" if "policy" in learned or "behavior" not in learned else "behavior",
             source=index - k,
+            entry=index - k + (k > 0 and taken_over != plans[index - k].taken_over),
+            taken_over=taken_over,
         )
+        plans.append(plan)
         stages.append(stage_of(plan, space, nodes[index]))
     if spec.schedule.at_once > 1:
         stages[first:] = [joined(stages[first:], first)]

@@ -49,6 +49,8 @@ class Plan(NamedTuple):
     moving: bool  # whether a critic is learned meanwhile, here or beside the first actor of a chain
     bootstrap: str  # whose next actions the critic learns from: policy, or behavior while no policy was learned
     source: int  # the first repetition of the same step
+    entry: int  # the repetition that is entered in the same way
+    taken_over: frozenset[str]  # terms of the energy whose measure is that of an earlier step on the same Q
 
 
 def nodes_of_step(spec: Spec, step: StepSpec, k: int) -> Nodes:

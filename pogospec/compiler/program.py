@@ -28,7 +28,7 @@ class State(NamedTuple):
     policy_target: Params
     reference: Params  # the policy with which the step began
     geometry: tuple[Any, ...]  # learned state of each proximal term's geometry
-    energy: dict[str, Any]  # what energy terms measured when the step began
+    energy: dict[str, Any]  # what energy terms measured when the first step on this Q began
     optimizer: dict[str, Any]  # learner -> optimiser state
     multiplier: Any = None  # the learned 1/tau of the step
     chain: tuple[Actor, ...] = ()  # the further actors that train at once with the policy
@@ -52,6 +52,7 @@ class Stage(NamedTuple):
     source: int  # the first repetition of the same step, whose compiled functions serve this one
     step: Any  # what the spec says of the step
     chain: tuple[Stage, ...] = ()  # of a concurrent chain: its steps, as they are measured and reported
+    entry: int = 0  # the repetition whose compiled `enter` serves this one: the first, or the first that takes over
 
     @property
     def actors(self) -> tuple[Stage, ...]:
@@ -75,9 +76,11 @@ class Program(NamedTuple):
         return tuple(step for stage in self.stages for step in stage.actors)
 
     def numbers_of(self, number: int) -> Any:
-        """The numbers under which the functions of a stage's source are those of the stage itself."""
-        source = self.stages[number].source
-        return (*self.numbers[:source], self.numbers[number], *self.numbers[source + 1 :])
+        """The numbers under which the functions of a stage's source and entry are those of the stage itself."""
+        stage, numbers = self.stages[number], list(self.numbers)
+        for index in (stage.source, stage.entry):
+            numbers[index] = self.numbers[number]
+        return tuple(numbers)
 
 
 def together(labels: Sequence[str]) -> str:

@@ -44,7 +44,7 @@ def stage_of(plan: Plan, space: Space, nodes_of: StageNodes) -> Stage:
         return _measure(plan, nodes_of(numbers), state, batch, key)
 
     functions = enter, update, gradient, measure
-    return Stage(plan.label, plan.step.updates, plan.step.learn, *functions, plan.source, plan.step)
+    return Stage(plan.label, plan.step.updates, plan.step.learn, *functions, plan.source, plan.step, entry=plan.entry)
 
 
 def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, key: Key) -> State:
@@ -66,10 +66,12 @@ def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, ke
     count = data.rewards.shape[0]
     rows = jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(rows_key, (BEGIN_ROWS,), 0, count)
     batch = jax.tree.map(lambda column: column[rows], data)
-    energy = {}
+    energy = {} if plan.moving else dict(state.energy)
     for index, (name, term) in enumerate(nodes.problem.energy.items()):
-        parameters = nodes.policy.parameters(state.policy, batch.observations)
-        energy[name] = term.begin(parameters, context_of(nodes, state, batch), jax.random.fold_in(energy_key, index))
+        if term.begins and name not in plan.taken_over:
+            parameters = nodes.policy.parameters(state.policy, batch.observations)
+            seen = context_of(nodes, state, batch)
+            energy[name] = term.begin(parameters, seen, jax.random.fold_in(energy_key, index))
     return state._replace(
         reference=state.policy if "policy" in plan.step.learn else state.reference,
         geometry=learned[0],
@@ -122,6 +124,6 @@ def _measure(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> 
         context = context._replace(fixed=scales(nodes.problem, parameters, context, key))
     start = None if state.behavior is None else nodes.behavior.parameters(state.behavior, batch.observations)
     references = references_of(nodes, state, batch)
-    found |= measure(nodes.problem, parameters, references, start, context, key)
+    found |= measure(nodes.problem, parameters, references, start, context, batch.episodes, key)
     own = nodes.scheme.minimised(nodes.problem, parameters, references, context, key)
     return found if own is None else found | {"objective": own}

@@ -19,7 +19,7 @@ class Context(NamedTuple):
     actions: Actions  # the logged ones
     policy: Any  # the policy family that the parameters belong to
     q: Callable[..., Any] | None  # actions [..., batch, act], count=None, slow=False -> values [critics, ..., batch]
-    fixed: Any = None  # what the term's `begin` returned when the step began
+    fixed: Any = None  # what the term's `begin` returned when the first step on this Q began
     learned: tuple[Any, ...] = ()  # learned state of each proximal term's geometry
     v: Callable[[], Values] | None = None  # state values, of a critic that has them
 
@@ -37,8 +37,16 @@ class AbstractTerm(eqx.Module):
         """The unweighted term for each row."""
 
     def begin(self, parameters: Any, context: Context, key: Key) -> Any:
-        """What the term measures once, when a step begins; None unless a variant says otherwise."""
+        """What the term measures once, when a step begins; None unless a variant says otherwise.
+
+        Further steps on the same Q take it over, so that a chain has one energy.
+        """
         return None
+
+    @property
+    def begins(self) -> bool:
+        """Whether `begin` measures anything."""
+        return type(self).begin is not AbstractTerm.begin
 
     def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
         """First variation of the unweighted term at a reference, as a function of actions [..., batch, act].

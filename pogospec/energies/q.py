@@ -16,6 +16,9 @@ from pogospec.types import Actions, Key, Values
 Critics = Literal["min", "first", "mean"]
 """How the critics become one value."""
 
+MEASURED = "of the data when the first step on this Q began"
+"""When the one scale of several steps is measured, in words."""
+
 
 class QTerm(AbstractTerm):
     """Negative action value, at the policy's mean action (POGO as released, TD3+BC) or in expectation."""
@@ -31,7 +34,8 @@ class QTerm(AbstractTerm):
     ] = "mean"
     scale: Annotated[
         Literal["none", "batch", "step"],
-        "batch: divide by mean |Q| of the batch, as TD3+BC; step: by mean |Q| of the data when the step began",
+        "batch: divide by mean |Q| of the batch, as TD3+BC; step: by mean |Q| of the data when the first step on this "
+        "Q began, one number until a critic learns again",
     ] = "none"
     weight: Annotated[float, Within(ge=0.0), "factor of this term"] = 1.0
 
@@ -44,6 +48,11 @@ class QTerm(AbstractTerm):
         if self.scale == "none":
             return None
         return jnp.abs(expected(context, self.critics, self.actions, parameters, key)).mean()
+
+    @property
+    def begins(self) -> bool:
+        """Whether Q is scaled."""
+        return self.scale != "none"
 
     def settled(self) -> QTerm:
         """The term with the scale that `begin` measured in the place of that of a minibatch."""
@@ -64,7 +73,7 @@ class QTerm(AbstractTerm):
             count = self.actions.sample
             size, latex_size = f"|(1/{count}) Σ_k {symbol[0]}|", rf"|\tfrac{{1}}{{{count}}}\sum_{{k}}{symbol[1]}|"
         if self.scale != "none":
-            mark, when = ("", "of the minibatch") if self.scale == "batch" else ("₀", "of the data when the step began")
+            mark, when = {"batch": ("", "of the minibatch"), "step": ("₀", MEASURED)}[self.scale]
             text = f"{text} / mean{mark}{size}"
             latex = rf"{latex} \,/\, \mathrm{{mean}}{'' if self.scale == 'batch' else '_0'}{latex_size}"
             meaning += f"; mean{mark}{size}: mean {when}, held fixed in the gradient"
@@ -77,7 +86,7 @@ class QTerm(AbstractTerm):
         if self.scale != "none":
             mark, when = {
                 "batch": ("", "of all points of the minibatch"),
-                "step": ("₀", "of the data when the step began"),
+                "step": ("₀", MEASURED),
             }[self.scale]
             scale, scale_latex = f" / mean{mark}|{text}|", rf" \,/\, \mathrm{{mean}}{'_0' if mark else ''}|{latex}|"
             meaning += f"; mean{mark}|{text}|: mean {when}, held fixed in the gradient"

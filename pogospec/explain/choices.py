@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pogospec.compiler.optimum import least
 from pogospec.data.arrays import HELD_ROWS
-from pogospec.explain.mathematics.known_energy import temperature
 from pogospec.explain.mathematics.metric import log_std_bounds
 from pogospec.explain.numbers import number, short
 from pogospec.explain.stages import Stage, groups, terms_of
 from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
 from pogospec.spec.schema import Spec
+from pogospec.training.decisions import ERRORS
 
 
 def choices(spec: Spec, plan: list[Stage]) -> list[tuple[str, str]]:
@@ -18,8 +19,8 @@ def choices(spec: Spec, plan: list[Stage]) -> list[tuple[str, str]]:
     plan = [group.first for group in groups(plan)]
     shared = [*_policy(spec, plan), *_critic(spec, plan), *_training(spec, plan)]
     if spec.target is not None:
-        return [*_known_energy(plan), *shared, FINAL]
-    return [*_data(spec), *shared, *_evaluation(spec), FINAL]
+        return [*_known_energy(spec, plan), *_inequality(spec, plan), *shared, FINAL]
+    return [*_data(spec), *_inequality(spec, plan), *shared, *_evaluation(spec), FINAL]
 
 
 FINAL = ("final policy", "the last weights of each step; no averaging, no choice of the best")
@@ -43,11 +44,23 @@ def _data(spec: Spec) -> Iterator[tuple[str, str]]:
         yield "measurements", f"on up to {HELD_ROWS:,} rows of the training data, the same in every run"
 
 
-def _known_energy(plan: list[Stage]) -> Iterator[tuple[str, str]]:
+def _inequality(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
+    """How each step is judged when it is over."""
+    if any(term.reference != "data" for stage in plan for term in stage.proximal):
+        error = "standard errors over episodes" if spec.target is None else "standard errors"
+        yield (
+            "inequality",
+            f"a step in which E[π] + D/tau ends above E[reference] by more than {ERRORS:g} {error} is told: violated "
+            "of flow.csv, the end of the run, `explain RUN`",
+        )
+
+
+def _known_energy(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     yield "state", "one, with nothing to observe: the parameters of π are the biases of a network without inputs"
     yield "actions", "any real numbers, neither scaled nor clipped"
     yield "measurements", "at the start and the end of every step, and each `evaluate.every` updates, into flow.csv"
-    if any(stage.target is not None and temperature(stage) > 0 for stage in plan):
+    found = [least(stage.target, spec.policy, stage.step) for stage in plan if stage.target is not None]
+    if any(one.temperature > 0 and not one.why for one in found):
         count = "by quadrature in one or two dimensions, by 16,384 samples in more"
         yield "KL to the optimum", f"kl_optimum of flow.csv, where Z is known: {count}"
 

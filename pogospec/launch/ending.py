@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pogospec.report.figures import learning_curve
-from pogospec.report.reading import final, is_target
+from pogospec.report.reading import final, is_target, troubles
+from pogospec.report.screen import show_flow, show_warnings
 from pogospec.report.statistics import spread
 from pogospec.report.tables import differences, header
 from pogospec.runs.directory import RunDirectory
@@ -33,11 +34,10 @@ def report(console: Console, run: RunDirectory) -> None:
         for gap in gaps:
             console.print(f"  {gap}", highlight=False)
     elif is_target(run):
-        from pogospec.report.screen import show_flow
-
         show_flow(console, run)
     elif about["environment"] is None:
         console.print("nothing was evaluated: the data name no environment; set data.environment")
+    show_warnings(console, troubles(run))
     picture = learning_curve(run)
     if picture is not None:
         console.print(f"learning curve  {picture}", soft_wrap=True, highlight=False)

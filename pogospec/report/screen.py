@@ -143,9 +143,8 @@ def beside_optimum(known: Known) -> list[str]:
     found = known.moments(label)
     lines = [f"{label:<15} {told(found.mean.mean(0), found.covariance.mean(0))}"] if label != START else []
     if known.optimum is None:
-        return [*lines, f"{'optimum':<15} not known: exp(Q/lambda) at lambda = {known.heat:g}"]
-    density = f"exp(Q/lambda)/Z at lambda = {known.heat:g}" if known.heat > 0 else "the point where Q is greatest"
-    return [*lines, f"{'optimum':<15} {told(*known.optimum)}: {density}"]
+        return [*lines, f"{'optimum':<15} not known: {known.least.why or known.least.text}"]
+    return [*lines, f"{'optimum':<15} {told(*known.optimum)}: {known.least.text}"]
 
 
 def show_flows(console: Console, runs: Sequence[RunDirectory]) -> None:

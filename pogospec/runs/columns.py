@@ -38,7 +38,7 @@ FLOW = {
     "flow_time": "sum of the step sizes of the Euler steps that are over",
     "accepted": "1 or 0 at the end of a step whose size is chosen by trial; empty elsewhere",
     "tau": "step size of the first proximal term",
-    "scale": "what Q is divided by in energy, one number for all states; empty where it is not scaled",
+    "scale": "what Q is divided by in energy, one number for all states and all steps on one Q; empty where unscaled",
     "energy": "mean energy over held-out states, at that scale",
     "reference_energy": "the same of the step's reference",
     "objective": "energy plus proximal terms; of an explicit step from data its weighted negative log-likelihood",
@@ -47,11 +47,12 @@ FLOW = {
     "entropy": "mean entropy in nats",
     "effective_tau": "2 distance / (reference_energy - energy): tau to first order where the step is solved",
     "gap": "objective - reference_energy, not positive where the proximal inequality holds",
-    "gap_error": "standard error of gap over held-out states",
+    "gap_error": "standard error of gap over held-out episodes; empty where there is one",
+    "violated": "1 where gap is above 0 by more than 1.645 gap_error: the proximal inequality fails; 0 elsewhere",
     "q_drift": "root mean square change of Q of held-out rows since the last check of a rule, over its std",
     "critic_noise": "standard deviation of critic_loss over these updates, over the variance of Q over the rows",
-    "kl_optimum": "KL(policy || exp(Q/lambda)/Z) in nats, for known energies",
-    "w2_optimum": "2-Wasserstein distance to exp(Q/lambda)/Z, for known energies where it is exact",
+    "kl_optimum": "KL(policy || optimum) in nats, for known energies; optimum: exp(Q/lambda)/Z, action_norm in Q",
+    "w2_optimum": "2-Wasserstein distance to that optimum, for known energies where it is exact",
 }
 """flow.csv: a row a policy that was measured on held-out states and seed."""
 HEAD = [name for name in METRICS if name != "energy.*"]

@@ -108,9 +108,7 @@ class RunDirectory:
         row = {"seed": seed, "stage": stage, "update": update, "total_update": total}
         row |= {"seconds": f"{seconds:.3f}", "updates_per_second": f"{rate:.1f}"}
         row |= {name: repr(float(value)) for name, value in metrics.items()}
-        with (self.path / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            head = next(csv.reader(file))
-        self._append("metrics.csv", [[row.get(name, "") for name in head]])
+        self._append("metrics.csv", [[row.get(name, "") for name in self._head("metrics.csv")]])
 
     def append_returns(self, policy: str, total: int, returns: np.ndarray, stage: str) -> None:
         """Add the raw returns [seeds, episodes] of one evaluation."""
@@ -127,11 +125,16 @@ class RunDirectory:
         """Add what was measured of one policy on held-out states; what is not known stays empty."""
         row = {"seed": seed, "stage": stage, "update": update, "total_update": total, "flow_time": repr(time)}
         row |= {"accepted": accepted} | {name: repr(value) for name, value in found.items() if value == value}
-        self._append("flow.csv", [[row.get(name, "") for name in FLOW]])
+        self._append("flow.csv", [[row.get(name, "") for name in self._head("flow.csv")]])
 
     def _append(self, name: str, rows: list[list[Any]]) -> None:
         with (self.path / name).open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
+
+    def _head(self, name: str) -> list[str]:
+        """The columns that a table has; one of an older version may lack some."""
+        with (self.path / name).open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file))
 
     def read(self, name: str) -> list[dict[str, str]]:
         """Rows of metrics.csv or returns.csv; a row cut short at the end is left out."""
@@ -202,14 +205,45 @@ class RunDirectory:
         """Load what `save_policy` saved."""
         path = self._policy(label)
         if not path.is_file():
-            known = ", ".join(self.policies()) or "none yet"
+            if label in self._trained():
+                raise self._missing([label])
+            known = ", ".join(self.saved()) or "none yet"
             raise RunDirectoryError(f"{self.path} holds no policy '{label}', allowed {known}")
         return files.load_arrays(path)
 
     def policies(self) -> list[str]:
-        """Labels of the saved policies, in the order of training."""
+        """Labels of the policies, in the order of training; raises RunDirectoryError where a saved one was removed."""
+        saved = self.saved()
+        lost = [label for label in self._trained() if label not in saved]
+        if lost:
+            raise self._missing(lost)
+        return saved
+
+    def saved(self) -> list[str]:
+        """Labels of the policies whose files are there, in the order of training."""
         found = (self.path / "policies").glob("*.safetensors")
         return sorted((file.stem.replace("_", " ") for file in found), key=order)
+
+    def _trained(self) -> list[str]:
+        """Labels of what steps that are over have learned, and saved."""
+        if not (self.path / "metrics.csv").is_file():
+            return []
+        last: dict[str, int] = {}
+        learned: dict[str, str] = {}  # label -> stage
+        for row in self.read("metrics.csv"):
+            stage, total = row.get("stage", ""), row.get("total_update", "")
+            last[stage] = int(total) if total.isdigit() else last.get(stage, 0)
+            for column, label in (("objective", stage), ("behavior_loss", "behavior")):
+                if row.get(column):
+                    learned[label] = stage
+        done, end = self.status()["state"] == "done", max(last.values(), default=0)
+        return [label for label, stage in learned.items() if done or last[stage] < end]
+
+    def _missing(self, labels: Sequence[str]) -> RunDirectoryError:
+        names = ", ".join(f"policies/{self._policy(label).name}" for label in labels)
+        return RunDirectoryError(
+            f"{self.path} lacks {names}, which it saved; put it back, or name another policy, or run the spec again"
+        )
 
     def _policy(self, label: str) -> Path:
         return self.path / "policies" / f"{label.replace(' ', '_')}.safetensors"

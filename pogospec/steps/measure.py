@@ -1,7 +1,7 @@
 """What is measured along a flow: the energy at one scale, distances, entropy, and the proximal inequality.
 
-With a scale taken from each minibatch the energy of a step is not one function. Everything here uses one scale: the
-one fixed when the step began where the critic is frozen, else the mean |Q| of the states at hand, which is reported.
+With a scale taken from each minibatch the energy of a step is not one function. Everything here uses one scale: where
+the critic is frozen that of all steps on it, else the mean |Q| of the states at hand, which is reported.
 """
 
 from __future__ import annotations
@@ -34,19 +34,25 @@ def scales(problem: Problem, parameters: Any, context: Context, key: Key) -> dic
 
 
 def measure(
-    problem: Problem, parameters: Any, references: tuple[Any, ...], start: Any, context: Context, key: Key
+    problem: Problem,
+    parameters: Any,
+    references: tuple[Any, ...],
+    start: Any,
+    context: Context,
+    episodes: Any,
+    key: Key,
 ) -> dict[str, Any]:
     """Means over the states: numbers of a policy beside its references and the policy that the flow started from.
 
-    `gap` is E[pi] + sum_i D_i/tau_i - E[reference], with its standard error over the states: the proximal inequality
-    says that it is not positive. `effective_tau` = 2 D / (E[reference] - E[pi]) is tau to first order where the step
-    was solved. Entries that have no meaning here are missing.
+    `gap` is E[pi] + sum_i D_i/tau_i - E[reference], with its standard error over the `episodes` that the states belong
+    to: the proximal inequality says that it is not positive. `effective_tau` = 2 D / (E[reference] - E[pi]) is tau to
+    first order where the step was solved. Entries that have no meaning here are missing.
     """
     rows = energy_rows(problem, parameters, context, key)
     found = {"energy": rows.mean(), "objective": rows.mean()}
     if context.policy.has_density:
         found["entropy"] = context.policy.entropy(parameters, key).mean()
-    scale = [value for value in context.fixed.values() if value is not None]
+    scale = [context.fixed[name] for name, term in problem.energy.items() if term.begins]
     if len(scale) == 1:
         found["scale"] = scale[0]
     if not problem.proximal:
@@ -65,13 +71,22 @@ def measure(
     if known:
         before = energy_rows(problem, known[0], context, key)
         gap = rows + proximal - before
-        found |= {"reference_energy": before.mean(), "gap": gap.mean(), "gap_error": _standard_error(gap)}
+        found |= {"reference_energy": before.mean(), "gap": gap.mean(), "gap_error": standard_error(gap, episodes)}
         drop = before.mean() - rows.mean()
         found["effective_tau"] = jnp.where(drop > 0, 2 * found["distance"] / jnp.where(drop > 0, drop, 1.0), jnp.nan)
     return found
 
 
-def _standard_error(values: Values) -> Any:
-    """Standard error of the mean over independent states; 0 where there is one."""
+def standard_error(values: Values, episodes: Any) -> Any:
+    """Standard error of the mean of rows that come in independent episodes, each of which is alike within.
+
+    The sums of the deviations of G episodes vary independently: sqrt(G/(G - 1) sum_g (sum_i in g (x_i - mean))^2) / n
+    (Liang and Zeger, "Longitudinal data analysis using generalized linear models", 1986). Where each row is an episode
+    it is std / sqrt(n). 0 for one row; NaN where several rows are of one episode, which says nothing of others.
+    """
     count = values.shape[0]
-    return jnp.std(values, ddof=1) / jnp.sqrt(count) if count > 1 else jnp.zeros(())
+    if count == 1:
+        return jnp.zeros(())
+    _, own = jnp.unique(episodes, return_inverse=True, size=count)
+    sums, groups = jax.ops.segment_sum(values - values.mean(), own, count), own.max() + 1
+    return jnp.where(groups > 1, jnp.sqrt(jnp.square(sums).sum() * groups / (groups - 1)) / count, jnp.nan)

@@ -28,6 +28,7 @@ from numpyro import handlers
 from numpyro.distributions import Delta, biject_to
 from numpyro.infer import init_to_uniform
 from numpyro.infer.util import constrain_fn, potential_energy
+from numpyro.primitives import Messenger
 
 from pogospec.registry import nearest
 from pogospec.targets.base import AbstractTarget
@@ -184,11 +185,29 @@ def _load(place: str, double: bool) -> Model:
 def bound(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Model:
     """A model with its arguments and its latent sites; ValueError, which calls it `name`, where it cannot be used."""
     try:
-        return Model(function, args, kwargs, _latent_sites(function, args, kwargs))
+        model = Model(function, args, kwargs, _latent_sites(function, args, kwargs))
+        _evaluate(model)
+        return model
     except ValueError as error:
         raise ValueError(f"the model {name} cannot be used: {error}") from error
     except Exception as error:
         raise ValueError(f"the model {name} fails: {_said(error)}") from error
+
+
+class _Keyless(Messenger):
+    """Refuses statements that ask for a random key."""
+
+    def process_message(self, msg: dict[str, Any]) -> None:
+        """ValueError where the density would be random."""
+        if msg["type"] == "prng_key":
+            asks = "it asks for a random key (numpyro.prng_key), which makes its density random"
+            raise ValueError(f"{asks}; allowed models that sample their latent sites alone")
+
+
+def _evaluate(model: Model) -> None:
+    """Ask for the density once, on shapes alone, as a flow does."""
+    sites = {site.name: jax.ShapeDtypeStruct(site.shape, float) for site in model.sites}
+    jax.eval_shape(lambda values: potential_energy(model.function, model.args, model.kwargs, values), sites)
 
 
 def _said(error: Exception) -> str:
@@ -202,7 +221,7 @@ def _latent_sites(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
 
     def run(key):
         # values come from a strategy, as improper priors cannot be sampled
-        ready = handlers.substitute(handlers.seed(function, key), substitute_fn=init_to_uniform())
+        ready = handlers.substitute(handlers.seed(_Keyless(function), key), substitute_fn=init_to_uniform())
         found = _unconstrained(ready, args, kwargs)
         names.extend(found)  # the order of the model; a trace of JAX hands dictionaries back sorted
         return found

@@ -30,6 +30,12 @@ from pogospec.types import Normalizer, Space, Transitions
 OF_POLICY = ("energy", "distance", "objective", "dual_loss")
 """Metrics of the policy's updates, which may be fewer than those of the stage."""
 
+LOWER = "Run the spec again with a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
+FROM_THE_START = (
+    "That is before anything was learned, so look at the numbers that it is made of: Q where the flow starts (start), "
+    "the data of a model, rewards, weights and taus of the spec"
+)
+
 
 @dataclass
 class Cell:
@@ -110,8 +116,11 @@ class Cells:
             means = {name: float(values[rows].mean()) for name, values in metrics.items()} | means
         return means
 
-    def broken(self, stage: Stage, bad: dict, whole: Any, stop: int) -> list[tuple[Cell, str]]:
-        """Runs with a value that is not finite, newly found, and what to say of the first of each."""
+    def broken(self, stage: Stage, place: Place, bad: dict, whole: Any, stop: int) -> list[tuple[Cell, str]]:
+        """Runs with a value that is not finite, newly found, and what to say of the first of each.
+
+        `place`: where they were before the chunk, which ends at `stop`.
+        """
         found = [
             (int(index), name, row)
             for name, column in bad.items()
@@ -128,7 +137,8 @@ class Cells:
                 where = f"{actor or stage.label}, update {index + 1}, seed {row - cell.rows.start}"
                 total = max(cell.run.checkpoints(), default=0)
                 kept = f" The state after update {total} is kept in {cell.run.path}/checkpoints."
-                then = "Run the spec again with a smaller learning rate, for example --set optimizer.learning_rate=1e-4"
+                before = name in ("critic_loss", "behavior_loss") or cell.spec.target is not None
+                then = FROM_THE_START if before and not (actor or index or place.total) else LOWER
                 told.append((cell, f"{where}: {name} is not finite.{kept if total else ''} {then}"))
         return told
 

@@ -28,6 +28,18 @@ def next_stop(spec: Spec, stage: Stage, done: int) -> int:
     return min(stage.updates, *first, *(done - done % mark + mark for mark in marks))
 
 
+def needs_error(spec: Spec) -> bool:
+    """Whether a step size is chosen by what is known beyond its standard error."""
+    rules = [backtracking_of(step) for step in spec.schedule.steps]
+    return any(rule is not None and rule.errors > 0 for rule in rules)
+
+
+ERRORS = 1.645
+"""Standard errors by which the proximal inequality must fail to be told: of what just holds, one in 20 is."""
+ROUNDINGS = 16
+"""Roundings of an energy, beyond which a difference of two is one."""
+
+
 class Due(NamedTuple):
     """What is due where a chunk has stopped."""
 
@@ -62,6 +74,18 @@ def backtracking_of(step: StepSpec) -> Backtracking | None:
     return next((tau for tau in taus if isinstance(tau, Backtracking)), None)
 
 
+def violated(found: dict[str, np.ndarray], rounding: float) -> dict[str, np.ndarray]:
+    """Whether the proximal inequality fails beyond its error, [seeds] of 1 and 0; NaN where the error is unknown.
+
+    `rounding`: that of the numbers of the run, relative.
+    """
+    if "gap" not in found:
+        return {}
+    size = np.maximum(np.abs(found["objective"]), np.abs(found["reference_energy"]))
+    beyond = found["gap"] - ERRORS * found["gap_error"] - ROUNDINGS * rounding * size
+    return {"violated": np.where(np.isnan(beyond), np.nan, beyond > 0)}
+
+
 class Trial(NamedTuple):
     """What became of the step sizes that were tried, [seeds] each."""
 
@@ -75,7 +99,8 @@ class Trial(NamedTuple):
         for seed in np.flatnonzero(self.failed):
             tau, gap, error = (float(found[name][seed]) for name in ("tau", "gap", "gap_error"))
             then = "the policy stays" if self.spent[seed] else f"trying tau = {tau * rule.factor:.4g}"
-            why = f"tau = {tau:.4g} rejected (inequality {gap:.3g} ± {error:.2g})"
+            beyond = "" if np.isnan(error) else f" ± {error:.2g}"
+            why = f"tau = {tau:.4g} rejected (inequality {gap:.3g}{beyond})"
             yield f"{stage.label}, seed {seed}: {why}; {then}"
 
 
@@ -85,7 +110,8 @@ def judge(rule: Backtracking, place: Place, found: dict[str, np.ndarray]) -> Tri
     `place` follows: flow time where a step is accepted, tries, and who is stuck once no seed tries any further.
     """
     tried = ~np.asarray(place.accepted)
-    holds = found["gap"] + rule.errors * found["gap_error"] < 0
+    margin = rule.errors * found["gap_error"] if rule.errors else 0.0  # the error of one episode is not a number
+    holds = found["gap"] + margin < 0
     failed = tried & ~holds
     tries = np.asarray(place.tries) + failed
     spent = failed & (tries >= rule.tries)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pogospec.compiler.program import Stage, State
 from pogospec.data.arrays import identity_normalizer, normalized, split, standardize, transform_rewards
-from pogospec.errors import RunError
+from pogospec.errors import DataError, RunError
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec
 from pogospec.steps.schedule import Backtracking
@@ -56,6 +56,11 @@ def train_all(
 def _prepared(spec: Spec, dataset: Dataset) -> tuple[Transitions, Transitions, Normalizer]:
     """The transitions to train on and those held out, as the spec wants them; how observations were normalised."""
     used, held = split(transform_rewards(dataset.transitions, spec.data.reward), spec.data.holdout)
+    if spec.target is None and decisions.needs_error(spec) and len(np.unique(held.episodes)) < 2:
+        raise DataError(
+            f"data.holdout: {spec.data.holdout:g} holds out 1 episode, allowed shares of 2 episodes or more: "
+            "backtracking asks for a standard error over episodes; raise it, or set errors: 0 of tau"
+        )
     normalizer = identity_normalizer(dataset.space.obs_dim)
     if spec.data.normalize_observations:
         used, normalizer = standardize(used)
@@ -194,7 +199,7 @@ class _Trainer:
 
     def _guard(self, stage: Stage, ran: Ran, stop: int) -> None:
         """Stop runs at the first value that is not finite; the newest checkpoint of each is its last good state."""
-        for cell, message in self.cells.broken(stage, ran.bad, ran.whole, stop):
+        for cell, message in self.cells.broken(stage, self.place, ran.bad, ran.whole, stop):
             cell.failed = True
             if not self.cells.going():
                 raise RunError(message)

@@ -67,12 +67,12 @@ class Programs:
 
     def enter(self, number: int, state: State, tries: Sequence[int]) -> State:
         """The state at the beginning of a stage."""
-        source = self.stages[number].source
-        if source not in self._entries:
-            enter, axes = self.stages[source].enter, (self.axis(number), 0, None, 0)
-            self._entries[source] = self.batching.jit(enter, axes)
+        entry = self.stages[number].entry
+        if entry not in self._entries:
+            enter, axes = self.stages[entry].enter, (self.axis(number), 0, None, 0)
+            self._entries[entry] = self.batching.jit(enter, axes)
         keys = jax.vmap(lambda root: stream(fold(root, number), INIT, 1))(self.roots)
-        return self._entries[source](self.numbers(number, tries), state, self.data, keys)
+        return self._entries[entry](self.numbers(number, tries), state, self.data, keys)
 
     def template(self, number: int) -> State:
         """Shapes of the state inside a stage."""

@@ -10,12 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.compiler.optimum import Least, least
 from pogospec.compiler.program import Program, Stage, State
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec
 from pogospec.steps.until import History
 from pogospec.targets.base import free_energy, w2_to_optimum
 from pogospec.training.batching import Batching
+from pogospec.training.chunk import double
+from pogospec.training.decisions import violated
 from pogospec.training.place import Place, arrays
 from pogospec.types import Transitions
 
@@ -33,12 +36,16 @@ class Watch:
         self, spec: Spec, program: Program, held: Transitions, run: RunDirectory, batching: Batching, runs: int
     ):
         self.spec, self.program, self.run, self.batching, self.runs = spec, program, run, batching, runs
-        held = held if spec.target is None else Transitions(*(np.repeat(x, LOOKS, axis=0) for x in held))
+        if spec.target is not None:
+            held = Transitions(*(np.repeat(x, LOOKS, axis=0) for x in held))._replace(episodes=np.arange(LOOKS))
         self.held = batching.shared(held)
         self.keys = jax.vmap(jax.random.key)(jnp.zeros(runs, int))
         self._measures: dict[int, Callable] = {}
-        self._normalizers: dict[float, float | None] = {}
-        self._free_energy = jax.jit(functools.partial(_free_energy, spec.target))
+        self._least: dict[str, Least] = {}
+        if spec.target is not None:
+            self._least = {step.label: least(spec.target, spec.policy, step.step) for step in program.steps}
+        self._normalizers: dict[Least, float | None] = {}
+        self._free_energies: dict[Any, Callable] = {}
 
     def look(self, stage: Stage, numbers: Any, axis: int | None, state: State) -> dict[str, np.ndarray]:
         """Numbers of every seed, [seeds] each; `q_rows` [seeds, rows]."""
@@ -90,36 +97,32 @@ class Watch:
         found = {name: values for name, values in found.items() if values.ndim == 1}
         if not found:
             return
+        found |= violated(found, float(np.finfo(np.float64 if double(self.spec) else np.float32).eps))
         if self.spec.target is not None:
             parameters = jax.vmap(self.spec.policy.parameters, in_axes=(0, None))(state.policy, self.held.observations)
-            found |= self._optimum(jax.tree.map(lambda leaf: leaf[:, 0], parameters), temperature(stage))
+            found |= self._optimum(jax.tree.map(lambda leaf: leaf[:, 0], parameters), self._least[stage.label])
         for seed in range(self.spec.seeds) if only is None else np.flatnonzero(only).tolist():
             row = {name: float(values[seed]) for name, values in found.items()}
             taken = "" if accepted is None else int(accepted[seed])
             time = place.flow_time[seed]
             self.run.append_flow(seed, stage.label, place.done, place.total, time, taken, row)
 
-    def _optimum(self, parameters: Any, heat: float) -> dict[str, np.ndarray]:
+    def _optimum(self, parameters: Any, least: Least) -> dict[str, np.ndarray]:
         """Distances [seeds] of the policies to the optimum of a known energy, those that are known."""
-        target: Any = self.spec.target
-        found = {}
+        target, heat, found = least.target, least.temperature, {}
+        if least.why:
+            return {}
         if heat > 0 and self.spec.policy.has_density:
-            if heat not in self._normalizers:
-                self._normalizers[heat] = target.log_normalizer(heat)
-            log_normalizer = self._normalizers[heat]
+            if least not in self._normalizers:
+                self._normalizers[least] = target.log_normalizer(heat)
+            log_normalizer = self._normalizers[least]
             if log_normalizer is not None:
-                found["kl_optimum"] = np.asarray(self._free_energy(parameters, heat)) + log_normalizer
+                if target not in self._free_energies:
+                    self._free_energies[target] = jax.jit(functools.partial(_free_energy, target))
+                found["kl_optimum"] = np.asarray(self._free_energies[target](parameters, heat)) + log_normalizer
         distance = w2_to_optimum(target, heat, parameters)
         return found if distance is None else found | {"w2_optimum": np.asarray(distance)}
 
 
 def _free_energy(target: Any, parameters: Any, heat: Any) -> Any:
     return free_energy(target, heat, parameters, jax.random.key(0))
-
-
-def temperature(stage: Stage) -> float:
-    """Lambda: the weight of the entropy over that of Q, what the optimum exp(Q/lambda)/Z is taken at."""
-    terms = (stage.step.energy or {}).values()
-    entropy = sum(term.weight for term in terms if not term.needs_critic and term.needs_density)
-    values = sum(term.weight for term in terms if term.needs_critic)
-    return entropy / values if values else 0.0

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.compiler.optimum import Least, least
 from pogospec.explain.mathematics.explicit import explicit_step
-from pogospec.explain.mathematics.known_energy import temperature
 from pogospec.explain.numbers import short
 from pogospec.explain.stages import Stage, terms_of
 from pogospec.policies.base import DiagonalNormal, FullNormal
@@ -32,7 +32,8 @@ def _cubature(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iter
 def _family(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     """An optimum that the family does not hold."""
     target: Any = spec.target
-    heat = temperature(stage)
+    found = least(target, spec.policy, stage.step)
+    heat = found.temperature
     if heat == 0 and not spec.policy.has_density:
         return
     if heat == 0:
@@ -42,14 +43,16 @@ def _family(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterat
             "floor; for the density exp(Q/λ)/Z as the optimum, add energy.entropy.weight: λ",
         )
         return
-    if not target.gaussian:
+    if found.why:
+        yield "no optimum", f"where the energy is least is not known: {found.why}; no distance to it is told"
+    elif not target.gaussian:
         yield (
             "family",
             f"exp(Q/{short(heat)})/Z need not be in the family; the flow then ends where the energy is least in it: "
             "kl_optimum of flow.csv, where Z is known, says how far that is",
         )
     elif spec.policy.parameter_type is DiagonalNormal:
-        _, covariance = target.optimum(heat) or (None, None)
+        _, covariance = found.target.optimum(heat) or (None, None)
         if covariance is not None and np.count_nonzero(covariance - np.diag(np.diag(covariance))):
             text = "the optimum has correlations, which policy.kind: gaussian has not; full_gaussian has"
             yield "family", text
@@ -60,7 +63,9 @@ def _overshoot(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Ite
     step = explicit_step(stage, act_dim)
     if step is None or step.kind != "transport":
         return
-    curvature = sum(term.weight for _, term in terms_of(stage, "q")) * _curvature(spec, temperature(stage))
+    target: Any = spec.target
+    weight = sum(term.weight for _, term in terms_of(stage, "q"))
+    curvature = weight * _curvature(least(target, spec.policy, stage.step))
     if step.length * curvature > 2:
         yield (
             "overshoot",
@@ -69,13 +74,12 @@ def _overshoot(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Ite
         )
 
 
-def _curvature(spec: Spec, heat: float) -> float:
+def _curvature(found: Least) -> float:
     """The largest eigenvalue of the Hessian of -Q at the mean of the optimum; 0 where that is unknown."""
-    target: Any = spec.target
-    optimum = target.optimum(heat)
+    optimum = None if found.why else found.target.optimum(found.temperature)
     if optimum is None:
         return 0.0
-    hessian = jax.hessian(lambda a: -target.log_density(a))(jnp.asarray(optimum[0], float))
+    hessian = jax.hessian(lambda a: -found.target.log_density(a))(jnp.asarray(optimum[0], float))
     return float(np.linalg.eigvalsh(np.asarray(hessian)).max())
 
 

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.compiler.optimum import least
 from pogospec.data.known import lone_state
 from pogospec.explain.mathematics.formula import Written, known_q
 from pogospec.explain.numbers import number
-from pogospec.explain.stages import Stage, entropy_weight, kind_of, terms_of
+from pogospec.explain.stages import Stage, kind_of
 from pogospec.policies.base import Point, TanhNormal
 from pogospec.spec.schema import Spec
 from pogospec.targets.base import kl_to_optimum, shown
@@ -20,7 +21,7 @@ from pogospec.targets.base import kl_to_optimum, shown
 
 @dataclass(frozen=True)
 class Known:
-    """A known energy; the optimum exp(Q/temperature)/Z and what is measured from it are None where unknown."""
+    """A known energy; the optimum and what is measured from it are None where unknown, which `why` says of some."""
 
     kind: str
     dimensions: int
@@ -28,7 +29,9 @@ class Known:
     latex: str
     meaning: str
     start: str
-    temperature: float  # of the last step
+    temperature: float  # of the last step, the weight of the entropy over that of Q
+    optimum: str  # the density, or the point
+    why: str
     log_normalizer: float | None
     optimum_mean: list[float] | None
     optimum_std: list[float] | None
@@ -40,17 +43,22 @@ def known(spec: Spec, plan: list[Stage]) -> Known | None:
     target: Any = spec.target
     if target is None:
         return None
-    heat, size = temperature(plan[-1]), target.dimensions
-    optimum = target.optimum(heat)
+    found, size = least(target, spec.policy, plan[-1].step), target.dimensions
+    heat, told = found.temperature, not found.why
+    optimum = found.target.optimum(heat) if told else None
     parameters = spec.policy.parameters(_placed(spec, size), jnp.zeros((1, 0)))
-    divergence = kl_to_optimum(target, heat, spec.policy, parameters, jax.random.key(0)) if heat > 0 else None
+    divergence = None
+    if heat > 0 and told:
+        divergence = kl_to_optimum(found.target, heat, spec.policy, parameters, jax.random.key(0))
     return Known(
         kind_of("target", target),
         size,
         *known_q(plan[0]),
         beginning(spec)[0],
         heat,
-        target.log_normalizer(heat) if heat > 0 else None,
+        found.text,
+        found.why,
+        found.target.log_normalizer(heat) if heat > 0 and told else None,
         None if optimum is None else np.asarray(optimum[0]).tolist(),
         None if optimum is None else np.sqrt(np.diag(optimum[1])).tolist(),
         None if divergence is None else float(divergence[0]),
@@ -60,12 +68,6 @@ def known(spec: Spec, plan: list[Stage]) -> Known | None:
 def _placed(spec: Spec, size: int) -> Any:
     _, space = lone_state(size)
     return spec.policy.placed(spec.policy.init(jax.random.key(0), space), *spec.start.moments(size))
-
-
-def temperature(stage: Stage) -> float:
-    """The temperature of the optimum: the weight of the entropy over that of Q."""
-    values = sum(term.weight for _, term in terms_of(stage, "q"))
-    return entropy_weight(stage) / values if values else 0.0
 
 
 def beginning(spec: Spec) -> Written:

@@ -149,14 +149,14 @@ def _normal(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
 
 def optimum_marginal(known: Known, which: int, x: np.ndarray) -> np.ndarray | None:
     """Density [n] of one dimension of the optimum: a Gaussian, or any law in one or two dimensions; else None."""
-    target, heat = known.target, known.heat
+    target, heat = known.least.target, known.heat
     if heat <= 0 or known.optimum is None:
         return None
     if target.gaussian:
         mean, covariance = known.optimum
         return _normal(x, mean[which], np.sqrt(covariance[which, which]))
     with known.precision():
-        log_normalizer, box = target.log_normalizer(heat), target.box(heat)
+        log_normalizer, box = known.log_normalizer, target.box(heat)
         if log_normalizer is None or target.dimensions > 2:
             return None
 

@@ -59,13 +59,13 @@ def figure(runs: Sequence[RunDirectory]) -> Figure:
     if not all(is_target(run) for run in runs):
         raise UsageError("path: found runs on data, allowed runs on known energies, whose spec has a target")
     opened = dict(zip(names_of(runs), map(Known.open, runs), strict=True))
-    groups: dict[tuple[str, float], list[str]] = {}
+    groups: dict[tuple[str, str, str], list[str]] = {}
     for name, known in opened.items():
         if not known.run.policies():
             raise UsageError(f"path: {known.run.path} holds no policies yet")
         if known.target.dimensions == 1 and isinstance(known.parameters("start"), Point):
             raise UsageError(f"path: the policies of {known.run.path} are points of one dimension; needed is a std")
-        groups.setdefault((known.run.manifest["data_sha256"], known.heat), []).append(name)
+        groups.setdefault((known.run.manifest["data_sha256"], known.least.text, known.least.why), []).append(name)
     places = [(names, which) for names in groups.values() for which in _places(opened[names[0]])]
     picture, axes = panels(len(places), 4.4 if len(places) == 1 else 2.8)
     handles: list[Any] = []
@@ -177,13 +177,13 @@ def _landscape(axes: Axes, known: Known) -> list:
     from matplotlib.lines import Line2D
 
     with known.precision():
-        log_normalizer = known.target.log_normalizer(known.heat) if known.heat > 0 else None
+        log_normalizer = known.log_normalizer
         if log_normalizer is None or not isinstance(known.parameters("start"), DiagonalNormal | FullNormal):
             return []
         (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
         mean, std = np.meshgrid(np.linspace(left, right, GRID[1]), np.linspace(max(low, high / 200), high, GRID[1]))
         rows = DiagonalNormal(jnp.asarray(mean.reshape(-1, 1)), jnp.log(jnp.asarray(std.reshape(-1, 1))))
-        energy = jax.jit(free_energy, static_argnums=0)(known.target, known.heat, rows, jax.random.key(0))
+        energy = jax.jit(free_energy, static_argnums=0)(known.least.target, known.heat, rows, jax.random.key(0))
     kl = np.asarray(energy, float).reshape(mean.shape) + log_normalizer
     least = max(float(kl.min()), 1e-3)
     if kl.max() > 1.5 * least:
@@ -196,13 +196,13 @@ def _density(axes: Axes, known: Known) -> list:
     """The density of the optimum in the plane, filled."""
     from matplotlib.patches import Patch
 
-    if known.heat <= 0 or known.target.log_normalizer(known.heat) is None:
+    if known.log_normalizer is None:
         return []
     limits: Any = {"xlim": axes.get_xlim(), "ylim": axes.get_ylim()}
     x, y = np.meshgrid(*(np.linspace(low, high, GRID[2]) for low, high in limits.values()))
     with known.precision():
         points = jnp.asarray(np.stack([x, y], -1).reshape(-1, 2))
-        values = np.asarray(known.target.log_density(points), float).reshape(x.shape) / known.heat
+        values = np.asarray(known.least.target.log_density(points), float).reshape(x.shape) / known.heat
     density = np.exp(values - values.max())
     levels = [0.05, 0.2, 0.4, 0.6, 0.8, 1.01]
     axes.contourf(x, y, density, levels, cmap="Greys", vmin=0, vmax=2.2, zorder=-1)

@@ -110,11 +110,19 @@ def slices(known: Known) -> Slice:
     place = np.linspace(-REACH, 1 + REACH, POINTS)
     with known.precision():
         line = jax.tree.map(lambda a, b: a + jnp.asarray(place)[:, None, None] * (b - a), first, second)
-        energy, reference = _energy(known, late, line, first), known.parameters(before)
+        reference, begin = known.parameters(before), known.parameters(_beginning(known))
+        energy = _energy(known, late, line, begin)
         after = energy + _distances(known, late, line, first)
-        earlier = _energy(known, early, line, reference) + _distances(known, early, line, reference)
+        earlier = _energy(known, early, line, begin) + _distances(known, early, line, reference)
     labels = (before if _recentred(known, early) else START, early.label, late.label)
     return Slice(labels, place, *(np.asarray(values, float) for values in (energy, earlier, after)))
+
+
+def _beginning(known: Known) -> str:
+    """The policy at which the terms of the energy measured what all steps keep."""
+    labels = [START, *(stage.label for stage in known.stages)]
+    measured = [any(term.begins for term in stage.step.energy.values()) for stage in known.stages]
+    return labels[measured.index(True)] if True in measured else START
 
 
 def _shown(stage: Stage) -> bool:
@@ -149,7 +157,7 @@ def taus(known: Known, stage: Stage) -> list[Any]:
 
 
 def _energy(known: Known, stage: Stage, line: Any, begin: Any) -> Any:
-    """The energy of a step along a line of policies; what its terms measured at its beginning is taken at `begin`."""
+    """The energy of a step along a line of policies; what its terms measured once is taken at `begin`."""
     terms = {name: _many(term) for name, term in (stage.step.energy or {}).items()}
     size, key = known.target.dimensions, jax.random.key(0)
     here = Context(jnp.zeros((1, 0)), jnp.zeros((1, size)), known.spec.policy, _q(known.target), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,16 @@ from pogospec.errors import RunDirectoryError
 from pogospec.runs.columns import FLOW
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.known import PREFIX
+from pogospec.spec.yaml import plain_of, read_tree
 
 COUNTERS = ("seed", "stage", "update", "total_update", "accepted")
 MEASURED = tuple(name for name in FLOW if name not in (*COUNTERS, "flow_time"))
 """Columns that hold a number of a policy."""
 START = "start"
+MOST_TOLD = 5
+"""Steps in which the proximal inequality failed that are told one by one."""
+ERRORS, ROUNDING = 3.0, 1e-5
+"""Standard errors, and relative roundings, by which an energy must lie above the first."""
 
 Row = dict[str, str]
 
@@ -70,7 +76,8 @@ def read_flow(run: RunDirectory) -> Flow:
             kept = [row for row in own if row["accepted"] != "0" and row["update"] != "0"]
             before = points[-1][1][seed] if points else {}
             given_up = before and any(row["accepted"] == "0" for row in own)
-            ends.append(dict(before, tau="") if given_up and not _taken(own) else kept[-1] if kept else {})
+            stayed = dict(before, tau="", violated="")
+            ends.append(stayed if given_up and not _taken(own) else kept[-1] if kept else {})
         if all(ends):
             points.append((stage, ends))
     try:
@@ -81,6 +88,64 @@ def read_flow(run: RunDirectory) -> Flow:
     except ValueError as error:
         raise RunDirectoryError(f"{run.path / 'flow.csv'} is damaged: {error}") from None
     return Flow([label for label, _ in points], columns)
+
+
+def troubles(run: RunDirectory) -> list[str]:
+    """What a flow that is over should not have done: steps in which the proximal inequality failed, a flow that rose.
+
+    Empty where the run measured no flow, as older versions did not. Raises RunDirectoryError where it is damaged.
+    """
+    if not (run.path / "flow.csv").is_file():
+        return []
+    flow = read_flow(run)
+    return [*_violations(flow), *(_end(flow, _one_energy(run)) if is_target(run) else ())]
+
+
+def _one_energy(run: RunDirectory) -> bool:
+    steps = plain_of(read_tree(run.path / "spec.yaml"))["schedule"]["steps"]
+    return all(step["energy"] == steps[0]["energy"] for step in steps)
+
+
+def _violations(flow: Flow) -> Iterator[str]:
+    """A sentence for each step in which the proximal inequality failed beyond its error, of many the first."""
+    columns = flow.columns
+    failed = [place for place in range(len(flow.labels)) if (columns["violated"][place] == 1).any()]
+    for place in failed[:MOST_TOLD]:
+        gap, error = columns["gap"][place], columns["gap_error"][place]
+        seeds = np.flatnonzero(columns["violated"][place] == 1)
+        worst = seeds[gap[seeds].argmax()]
+        several = len(gap) > 1
+        of = f" in {len(seeds)} of {len(gap)} seeds, by up to" if several else " by"
+        beyond = f" ± {error[worst]:.2g}" if error[worst] > 0 else ""
+        yield (
+            f"{flow.labels[place]}: the proximal inequality fails: E[π] + D/tau is above E[reference]{of} "
+            f"{gap[worst]:.3g}{beyond}; the step was not solved: more updates, a smaller learning rate or tau"
+        )
+    if len(failed) > MOST_TOLD:
+        yield f"the proximal inequality fails in {len(failed) - MOST_TOLD} further steps: violated of flow.csv"
+
+
+def _end(flow: Flow, one: bool) -> Iterator[str]:
+    """What is wrong with the end of a flow on a known energy: numbers that are none, or an energy above the first.
+
+    `one`: whether all steps minimise one energy.
+    """
+    if len(flow.labels) < 2:
+        return
+    energy, error = flow.columns["energy"], flow.columns["gap_error"][-1]
+    seeds = energy.shape[1]
+    lost = np.flatnonzero(~np.isfinite(energy[-1]))
+    if len(lost):
+        yield f"the flow ends without a finite energy in {len(lost)} of {seeds} seeds: its policies mean nothing"
+    rise = energy[-1] - energy[0] if one else np.zeros(seeds)
+    rounding = ROUNDING * np.maximum(np.abs(energy[0]), np.abs(energy[-1]))
+    risen = np.flatnonzero(rise > np.maximum(ERRORS * np.nan_to_num(error), rounding))
+    if len(risen):
+        worst = risen[rise[risen].argmax()]
+        yield (
+            f"the flow has diverged in {len(risen)} of {seeds} seeds: its energy is {energy[-1][worst]:.4g} at the end "
+            f"and was {energy[0][worst]:.4g} at the start; a smaller tau or learning rate, or more updates"
+        )
 
 
 def rows_of(run: RunDirectory) -> tuple[list[str], dict[tuple[str, int], list[Row]]]:
@@ -109,7 +174,7 @@ def _taken(rows: list[Row]) -> bool:
 def _is_over(run: RunDirectory, stage: str, rows: dict[tuple[str, int], list[Row]]) -> bool:
     """Whether a step has ended: its policy is saved, or updates of later steps were measured."""
     last = {own: max(int(row["total_update"]) for row in found) for (own, _), found in rows.items()}
-    return stage in run.policies() or run.status()["state"] == "done" or last[stage] < max(last.values())
+    return stage in run.saved() or run.status()["state"] == "done" or last[stage] < max(last.values())
 
 
 def picked(count: int, most: int) -> list[int]:

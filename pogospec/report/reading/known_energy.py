@@ -14,6 +14,7 @@ import numpy as np
 
 from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
+from pogospec.compiler.optimum import Least, least
 from pogospec.compiler.program import Stage
 from pogospec.data.known import known as one_state
 from pogospec.errors import UsageError
@@ -23,7 +24,6 @@ from pogospec.runs.directory import RunDirectory
 from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.schema import Spec
 from pogospec.targets.base import Optimum
-from pogospec.training.watch import temperature
 
 NODES = np.linspace(-8.5, 8.5, 2049)
 
@@ -83,15 +83,27 @@ class Known:
         return [START, *self.run.policies()]
 
     @cached_property
+    def least(self) -> Least:
+        """The density at which the energy of the last step is least, or why it is not known."""
+        return least(self.target, self.spec.policy, self.stages[-1].step)
+
+    @property
     def heat(self) -> float:
-        """Lambda of the last step, at which the optimum exp(Q/lambda)/Z is taken."""
-        return temperature(self.stages[-1])
+        """Lambda of the last step, at which the optimum is taken."""
+        return self.least.temperature
 
     @cached_property
     def optimum(self) -> Optimum | None:
         """Mean and covariance of the optimum of the last step, where it is known."""
         with self.precision():
-            return self.target.optimum(self.heat)
+            return None if self.least.why else self.least.target.optimum(self.heat)
+
+    @cached_property
+    def log_normalizer(self) -> float | None:
+        """Log Z of the optimum of the last step, where it is known."""
+        with self.precision():
+            unknown = self.least.why or self.heat <= 0
+            return None if unknown else self.least.target.log_normalizer(self.heat)
 
     def parameters(self, label: str) -> Any:
         """Parameters [seeds, ...] of the policies of a step, or of the start."""

@@ -115,7 +115,7 @@ def header(runs: Sequence[RunDirectory]) -> str:
     """What the numbers are."""
     counts = sorted({run.manifest["seeds"] for run in runs})
     over = "one seed" if counts == [1] else f"mean ± std over {' or '.join(map(str, counts))} seeds (ddof 1)"
-    return f"Last Euler step of each run; {over}; the optimum is exp(Q/lambda)/Z"
+    return f"Last Euler step of each run; {over}; the optimum is where the energy is least"
 
 
 def warnings(runs: Sequence[RunDirectory]) -> list[str]:
