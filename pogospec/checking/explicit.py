@@ -7,6 +7,9 @@ from pogospec.energies.entropy import EntropyTerm
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.explicit import Explicit
 
+ROUNDING = 1e-9
+SPLIT = "found a share of points whose weights must count, which has a meaning in explicit steps"
+
 
 def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     """What an explicit step needs: one reference with points, a retraction, and terms with a first variation."""
@@ -31,9 +34,23 @@ def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield f"{where}.geometry", "explicit knows no retraction here; allowed fisher_rao, kl, hellinger, wasserstein2"
     if retraction == "reweight" and not spec.policy.has_density:
         yield f"{where}.geometry", "explicit weights a likelihood, which this policy has not; allowed wasserstein2"
+    if retraction == "reweight":
+        yield from _length_rules(step, where)
+    elif getattr(step.scheme, "split", None) is not None:
+        yield f"{where}.scheme.split", f"{SPLIT} of fisher_rao, kl, hellinger; remove it"
+
+
+def _length_rules(step: StepSpec, where: str) -> Problems:
+    """The power 1 - tau lambda of the reference must not be negative, for each step size that is taken."""
     heat = sum(term.weight for term in (step.energy or {}).values() if isinstance(term, EntropyTerm))
-    if retraction == "reweight" and isinstance(step.tau, float) and step.tau * heat > 1:
-        yield f"{where}.tau", f"found {step.tau:g}, allowed at most 1/lambda = {1 / heat:g} in an explicit step"
+    weight = getattr(step.geometry, "weight", 1.0)
+    if step.tau is None or not weight or not heat:
+        return
+    taus = [step.tau] if isinstance(step.tau, float) else [step.tau.at(k) for k in (0, step.repeat - 1)]
+    if max(taus) * heat > weight * (1 + ROUNDING):
+        which = f"found {max(taus):g}" if isinstance(step.tau, float) else f"reaches {max(taus):g}"
+        most = f"1/lambda = {1 / heat:g}" if weight == 1 else f"weight/lambda = {weight / heat:g}"
+        yield f"{where}.tau", f"{which}, allowed at most {most} in an explicit step"
 
 
 def _logged_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
@@ -48,6 +65,8 @@ def _logged_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
             f"{where}.scheme.actions",
             "found points beside from: data, which has the logged actions; remove it",
         )
+    if getattr(step.scheme, "split", None) is not None:
+        yield f"{where}.scheme.split", f"{SPLIT} from previous, behavior; remove it"
     for name, term in (step.energy or {}).items():
         if term.needs_density and term.has_potential():
             yield (

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pogospec.report.figures import learning_curve
-from pogospec.report.reading import final, is_target
+from pogospec.report.reading import final, is_target, unhealthy
 from pogospec.report.statistics import spread
 from pogospec.report.tables import differences, header
 from pogospec.runs.directory import RunDirectory
@@ -38,6 +38,8 @@ def report(console: Console, run: RunDirectory) -> None:
         show_flow(console, run)
     elif about["environment"] is None:
         console.print("nothing was evaluated: the data name no environment; set data.environment")
+    for warning in unhealthy(run):
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, highlight=False, markup=False)
     picture = learning_curve(run)
     if picture is not None:
         console.print(f"learning curve  {picture}", soft_wrap=True, highlight=False)
