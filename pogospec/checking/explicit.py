@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pogospec.checking.base import Problems, policy_kind
 from pogospec.energies.entropy import EntropyTerm
 from pogospec.spec.schema import Spec, StepSpec
@@ -44,11 +46,12 @@ def _length_rules(step: StepSpec, where: str) -> Problems:
     """The power 1 - tau lambda of the reference must not be negative, for each step size that is taken."""
     heat = sum(term.weight for term in (step.energy or {}).values() if isinstance(term, EntropyTerm))
     weight = getattr(step.geometry, "weight", 1.0)
-    if step.tau is None or not weight or not heat:
+    tau: Any = step.tau
+    if tau is None or not weight or not heat:
         return
-    taus = [step.tau] if isinstance(step.tau, float) else [step.tau.at(k) for k in (0, step.repeat - 1)]
+    taus = [tau] if isinstance(tau, float) else [tau.at(k) for k in (0, step.repeat - 1)]
     if max(taus) * heat > weight * (1 + ROUNDING):
-        which = f"found {max(taus):g}" if isinstance(step.tau, float) else f"reaches {max(taus):g}"
+        which = f"{'found' if isinstance(tau, float) else 'reaches'} {max(taus):g}"
         most = f"1/lambda = {1 / heat:g}" if weight == 1 else f"weight/lambda = {weight / heat:g}"
         yield f"{where}.tau", f"{which}, allowed at most {most} in an explicit step"
 

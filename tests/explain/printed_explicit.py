@@ -1,6 +1,7 @@
 """Reads printed explicit steps, and evaluates their losses from nothing but their lines."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +123,8 @@ class Printed:
                 return (shares @ r) ** 2 / (shares @ r**2)
 
             if share(1.0) < float(least):
-                powers[row] = scipy.optimize.brentq(lambda p: share(p) - float(least), 0.0, 1.0, xtol=1e-12)
+                root: Any = scipy.optimize.brentq(lambda p: share(p) - float(least), 0.0, 1.0, xtol=1e-12)
+                powers[row] = root
         found = self.likelihood(log_r * powers, shares, actions, cap, heads)
         self.tolerance = 1e-9 if (powers == 1).all() else 1e-4  # the power is found by halving 20 times
         return found
