@@ -139,7 +139,7 @@ class Policy:
 
     def _rows(self, observation: Any) -> np.ndarray:
         try:
-            rows = np.asarray(observation, np.float32)
+            rows = np.asarray(observation, np.float64 if self._saved.double else np.float32)
         except (TypeError, ValueError):
             raise UsageError(f"found an observation of type {type(observation).__name__}, allowed numbers") from None
         if rows.ndim not in (1, 2) or rows.shape[-1] != self.space.obs_dim:

@@ -91,6 +91,7 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     ),
     "known": known(("start.mean", "0.1"), ("start.std", "0.7")),
     "explicit": known(("schedule.defaults.scheme", "{kind: explicit, actions: {hermite: 5}, clip: 1.2}")),
+    "split": known(("schedule.defaults.scheme", "{kind: explicit, actions: {hermite: 5}, split: 0.9}")),
     "advantage": shipped(
         "kl_brac", ("energy", "{advantage: {actions: {sample: 1}, baseline: {sample: 2}, copies: slow, weight: 0.5}}")
     ),

@@ -11,6 +11,8 @@ from pogospec.steps.schedule import Backtracking, Geometric
 ROUNDING = 1e-9
 """Of a product of numbers that are written in decimals."""
 
+SPLIT = "found a share of points whose weights must count, which has a meaning in explicit steps"
+
 
 def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     """What an explicit step needs: one reference with points, a retraction, and terms with a first variation."""
@@ -37,6 +39,8 @@ def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield f"{where}.geometry", "explicit weights a likelihood, which this policy has not; allowed wasserstein2"
     if retraction == "reweight":
         yield from _length_rules(step, where)
+    elif getattr(step.scheme, "split", None) is not None:
+        yield f"{where}.scheme.split", f"{SPLIT} of fisher_rao, kl, hellinger; remove it"
 
 
 def _length_rules(step: StepSpec, where: str) -> Problems:
@@ -75,6 +79,8 @@ def _logged_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
             f"{where}.scheme.actions",
             "found points beside from: data, which has the logged actions; remove it",
         )
+    if getattr(step.scheme, "split", None) is not None:
+        yield f"{where}.scheme.split", f"{SPLIT} from previous, behavior; remove it"
     for name, term in (step.energy or {}).items():
         if term.needs_density and term.has_potential():
             yield (

@@ -189,7 +189,7 @@ def evaluate(
     for label, stored in loaded.items():
         stop.check()
         saved = SavedPolicy.load(*stored)
-        with closing(Evaluator(about["environment"], count, first, saved.space)) as evaluator:
+        with closing(Evaluator(about["environment"], count, first, saved.space, saved.double)) as evaluator:
             returns = evaluator.rollout(saved.batched(about["action"]), about["seeds"]).mean(1)
         broken = [str(seed) for seed, value in enumerate(returns) if value != value]
         if broken:

@@ -20,12 +20,15 @@ from pogospec.compiler.updates import (
     on_each,
     references_of,
 )
+from pogospec.energies.base import Context
 from pogospec.nets import with_products
 from pogospec.steps.measure import measure, scales
 from pogospec.types import Batch, Key, Space
 
 BEGIN_ROWS = 4096
 """Rows of the data that a term looks at when a step begins."""
+POINTS = 2**16
+"""Points, of all states together, on which the health of a scheme is measured; at least those of one state."""
 
 
 def stage_of(plan: Plan, space: Space, nodes_of: StageNodes) -> Stage:
@@ -126,4 +129,14 @@ def _measure(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> 
     references = references_of(nodes, state, batch)
     found |= measure(nodes.problem, parameters, references, start, context, batch.episodes, key)
     own = nodes.scheme.minimised(nodes.problem, parameters, references, context, key)
-    return found if own is None else found | {"objective": own}
+    found |= {} if own is None else {"objective": own}
+    return found | _health(nodes, state, batch, context, key)
+
+
+def _health(nodes: Nodes, state: State, batch: Batch, context: Context, key: Key) -> dict:
+    """Whether the scheme of the step can be trusted, on as many of the states as its points allow."""
+    rows = max(1, POINTS // nodes.scheme.count(batch.actions.shape[-1]))
+    few = jax.tree.map(lambda column: column[:rows], batch)
+    seen = context_of(nodes, state, few)._replace(fixed=context.fixed)
+    parameters = nodes.policy.parameters(state.policy, few.observations)
+    return nodes.scheme.health(nodes.problem, parameters, references_of(nodes, state, few), seen, key)

@@ -20,12 +20,14 @@ class ActionNormTerm(AbstractTerm):
 
     actions: Annotated[
         ActionChoice,
-        "mean: of the mean action; quadrature: its expectation, exact for Gaussians; {sample: n}: by n samples",
+        "mean: of the mean action; quadrature: its expectation; {sample: n}: by n samples",
     ] = "mean"
     weight: Annotated[float, Within(ge=0.0), "factor of this term"] = 1.0
 
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """E |a|^2 of each row."""
+        if self.actions == "quadrature":
+            return context.policy.mean_square(parameters)
         return jnp.square(context.policy.actions(self.actions, parameters, key)).sum(-1).mean(0)
 
     def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
@@ -37,7 +39,7 @@ class ActionNormTerm(AbstractTerm):
         if self.actions == "mean":
             return "|μ(s)|²", r"|\mu(s)|^2", "μ(s): the mean action"
         if self.actions == "quadrature":
-            return "E_π[|a|²]", r"\mathbb{E}_{a\sim\pi}|a|^2", "E_π: by a cubature of 2d points, exact here"
+            return "E_π[|a|²]", r"\mathbb{E}_{a\sim\pi}|a|^2", "E_π: exact for Gaussians, else by quadrature"
         count = self.actions.sample
         text, latex = f"(1/{count}) Σ_k |a_k|²", rf"\tfrac{{1}}{{{count}}}\sum_{{k}}|a_k|^2"
         return text, latex, f"a_k: {count} sample{'s' * (count > 1)} of π(·|s), reparameterised"

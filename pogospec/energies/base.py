@@ -22,6 +22,11 @@ class Context(NamedTuple):
     fixed: Any = None  # what the term's `begin` returned when the first step on this Q began
     learned: tuple[Any, ...] = ()  # learned state of each proximal term's geometry
     v: Callable[[], Values] | None = None  # state values, of a critic that has them
+    before: Any = None  # pre-activations of the actions of a potential, of a family that squashes actions
+
+    def log_likelihood(self, parameters: Any, actions: Actions) -> Values:
+        """Log density of actions of a potential, from their pre-activations where they have some."""
+        return self.policy.log_likelihood(parameters, actions, *([] if self.before is None else [self.before]))
 
 
 class AbstractTerm(eqx.Module):

@@ -23,7 +23,7 @@ class EntropyTerm(AbstractTerm):
 
     def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
         """Log pi_ref(a), up to a constant."""
-        return context.policy.log_likelihood(reference, actions)
+        return context.log_likelihood(reference, actions)
 
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""

@@ -29,7 +29,8 @@ class QTerm(AbstractTerm):
     critics: Annotated[Critics, "how the critics become one value"] = "min"
     actions: Annotated[
         ActionChoice,
-        "mean: Q at the mean action, so that a std gets no gradient from Q; quadrature: E[Q], exact for quadratic Q; "
+        "mean: Q at the mean action, so that a std gets no gradient from Q; quadrature: E[Q] by 2d "
+        "points, exact for quadratic Q under a Gaussian; "
         "{sample: n}: E[Q] by n reparameterised samples",
     ] = "mean"
     scale: Annotated[
@@ -133,7 +134,7 @@ def averaged(symbol: tuple[str, str, str], choice: ActionChoice) -> tuple[str, s
         return f"{text}(s, μ(s))", rf"{latex}(s, \mu(s))", f"{meaning}; μ(s): the mean action"
     if choice == "quadrature":
         expectation = f"E_π[{text}(s, a)]", rf"\mathbb{{E}}_{{a\sim\pi}}[{latex}(s, a)]"
-        return *expectation, f"{meaning}; E_π: by a cubature of 2d points, exact for quadratic Q"
+        return *expectation, f"{meaning}; E_π: by a cubature of 2d points, exact for quadratic Q under a Gaussian"
     if choice.sample == 1:
         return f"{text}(s, a₁)", f"{latex}(s, a_1)", f"{meaning}; a₁: a sample of π(·|s), reparameterised"
     count = choice.sample

@@ -78,7 +78,7 @@ def _policy(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
         yield "mean action", "tanh of the Gaussian's mean, the median of each dimension"
         yield (
             "density",
-            f"actions are moved {number(spec.policy.margin)} inside the bounds where their density is taken",
+            f"logged actions are moved {number(spec.policy.margin)} inside the bounds where their density is taken",
         )
         if any(True for stage in plan for _ in terms_of(stage, "entropy")):
             count = spec.policy.entropy_samples

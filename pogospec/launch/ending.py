@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pogospec.report.figures import learning_curve
-from pogospec.report.reading import final, is_target, troubles
+from pogospec.report.reading import final, is_target, troubles, unhealthy
 from pogospec.report.screen import show_flow, show_warnings
 from pogospec.report.statistics import spread
 from pogospec.report.tables import differences, header
@@ -37,7 +37,7 @@ def report(console: Console, run: RunDirectory) -> None:
         show_flow(console, run)
     elif about["environment"] is None:
         console.print("nothing was evaluated: the data name no environment; set data.environment")
-    show_warnings(console, troubles(run))
+    show_warnings(console, [*troubles(run), *unhealthy(run)])
     picture = learning_curve(run)
     if picture is not None:
         console.print(f"learning curve  {picture}", soft_wrap=True, highlight=False)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.nets import Init, LayerNorm
-from pogospec.policies.base import AbstractPolicy, TanhNormal, log_slope
+from pogospec.policies.base import AbstractPolicy, TanhNormal, log_slope, panels
 from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, init_heads, placed_heads, split_heads, unbounded
 from pogospec.spec.fields import Increasing, Within
 from pogospec.types import Actions, Key, Observations, Params, Space, Values
@@ -52,10 +52,17 @@ class TanhGaussianPolicy(AbstractPolicy):
         """Negative log-likelihood in nats, summed over action dimensions."""
         return -self.log_likelihood(parameters, actions)
 
-    def log_likelihood(self, parameters: TanhNormal, actions: Actions) -> Values:
-        """Log density in nats of actions kept `margin` inside the bounds."""
+    def log_likelihood(self, parameters: TanhNormal, actions: Actions, before: Actions | None = None) -> Values:
+        """Log density in nats, of logged actions `margin` inside the bounds; `before`: pre-activations of others."""
         distribution: Any = parameters.distribution()
+        if before is not None:
+            return distribution.log_prob(actions, [before])
         return distribution.log_prob(jnp.clip(actions, self.margin - 1, 1 - self.margin))
+
+    def mean_square(self, parameters: TanhNormal) -> Values:
+        """E |a|^2 of each row, by quadrature along each dimension."""
+        z, shares = panels(parameters)
+        return (shares * jnp.square(parameters.at(z))).sum((0, -1))
 
     def entropy(self, parameters: TanhNormal, key: Key) -> Values:
         """Entropy in nats: the Gaussian's exactly, plus E[log |d tanh|] by samples, which keep their pre-activation."""

@@ -18,6 +18,8 @@ METRICS = {
     "energy": "energy of the policy, minimised",
     "energy.*": "each weighted term of the energy",
     "distance": "divergence D from the policy to its reference",
+    "effective_samples": "of an explicit step that weighs: 1 / sum w^2 in a state, from data of the minibatch",
+    "clipped": "share of the weight that clip takes away, from data share of the logged actions at clip",
     "dual_loss": "loss of the dual critic of wasserstein1: minus its gap, plus its gradient penalty",
 }
 """metrics.csv: a row a chunk of updates and seed."""
@@ -49,6 +51,9 @@ FLOW = {
     "gap": "objective - reference_energy, not positive where the proximal inequality holds",
     "gap_error": "standard error of gap over held-out episodes; empty where there is one",
     "violated": "1 where gap is above 0 by more than 1.645 gap_error: the proximal inequality fails; 0 elsewhere",
+    "effective_samples": "of an explicit step that weighs: 1 / sum w^2, mean over states, from data of all rows; few: "
+    "the step is biased",
+    "clipped": "share of the weight that clip takes away, from data share of the logged actions at clip",
     "q_drift": "root mean square change of Q of held-out rows since the last check of a rule, over its std",
     "critic_noise": "standard deviation of critic_loss over these updates, over the variance of Q over the rows",
     "kl_optimum": "KL(policy || optimum) in nats, for known energies; optimum: exp(Q/lambda)/Z, action_norm in Q",

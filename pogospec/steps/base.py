@@ -69,6 +69,16 @@ class AbstractScheme(eqx.Module):
         """What the scheme makes small instead of energy + D/tau, where that has no meaning; None where it has."""
         return None
 
+    def count(self, act_dim: int) -> int:
+        """Actions in each state that the scheme looks at, beside those of the energy."""
+        return 1
+
+    def health(
+        self, problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
+    ) -> dict:
+        """Numbers that tell whether the scheme can be trusted on these states; none unless a variant has some."""
+        return {}
+
     @abc.abstractmethod
     def gradient(
         self,

@@ -2,10 +2,14 @@
 
 Fisher-Rao and its kin: pi_next is proportional to pi_ref^(1 - tau lambda) exp(tau Q), projected by forward KL, that is
 weighted maximum likelihood on points of pi_ref with weights pi_ref^(-tau lambda) exp(tau Q), normalised in each state.
+Of n samples count n_eff = 1 / sum w^2 (Kong 1992), and the estimate is off by about 1/n_eff of what the step changes. A
+step that splits itself takes points of the policy as it is, with weights pi_next / pi to a power of at most 1 at which
+enough of them count: an intermediate density on the way from policy to pi_next (tempering; Neal 2001). The policy
+follows, the power becomes 1, and where the family holds pi_next all weights are the same in the end.
 From data the logged action is the one point of its state, which leaves no density, and nothing to normalise by: its
 weight is exp(tau (Q - V)), as in AWR, AWAC (tau = 1/lambda) and IQL (tau = beta).
 Wasserstein: points of pi_ref move along the velocity grad Q - lambda grad log pi_ref for a time tau, and the policy's
-quantiles are regressed on them, up to a rotation of the normals behind a full covariance.
+quantiles are regressed on them, up to the sign of each normal, or a rotation of those behind a full covariance.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pogospec.energies.base import Context
-from pogospec.policies.base import Sample, coupled
+from pogospec.policies.base import Sample, coupled, unsquashed
 from pogospec.spec.fields import Within
 from pogospec.steps.base import AbstractScheme, Problem, Proximal
 from pogospec.types import Actions, Key, Params, Scalar, Values
@@ -43,19 +47,35 @@ class Explicit(AbstractScheme):
         "and from data the logged action",
     ] = None
     clip: Annotated[
-        float,
+        float | None,
         Within(gt=1.0),
-        "largest weight of a point beside its mean weight, from data the largest weight; density geometries only",
-    ] = 100.0
+        "largest weight of a point beside its mean weight, default: none; from data the largest weight, default: 100; "
+        "density geometries only",
+    ] = None
+    split: Annotated[
+        float | None,
+        Within(gt=0.0, lt=1.0),
+        "least share of the points that must count, such as 0.5: the step splits itself until so many do, with points "
+        "of the policy as it is; default: points of the reference, in one go; density geometries only",
+    ] = None
 
     @property
     def points(self) -> Sample | Hermite:
         """Where a reference with a density is looked at."""
         return Sample(16) if self.actions is None else self.actions
 
+    @property
+    def limit(self) -> float:
+        """The largest weight of a logged action."""
+        return 100.0 if self.clip is None else self.clip
+
+    def count(self, act_dim: int) -> int:
+        """Points in a state."""
+        return self.points.sample if isinstance(self.points, Sample) else self.points.hermite**act_dim
+
     def too_large(self, act_dim: int) -> str | None:
         """Why the grid is larger than memory should hold."""
-        if isinstance(self.points, Sample) or self.points.hermite**act_dim <= MOST_NODES:
+        if isinstance(self.points, Sample) or self.count(act_dim) <= MOST_NODES:
             return None
         grid = f"found a grid of {self.points.hermite}^{act_dim} nodes in {act_dim} dimensions"
         return f"{grid}, allowed up to {MOST_NODES:,}; use fewer, or {{sample: n}}"
@@ -72,12 +92,12 @@ class Explicit(AbstractScheme):
         """Gradient through the heads, where a natural gradient acts, into the network."""
         heads, pull_back = jax.vjp(parameters, network)
         (term,), (reference,) = problem.proximal, references
-        project = self._reweight if term.geometry.retraction == "reweight" else self._transport
-        project = self._logged if term.reference == "data" else project
+        project = self._logged if term.reference == "data" else self._reweight
+        project = self._transport if term.reference != "data" and not self._weighs(term) else project
         loss = lambda heads: project(problem, term, heads, reference, context, key)  # noqa: E731
-        value, gradient = jax.value_and_grad(loss)(heads)
+        (value, info), gradient = jax.value_and_grad(loss, has_aux=True)(heads)
         gradient = problem.gradient.precondition(problem.proximal, heads, gradient)
-        info = {"objective": value}
+        info = {"objective": value} | info
         if term.reference != "data":
             info["distance"] = term.geometry.divergence(heads, reference).mean()
         return pull_back(gradient)[0], info
@@ -88,7 +108,19 @@ class Explicit(AbstractScheme):
         """The weighted negative log-likelihood of the logged actions, where they are the points."""
         (term,), (reference,) = problem.proximal, references
         logged = term.reference == "data"
-        return self._logged(problem, term, parameters, reference, context, key) if logged else None
+        return self._logged(problem, term, parameters, reference, context, key)[0] if logged else None
+
+    def health(
+        self, problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
+    ) -> dict:
+        """Effective sample size of the weights, and what their clip takes away."""
+        (term,), (reference,) = problem.proximal, references
+        if term.reference == "data":
+            return self._logged(problem, term, parameters, reference, context, key)[1]
+        return self._reweight(problem, term, parameters, reference, context, key)[1] if self._weighs(term) else {}
+
+    def _weighs(self, term: Proximal) -> bool:
+        return term.geometry.retraction == "reweight"
 
     def _points(self, reference: Any, key: Key) -> tuple[Actions, Values]:
         """Standard normal points [n, ..., d] and their weights [n]."""
@@ -104,43 +136,91 @@ class Explicit(AbstractScheme):
 
     def _reweight(
         self, problem: Problem, term: Proximal, heads: Any, reference: Any, context: Context, key: Key
-    ) -> Scalar:
-        """Weighted negative log-likelihood of points of the reference."""
-        z, shares = self._points(reference, key)
-        actions = jax.lax.stop_gradient(reference.at(z))
-        tau = term.tau / term.geometry.weight
-        log_weight = -tau * potential(problem, reference, actions, context)
-        shares = shares.reshape(-1, *(1,) * (log_weight.ndim - 1))
-        log_weight = log_weight - jax.scipy.special.logsumexp(log_weight, 0, b=shares)
-        weights = shares * jnp.minimum(jnp.exp(log_weight), self.clip)
-        weights = jax.lax.stop_gradient(weights / weights.sum(0))
-        return -(weights * context.policy.log_likelihood(heads, actions)).sum(0).mean()
+    ) -> tuple[Scalar, dict]:
+        """Weighted negative log-likelihood of points, and the health of the weights."""
+        source = reference if self.split is None else jax.lax.stop_gradient(heads)
+        z, shares = self._points(source, key)
+        shares = shares.reshape(-1, *(1,) * (z.ndim - 2))
+        actions, seen = source.at(z), context._replace(before=_before(source, z))
+        log_weight = -term.tau / term.geometry.weight * potential(problem, reference, actions, seen)
+        if self.split is not None:
+            log_weight += seen.log_likelihood(reference, actions) - seen.log_likelihood(source, actions)
+        weights, cut = self._normalised(log_weight, shares)
+        info = {"effective_samples": (1 / jnp.square(weights).sum(0)).mean(), "clipped": cut.mean()}
+        if self.split is not None:
+            weights, _ = self._normalised(_power(log_weight, shares, self.split) * log_weight, shares)
+        actions, seen, weights = jax.lax.stop_gradient((actions, seen.before, weights))
+        seen = context._replace(before=seen)
+        return -(weights * seen.log_likelihood(heads, actions)).sum(0).mean(), info
+
+    def _normalised(self, log_weight: Values, shares: Values) -> tuple[Values, Values]:
+        """Weights [n, ...] of sum 1, and the share of their sum that the clip has taken away."""
+        weights = shares * jnp.exp(log_weight - _log_mean(log_weight, shares))
+        if self.clip is None:
+            return weights / weights.sum(0), jnp.zeros_like(weights[0])
+        kept = jnp.minimum(weights, shares * self.clip)
+        return kept / kept.sum(0), 1 - kept.sum(0)
 
     def _logged(
         self, problem: Problem, term: Proximal, heads: Any, reference: Any, context: Context, key: Key
-    ) -> Scalar:
-        """Weighted negative log-likelihood of the logged actions."""
+    ) -> tuple[Scalar, dict]:
+        """Weighted negative log-likelihood of the logged actions, and the health of the weights."""
         exponent = potential(problem, reference, context.actions, context)
         for index, (name, part) in enumerate(problem.energy.items()):
             seen = context._replace(fixed=context.fixed.get(name))
             exponent -= part.weight * part.offset(heads, seen, jax.random.fold_in(key, index))
-        weights = jnp.minimum(jnp.exp(-term.tau / term.geometry.weight * exponent), self.clip)
-        return -(jax.lax.stop_gradient(weights) * context.policy.log_likelihood(heads, context.actions)).mean()
+        weights = jnp.exp(-term.tau / term.geometry.weight * exponent)
+        kept = jax.lax.stop_gradient(jnp.minimum(weights, self.limit))
+        effective = jnp.square(kept.sum()) / jnp.square(kept).sum()
+        info = {"effective_samples": effective, "clipped": (weights > self.limit).mean(dtype=kept.dtype)}
+        return -(kept * context.policy.log_likelihood(heads, context.actions)).mean(), info
 
     def _transport(
         self, problem: Problem, term: Proximal, heads: Any, reference: Any, context: Context, key: Key
-    ) -> Scalar:
+    ) -> tuple[Scalar, dict]:
         """Half the squared distance of the policy's quantiles from the moved points."""
         z, shares = self._points(reference, key)
-        actions = reference.at(z)
-        total = lambda a: potential(problem, reference, a, context).sum()  # noqa: E731
+        actions, before = reference.at(z), _before(reference, z)
+
+        def total(actions):
+            seen = context._replace(before=None if before is None else unsquashed(before, actions))
+            return potential(problem, reference, actions, seen).sum()
+
         velocity = -jax.grad(total)(actions)
         geometry: Any = term.geometry
         speed = term.tau / geometry.weight * geometry.speed(actions.shape[-1])
         actions, change = jax.lax.stop_gradient((actions, speed * velocity))
         gaps = coupled(heads, reference, z, change, shares) - (actions + change)
         gaps = jnp.square(gaps).sum(-1) / 2
-        return jnp.tensordot(shares, gaps, 1).mean()
+        return jnp.tensordot(shares, gaps, 1).mean(), {}
+
+
+def _before(parameters: Any, z: Actions) -> Actions | None:
+    """Pre-activations of the actions at z, of a family that squashes them."""
+    return parameters.before(z) if hasattr(parameters, "before") else None
+
+
+def _log_mean(log_weight: Values, shares: Values) -> Values:
+    """Log of the mean weight by shares; [n, ...] -> [...]."""
+    return jax.scipy.special.logsumexp(log_weight, 0, b=shares)
+
+
+def _power(log_weight: Values, shares: Values, least: Any) -> Values:
+    """The largest power of the weights, at most 1, at which (sum w)^2 / (n sum w^2) is not below the least."""
+
+    def enough(power):
+        mean, square = (_log_mean(k * power * log_weight, shares) for k in (1, 2))
+        return 2 * mean - square >= jnp.log(least)
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) / 2
+        healthy = enough(middle)
+        return jnp.where(healthy, middle, low), jnp.where(healthy, high, middle)
+
+    one = jnp.ones_like(log_weight[0])
+    low, _ = jax.lax.fori_loop(0, 20, halve, (0 * one, one))
+    return jnp.where(enough(one), one, low)
 
 
 def potential(problem: Problem, reference: Any, actions: Actions, context: Context) -> Values:

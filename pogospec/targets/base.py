@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pogospec.policies.base import AbstractPolicy, DiagonalNormal, FullNormal, Point, TanhNormal, log_slope
+from pogospec.policies.base import AbstractPolicy, DiagonalNormal, FullNormal, Point, TanhNormal, log_slope, panels
 from pogospec.targets.quadrature import TOLERANCE, Box, Moments, find_box, integrate, on_host
 from pogospec.types import Actions, Key, Values
 
@@ -190,10 +190,9 @@ def _w2_by_moments(optimum: Optimum, p: Any) -> Values | None:
         factor = p.factor() if full else jnp.exp(p.log_std)[..., None] * jnp.eye(len(root), dtype=p.mean.dtype)
         return jnp.sqrt(means + _bures_squared(factor, jnp.asarray(root, p.mean.dtype)))
     if isinstance(p, TanhNormal) and np.count_nonzero(optimum[1] - np.diag(np.diag(optimum[1]))) == 0:
-        z, weights = _nodes(1, jax.random.key(0), p.mean.dtype)
-        z = z.reshape(-1, *(1,) * p.mean.ndim)
+        z, weights = panels(p)
         gaps = p.at(z) - (center + jnp.sqrt(jnp.diag(covariance)) * z)
-        return jnp.sqrt(jnp.tensordot(weights, jnp.square(gaps), 1).sum(-1))
+        return jnp.sqrt((weights * jnp.square(gaps)).sum((0, -1)))
     return None
 
 

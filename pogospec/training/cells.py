@@ -27,7 +27,7 @@ from pogospec.training.place import Place
 from pogospec.training.watch import Watch
 from pogospec.types import Normalizer, Space, Transitions
 
-OF_POLICY = ("energy", "distance", "objective", "dual_loss")
+OF_POLICY = ("energy", "distance", "objective", "dual_loss", "effective_samples", "clipped")
 """Metrics of the policy's updates, which may be fewer than those of the stage."""
 
 LOWER = "Run the spec again with a smaller learning rate, for example --set optimizer.learning_rate=1e-4"

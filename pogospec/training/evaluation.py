@@ -8,6 +8,7 @@ from typing import Any
 from pogospec.compiler.program import Stage, State
 from pogospec.spec.schema import Spec
 from pogospec.training.cells import Cells
+from pogospec.training.chunk import double
 from pogospec.training.events import Event, Scored
 from pogospec.training.rollout import Evaluator
 from pogospec.types import Dataset
@@ -24,7 +25,8 @@ class Evaluation:
         self.spec, self.reference, self.cells, self.on_event = spec, dataset.reference, cells, on_event
         self.evaluator = None
         if dataset.environment is not None:
-            self.evaluator = Evaluator(dataset.environment, spec.evaluate.episodes, spec.evaluate.seed, dataset.space)
+            rollouts = spec.evaluate.episodes, spec.evaluate.seed
+            self.evaluator = Evaluator(dataset.environment, *rollouts, dataset.space, double(spec))
             self.evaluator.check()
 
     def score(self, stage: Stage, state: State, total: int) -> None:

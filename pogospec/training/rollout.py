@@ -14,19 +14,21 @@ from pogospec.training import stop
 from pogospec.types import Space
 
 Act = Callable[[np.ndarray, int], Any]
-"""Observations, float32 [policies, episodes, obs], and the time step -> actions [policies, episodes, act]."""
+"""Observations [policies, episodes, obs] and the time step -> actions [policies, episodes, act]."""
 
 
 class Evaluator:
     """Rolls policies out; sub-environment (policy, episode) is reset with seed + episode.
 
     Every policy sees the same episodes, and the same evaluator gives the same returns again. `space`, where
-    given, is the task of the data: an environment of other sizes is refused. After a rollout, `lengths`
-    [policies, episodes] holds the steps of each episode.
+    given, is the task of the data: an environment of other sizes is refused. `double`: whether policies see
+    observations in float64, not in float32. After a rollout, `lengths` [policies, episodes] holds the steps of each
+    episode.
     """
 
-    def __init__(self, environment_id: str, episodes: int, seed: int, space: Space | None = None):
+    def __init__(self, environment_id: str, episodes: int, seed: int, space: Space | None = None, double: bool = False):
         self.environment, self.episodes, self.seed, self.space = environment_id, episodes, seed, space
+        self.double = double
         self.lengths = np.zeros((0, episodes), int)
         self._made: dict[int, Any] = {}
 
@@ -46,7 +48,7 @@ class Evaluator:
             environments = self._environments(count)
             space = environments.single_action_space
             seeds = [self.seed + episode for _ in range(policies) for episode in range(self.episodes)]
-            observations = np.array(environments.reset(seed=seeds)[0], np.float32)
+            observations = np.array(environments.reset(seed=seeds)[0], np.float64 if self.double else np.float32)
             returns, lengths, running = np.zeros(count), np.zeros(count, int), np.ones(count, bool)
             time = 0
             while running.any():

@@ -197,6 +197,8 @@ class Symbols:
         gap = re.fullmatch(r"\((.+) − (.+)\)", symbol)
         if gap:
             return self.q(groups(CRITIC, gap[1])[0], self.points(gap[1], key)).mean(0) - self.worth(gap[2], key)
+        if symbol.startswith("E_π[|a|²]"):
+            return self.w2(self.p, SimpleNamespace(mean=0 * self.p.mean, factor=0 * self.p.factor, squashed=False))
         if "|a" in symbol or symbol in ("|μ(s)|²", "|μ|²"):
             return jnp.square(self.points(symbol, key)).sum(-1).mean(0)
         words, _, size = symbol.partition(" / mean")
@@ -227,7 +229,7 @@ class Symbols:
         """Of the logged actions, or of actions [..., batch, act]."""
         a, slope = self.batch.actions if actions is None else actions, 0.0
         if p.squashed:
-            a = jnp.clip(a, family.margin - 1, 1 - family.margin)
+            a = jnp.clip(a, family.margin - 1, 1 - family.margin) if actions is None else a
             a, slope = jnp.arctanh(a), jnp.log(1 - jnp.square(a)).sum(-1)
         white = jnp.einsum("bij,...bj->...bi", jnp.linalg.inv(p.factor), a - p.mean)
         return (-jnp.square(white) / 2 - jnp.log(p.std) - 0.5 * np.log(2 * np.pi)).sum(-1) - slope
@@ -293,7 +295,8 @@ class Symbols:
             cross = jnp.swapaxes(p.factor, -1, -2) @ q.factor
             traces = jnp.square(p.factor).sum((-2, -1)) + jnp.square(q.factor).sum((-2, -1))
             return jnp.square(p.mean - q.mean).sum(-1) + traces - 2 * jnp.linalg.svd(cross, compute_uv=False).sum(-1)
-        nodes, weights = np.polynomial.hermite_e.hermegauss(64)
+        nodes = np.linspace(-8.5, 8.5, 801)
+        weights = np.exp(-(nodes**2) / 2)
         gaps = [w * (self.act(p, z) - self.act(q, z)) ** 2 for z, w in zip(nodes, weights / weights.sum(), strict=True)]
         return jnp.sum(jnp.stack(gaps), (0, -1))
 

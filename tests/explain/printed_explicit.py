@@ -1,10 +1,12 @@
 """Reads printed explicit steps, and evaluates their losses from nothing but their lines."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
 from printed import groups, number, summed
 
 
@@ -18,6 +20,7 @@ class Printed:
         self.symbols, self.key, self.place = symbols, key, place
         self.loss, *self.lines = text.split("\n")
         self.equal = []
+        self.tolerance = 1e-9
 
     def points(self, text):
         """Standard normal points [n, batch, act] and their weights."""
@@ -77,8 +80,14 @@ class Printed:
         if bare.startswith("− min("):
             return self.weighted(bare, heads)
         assert bare.replace("(a_k|s)", "(a_k)") == "− Σ_k w_k log π(a_k)"
-        weights, ratio, points, limit = self.lines
-        (cap,) = groups(r"w_k ∝ ω_k min\(r\(a_k\)/R, (.+)\), R = Σ_k ω_k r\(a_k\), Σ_k w_k = 1", weights)
+        weights, *power, ratio, points, limit = self.lines
+        clipped = r"w_k ∝ ω_k min\((.+)/R, (.+)\), R = Σ_k ω_k \1, Σ_k w_k = 1"
+        capped = re.fullmatch(clipped, weights)
+        cap = capped[2] if capped else "inf"
+        raised = capped[1] if capped else groups(r"w_k ∝ ω_k (.+), Σ_k w_k = 1", weights)[0]
+        assert raised == ("r(a_k)^p" if power else "r(a_k)")
+        if power:
+            return self.split(power[0], ratio, points, float(cap), heads)
         (name,) = groups(r"a_k: .* of (π[^\s(,;]+)(?:\(·\|s\))?[,;].*", points)
         z, shares = self.points(points)
         reference = self.symbols.reference(name)
@@ -87,10 +96,42 @@ class Printed:
         (product,) = groups(r"π\S+ is the member of the family nearest to (.+) / Z, by maximum likelihood", limit)
         density = self.symbols.log_density(self.symbols.spec.policy, reference, actions)
         self.equal.append((self.product(product, actions), log_r + density))
+        return self.likelihood(log_r, shares, actions, float(cap), heads)
+
+    def likelihood(self, log_r, shares, actions, cap, heads):
+        """Minus the log density of points, weighted."""
         ratios = jnp.exp(log_r) / (shares[:, None] * jnp.exp(log_r)).sum(0)
-        w = shares[:, None] * jnp.minimum(ratios, float(cap))
+        w = shares[:, None] * jnp.minimum(ratios, cap)
         w = w / w.sum(0)
         return -(w * self.symbols.log_density(self.symbols.spec.policy, heads, actions)).sum(0).mean()
+
+    def split(self, power, ratio, points, cap, heads):
+        """The loss on points of the policy itself, with a power of the weights at which so many count."""
+        (least,) = groups(
+            r"p: the largest power, at most 1, at which \(Σ_k ω_k r\^p\)²/Σ_k ω_k r\^2p is (.+) or more: .*", power
+        )
+        (points,) = groups(
+            r"(a_k: .* of π(?:\(·\|s\))?[,;].*); π: the policy as it is, held fixed in the weights", points
+        )
+        z, shares = self.points(points)
+        actions = self.symbols.act(heads, z)
+        log_now = self.symbols.log_density(self.symbols.spec.policy, heads, actions)
+        text = re.sub(r" · π\(a(?:\|s)?\)\^\(−1\)", "", ratio.removeprefix("r(a) = "))
+        assert text != ratio.removeprefix("r(a) = ")
+        log_r = self.product(text, actions) - log_now
+        powers = np.ones(log_r.shape[1])
+        for row, logs in enumerate(np.asarray(log_r).T):
+
+            def share(p, logs=logs):
+                r = np.exp(p * (logs - logs.max()))
+                return (shares @ r) ** 2 / (shares @ r**2)
+
+            if share(1.0) < float(least):
+                root: Any = scipy.optimize.brentq(lambda p: share(p) - float(least), 0.0, 1.0, xtol=1e-12)
+                powers[row] = root
+        found = self.likelihood(log_r * powers, shares, actions, cap, heads)
+        self.tolerance = 1e-9 if (powers == 1).all() else 1e-4  # the power is found by halving 20 times
+        return found
 
     def weighted(self, bare, heads):
         """The negative log-likelihood of the logged actions, weighted."""
@@ -119,11 +160,18 @@ class Printed:
         aims = actions + number(length) * jax.grad(total)(actions)
         if "full covariance" in points and type(self.symbols.spec.policy).__name__ == "FullGaussianPolicy":
             z = self.turned(heads, self.symbols.reference(name), z, aims - actions, shares)
+        elif "with the sign of" in points:
+            centred = z - (shares[:, None, None] * z).sum(0)
+            z = jnp.where((shares[:, None, None] * centred * aims).sum(0) < 0, -z, z)
         gaps = jnp.square(self.symbols.act(heads, z) - aims).sum(-1) / 2
         return (shares[:, None] * gaps).sum(0).mean()
 
     def turned(self, heads, reference, z, change, shares):
-        """Points after the rotation O that brings them nearest to their aims, by moments of the Gaussian reference."""
-        moments = reference.factor + jnp.einsum("n,nbi,nbj->bij", shares, change, z)
-        left, _, right = jnp.linalg.svd(jnp.swapaxes(heads.factor, -1, -2) @ moments)
+        """Points after the rotation O that brings them nearest to a linear map of a Gaussian reference."""
+        mean = lambda x: (shares[:, None, None] * x).sum(0)  # noqa: E731
+        fitted = []
+        for row in range(z.shape[1]):
+            x, y = (np.sqrt(np.asarray(shares))[:, None] * np.asarray(v - mean(v))[:, row] for v in (z, change))
+            fitted.append(np.linalg.lstsq(x, y, rcond=None)[0].T)
+        left, _, right = jnp.linalg.svd(jnp.swapaxes(heads.factor, -1, -2) @ (reference.factor + np.array(fitted)))
         return jnp.einsum("bij,nbj->nbi", left @ right, z)

@@ -23,6 +23,7 @@ from pogospec.explain.mathematics.latex import latex
 from pogospec.explain.numbers import number
 from pogospec.explain.stages import groups as steps_of
 from pogospec.explain.stages import stages
+from pogospec.policies.base import TanhNormal
 from pogospec.steps.implicit import Implicit
 from pogospec.types import Space
 
@@ -111,11 +112,13 @@ def compare(spec, number, data):
     assert len(terms) == len(objective(stage))
     found = sum(coefficient * value for coefficient, value in terms)
     assert info["objective"].dtype == jnp.float64
-    assert found == pytest.approx(float(info["objective"]), rel=1e-9, abs=1e-9)
+    by_quadrature = spec.policy.parameter_type is TanhNormal and ("W₂" in printed or "E_π[|a|²]" in printed)
+    tolerance = 1e-6 if by_quadrature else 1e-9
+    assert found == pytest.approx(float(info["objective"]), rel=tolerance, abs=tolerance)
     for (coefficient, value), term in zip(terms, objective(stage), strict=True):
         assert coefficient == pytest.approx(term.coefficient, rel=1e-11)
         if term.key.startswith("energy."):
-            assert coefficient * value == pytest.approx(float(info[term.key]), rel=1e-9, abs=1e-9)
+            assert coefficient * value == pytest.approx(float(info[term.key]), rel=tolerance, abs=tolerance)
 
 
 def symbols_of(spec, stage, state, batch, key):
@@ -136,19 +139,21 @@ def compare_explicit(spec, number, data):
     chain = tuple(actor._replace(policy=lower(actor.policy)) for actor in state.chain)
     place = sorted(stage.step.energy).index("advantage") if "advantage" in stage.step.energy else 0
 
-    @jax.jit
     def value(state, batch, key):
         symbols = symbols_of(spec, stage, state, batch, key)
         lines = Printed(printed, symbols, key, place)
-        return lines.value(symbols.p), lines.equal
+        return lines.value(symbols.p), lines.equal, lines.tolerance
+
+    if "p: the largest power" not in printed:  # whose root is found on the host
+        value = jax.jit(value)
 
     for moved in (state, state._replace(policy=lower(state.policy), chain=chain)):
         _, info = gradient(program.numbers, moved, batch, key)
-        found, equal = value(of_actor(program, moved, number), batch, key)
+        found, equal, tolerance = value(of_actor(program, moved, number), batch, key)
         for one, other in equal:
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
         assert info["objective"].dtype == jnp.float64
-        assert float(found) == pytest.approx(float(info["objective"]), rel=1e-9, abs=1e-9)
+        assert float(found) == pytest.approx(float(info["objective"]), rel=float(tolerance), abs=float(tolerance))
 
 
 @pytest.mark.thinned(6, "compiles a program for each")
@@ -192,6 +197,7 @@ EXPLICIT = [
     ),
     ("tanh_gaussian", "hellinger", "{critics: min, scale: step}", "{actions: {sample: 1}}"),
     ("full_gaussian", "fisher_rao", "{critics: min}", "{actions: {hermite: 4}}"),
+    ("tanh_gaussian", "kl", "{critics: min}", "{actions: {sample: 6}, split: 0.4}"),
     ("gaussian", "wasserstein2", "{critics: first}", "{actions: {sample: 5}}"),
     ("tanh_gaussian", "{kind: wasserstein2, reduction: mean}", "{scale: step}", "{actions: {hermite: 3}}"),
     ("full_gaussian", "{kind: wasserstein2, weight: 0.5}", "{critics: mean, scale: batch}", "{}"),

@@ -10,21 +10,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from pogospec.compiler.optimum import Least, least
+from pogospec.data.known import lone_state
+from pogospec.energies.base import Context
 from pogospec.explain.mathematics.explicit import explicit_step
 from pogospec.explain.numbers import short
 from pogospec.explain.stages import Stage, terms_of
-from pogospec.policies.base import DiagonalNormal, FullNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
 from pogospec.spec.schema import Spec
+
+FEW = 8
+"""Points that count, fewer than which make a weighted likelihood off by more than an eighth of the step."""
+MANY = 4096
 
 
 def _cubature(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
-    """A rule that is exact for quadratic Q, used for another one."""
+    """A rule that is exact for quadratic Q under a Gaussian, used for another one."""
     target: Any = spec.target
     used = [term for _, term in terms_of(stage, "q") if term.actions == "quadrature"]
-    if used and not target.gaussian and explicit_step(stage, act_dim) is None:
+    squashed = spec.policy.parameter_type is TanhNormal
+    if used and (squashed or not target.gaussian) and explicit_step(stage, act_dim) is None:
+        which = "under a Gaussian, which a tanh-Gaussian" if squashed else "which this one"
         yield (
             "cubature",
-            "actions: quadrature takes Q at 2d points, exact for quadratic Q, which this one is not: the flow is that "
+            f"actions: quadrature takes Q at 2d points, exact for quadratic Q {which} is not: the flow is that "
             "of another energy. For this one: energy.q.actions: {sample: 64}",
         )
 
@@ -64,14 +72,19 @@ def _overshoot(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Ite
     if step is None or step.kind != "transport":
         return
     target: Any = spec.target
-    weight = sum(term.weight for _, term in terms_of(stage, "q"))
-    curvature = weight * _curvature(least(target, spec.policy, stage.step))
+    found = least(target, spec.policy, stage.step)
+    heat = found.temperature
+    curvature = sum(term.weight for _, term in terms_of(stage, "q")) * _curvature(found)
+    # there a gap of the mean is multiplied by 1 - tau A, one of the std by 1 - 2 tau A where entropy holds it up
+    product = (
+        f"the step of length {short(step.length)} times the largest curvature of Q at the optimum, {short(curvature)}"
+    )
     if step.length * curvature > 2:
-        yield (
-            "overshoot",
-            f"the step of length {short(step.length)} times the largest curvature of Q at the optimum, "
-            f"{short(curvature)}, is above 2: explicit steps move away from it. Lower tau, or scheme: implicit",
-        )
+        text = f"{product}, is above 2: explicit steps move away from it. Lower tau, or scheme: implicit"
+        yield "overshoot", text
+    elif step.length * curvature > 1 and heat > 0 and spec.policy.has_density:
+        text = f"{product}, is above 1: the std swings about that of the optimum. Lower tau, or scheme: implicit"
+        yield "swinging std", text
 
 
 def _curvature(found: Least) -> float:
@@ -84,17 +97,42 @@ def _curvature(found: Least) -> float:
 
 
 def _weights(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
-    """Few points for the density that they are to represent."""
+    """Few points that count for the density that they are to represent."""
     step, scheme = explicit_step(stage, act_dim), stage.step.scheme
     count = getattr(getattr(scheme, "points", None), "sample", None)
-    if step is None or step.kind != "reweight" or count is None:
+    if step is None or step.kind != "reweight" or count is None or getattr(scheme, "split", None) is not None:
         return
-    if count < 10 * act_dim and spec.policy.parameter_type in (DiagonalNormal, FullNormal):
-        yield (
-            "few points",
-            f"{count} points in {act_dim} dimensions: their weighted likelihood is a noisy image of the step, and a "
-            f"biased one where few weights count. More: scheme.actions: {{sample: {100 * act_dim}}}",
-        )
+    share = counting(spec, step.length, stage) if stage.index == 0 else 1.0
+    if share * count < FEW:
+        what = f"about {short(max(1.0, share * count))} of {count} points count at the start"
+    elif count < 10 * act_dim and spec.policy.parameter_type in (DiagonalNormal, FullNormal):
+        what = f"{count} points in {act_dim} dimensions"
+    else:
+        return
+    yield (
+        "few points",
+        f"{what}: their weighted likelihood is a noisy image of the step, and a biased one where few weights count, by "
+        "about 1/effective_samples of it. scheme.split: 0.5, or more points: scheme.actions: "
+        f"{{sample: {100 * act_dim}}}",
+    )
+
+
+def counting(spec: Spec, length: float, stage: Stage) -> float:
+    """The share (E r)^2 / E r^2 of the points of the start that count in a step of this length, by many of them."""
+    target: Any = spec.target
+    size, key, nothing = target.dimensions, jax.random.key(0), jnp.zeros((1, 0))
+    network = spec.policy.placed(spec.policy.init(key, lone_state(size)[1]), *spec.start.moments(size))
+    start = spec.policy.parameters(network, nothing)
+    z = jax.random.normal(key, (MANY, 1, size))
+    q = lambda actions, count=None, slow=False: target.log_density(actions)[None]  # noqa: E731
+    before = start.before(z) if hasattr(start, "before") else None
+    seen = Context(nothing, jnp.zeros((1, size)), spec.policy, q, before=before)
+    potential = jnp.zeros((MANY, 1))
+    for term in (stage.step.energy or {}).values():
+        fixed = seen._replace(fixed=term.begin(start, seen, key))
+        potential += term.weight * term.potential(start.at(z), start, fixed)
+    mean, square = (jax.scipy.special.logsumexp(-k * length * potential) for k in (1, 2))
+    return float(jnp.exp(2 * mean - square)) / MANY
 
 
 RULES = (_cubature, _family, _overshoot, _weights)

@@ -10,7 +10,7 @@ from pogospec.explain.cautions import closed_forms, known_energy
 from pogospec.explain.mathematics.metric import factors, log_std_bounds
 from pogospec.explain.numbers import short
 from pogospec.explain.stages import Stage, entropy_weight, groups, kind_of, terms_of
-from pogospec.policies.base import DiagonalNormal, FullNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
 from pogospec.spec.schema import Spec
 from pogospec.steps.explicit import Explicit
 
@@ -83,6 +83,19 @@ def _std(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[
             "std",
             f"Q is taken at the mean action, so σ gets no gradient from it and{axes} tends to {end.text}. "
             "Where Q should shape σ: energy.q.actions: quadrature",
+        )
+
+
+def _cubature(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
+    """A rule that is exact for quadratic Q, used for a critic that is none."""
+    places = {getattr(term, key, None) for term in q_terms(stage) for key in ("actions", "baseline")}
+    if "quadrature" in places and not _explicit(stage):
+        squashed = ", before the tanh" if spec.policy.parameter_type is TanhNormal else ""
+        yield (
+            "cubature",
+            f"quadrature takes Q at 2d points {short(act_dim**0.5)} σ from the mean{squashed}: exact for quadratic Q "
+            "under a Gaussian; a neural critic is not quadratic, and no number of updates lessens that error. Without "
+            "it: energy.q.actions: {sample: n}",
         )
 
 
@@ -239,5 +252,7 @@ def _weights(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Itera
         )
 
 
-RULES: tuple[Rule, ...] = (_std, _saturation, _scale, _clip, _reach, _clipping, _reference, _critic, _penalty, _weights)
+RULES: tuple[Rule, ...] = (
+    _std, _cubature, _saturation, _scale, _clip, _reach, _clipping, _reference, _critic, _penalty, _weights,
+)  # fmt: skip
 KNOWN_RULES: tuple[Rule, ...] = (_std, _saturation, _scale, _clip, _reach, *known_energy.RULES)

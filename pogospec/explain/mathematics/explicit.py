@@ -93,7 +93,7 @@ def _weighted(stage: Stage, parts: list[Part], reference: Written) -> list[Writt
     scheme: Any = stage.step.scheme
     bare = f"{reference[0]}(a|s)", rf"{reference[1]}(a\mid s)"
     weight, limit = _product(parts, {}), _product(parts, {bare: 1.0})
-    new, clip = stage.symbol, (number(scheme.clip), latex_number(scheme.clip))
+    new, clip = stage.symbol, (number(scheme.limit), latex_number(scheme.limit))
     return [
         (f"− min(r(a), {clip[0]}) log π(a|s)", rf"-\min(r(a), {clip[1]}) \log\pi(a\mid s)"),
         (f"r(a) = {weight[0]}", f"r(a) = {weight[1]}"),
@@ -110,25 +110,48 @@ def _reweighted(stage: Stage, parts: list[Part], reference: Written, act_dim: in
     scheme: Any = stage.step.scheme
     bare = seen_by(stage, (f"{reference[0]}(a|s)", rf"{reference[1]}(a\mid s)", ""))[:2]
     weight, limit = _product(parts, {}), _product(parts, {bare: 1.0})
-    points, count = _points(scheme, act_dim, f"{reference[0]}(·|s)")
-    new = stage.symbol
+    source = reference if scheme.split is None else ("π", r"\pi")
+    points, count = _points(scheme, act_dim, f"{source[0]}(·|s)")
+    new, ratio = stage.symbol, ("r(a_k)", "r(a_k)")
+    splitting: list[Written] = []
+    if scheme.split is not None:
+        points = f"{points}; π: the policy as it is, held fixed in the weights"
+        ratio = "r(a_k)^p", "r(a_k)^p"
+        weight = _product(parts, {bare: 1.0, ("π(a|s)", r"\pi(a\mid s)"): -1.0})
+        splitting = [
+            (
+                f"p: the largest power, at most 1, at which (Σ_k ω_k r^p)²/Σ_k ω_k r^2p is {number(scheme.split)} or "
+                "more: the step splits itself until so many points count",
+                rf"p = \max\Big\{{p \le 1 : \frac{{(\sum_k \omega_k r^p)^2}}{{\sum_k \omega_k r^{{2p}}}} \ge "
+                rf"{latex_number(scheme.split)}\Big\}}",
+            )
+        ]
     return [
         ("− Σ_k w_k log π(a_k|s)", r"-\textstyle\sum_k w_k \log\pi(a_k\mid s)"),
-        (
-            f"w_k ∝ ω_k min(r(a_k)/R, {number(scheme.clip)}), R = Σ_k ω_k r(a_k), Σ_k w_k = 1",
-            rf"w_k \propto \omega_k \min\big(r(a_k)/R, {latex_number(scheme.clip)}\big),\quad "
-            r"R = \textstyle\sum_k \omega_k r(a_k),\quad \textstyle\sum_k w_k = 1",
-        ),
+        _shared(scheme, ratio),
+        *splitting,
         (f"r(a) = {weight[0]}", f"r(a) = {weight[1]}"),
         (
             f"a_k: {points}",
-            rf"a_k \sim {reference[1]}(\cdot\mid s),\quad k = 1, \ldots, {count}",
+            rf"a_k \sim {source[1]}(\cdot\mid s),\quad k = 1, \ldots, {count}",
         ),
         (
             f"{new[0]} is the member of the family nearest to {limit[0]} / Z, by maximum likelihood",
             rf"{new[1]} \approx {limit[1]} / Z",
         ),
     ]
+
+
+def _shared(scheme: Any, ratio: Written) -> Written:
+    """The weights of points of a ratio to the reference, or to the policy."""
+    text, latex = ratio
+    if scheme.clip is None:
+        return f"w_k ∝ ω_k {text}, Σ_k w_k = 1", rf"w_k \propto \omega_k {latex},\quad \textstyle\sum_k w_k = 1"
+    return (
+        f"w_k ∝ ω_k min({text}/R, {number(scheme.clip)}), R = Σ_k ω_k {text}, Σ_k w_k = 1",
+        rf"w_k \propto \omega_k \min\big({latex}/R, {latex_number(scheme.clip)}\big),\quad "
+        rf"R = \textstyle\sum_k \omega_k {latex},\quad \textstyle\sum_k w_k = 1",
+    )
 
 
 def _transported(stage: Stage, parts: list[Part], reference: Written, length: float, act_dim: int) -> list[Written]:
@@ -145,8 +168,9 @@ def _transported(stage: Stage, parts: list[Part], reference: Written, length: fl
         ),
         (f"v(a) = ∇ₐ[{text}]", rf"v(a) = \nabla_a \big[ {latex} \big]"),
         (
-            f"z_k: {points}; F_π(z): the point of π at z, μ + σ z for a Gaussian, μ + L O z with the rotation O that "
-            "brings F_π(z_k) nearest to a'_k where π has a full covariance",
+            f"z_k: {points}; F_π(z): the point of π at z, μ ± σ z for a Gaussian, in each dimension with the sign of "
+            "the covariance of z and a', μ + L O z with the rotation O that brings F_π(z_k) nearest to the linear part "
+            "of a'_k where π has a full covariance",
             rf"z_k \sim \mathcal{{N}}(0, I),\quad k = 1, \ldots, {count}",
         ),
     ]

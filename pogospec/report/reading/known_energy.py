@@ -18,14 +18,12 @@ from pogospec.compiler.optimum import Least, least
 from pogospec.compiler.program import Stage
 from pogospec.data.known import known as one_state
 from pogospec.errors import UsageError
-from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal, panels
 from pogospec.report.reading.flow import START
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.schema import Spec
 from pogospec.targets.base import Optimum
-
-NODES = np.linspace(-8.5, 8.5, 2049)
 
 
 class Moments(NamedTuple):
@@ -142,11 +140,10 @@ def moments(parameters: Any) -> Moments:
     if isinstance(parameters, DiagonalNormal):
         return Moments(mean, _diagonal(np.exp(2 * np.asarray(parameters.log_std, float))))
     if isinstance(parameters, TanhNormal):
-        weights = np.exp(-(NODES**2) / 2)
-        weights /= weights.sum()
-        points = np.asarray(parameters.at(jnp.asarray(NODES.reshape(-1, *(1,) * mean.ndim))), float)
-        mean = np.tensordot(weights, points, 1)
-        return Moments(mean, _diagonal(np.tensordot(weights, (points - mean) ** 2, 1)))
+        z, weights = (np.asarray(part, float) for part in panels(parameters))
+        points = np.asarray(parameters.at(jnp.asarray(z)), float)
+        mean = (weights * points).sum(0)
+        return Moments(mean, _diagonal((weights * (points - mean) ** 2).sum(0)))
     raise UsageError(f"the moments of {type(parameters).__name__} policies are not known; allowed gaussian families")
 
 
