@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from rich.console import Console
 
 from pogospec.checking.check import checked, located
+from pogospec.console import Screen
 from pogospec.data import load_for
 from pogospec.errors import UsageError
 from pogospec.launch.one import execute
@@ -63,7 +63,7 @@ def run(
         data = load_for(loaded)
         target = default_directory(loaded) if out is None else Path(out)
         directory = new_run(loaded, data, target, str(jax.devices()[0]))
-        execute(Console(quiet=not show), loaded, data, directory)
+        execute(Screen(quiet=not show), loaded, data, directory)
     return directory
 
 
@@ -97,7 +97,7 @@ def sweep(
     jobs = jobs_of(documents, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        run_sweep(Console(quiet=not show), jobs, str(jax.devices()[0]))
+        run_sweep(Screen(quiet=not show), jobs, str(jax.devices()[0]))
     return [RunDirectory.open(job.path) for job in jobs]
 
 

@@ -69,6 +69,8 @@ def open_plan(path: Path) -> Plan | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         runs = {entry["run"]: (entry["method"], entry["dataset"]) for entry in content["runs"]}
+        if any(Path(name).name != name or name == ".." for name in runs):
+            raise ValueError("a run elsewhere")
         return Plan(content["name"], folder, runs)
     except (OSError, ValueError, KeyError, TypeError):
         raise RunDirectoryError(f"{file} is damaged; remove it, and `pogospec suite` writes it again") from None
