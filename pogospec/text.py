@@ -28,7 +28,10 @@ FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def plain(text: str) -> str:
-    """Text for a terminal: what does not print is an escape, among it control characters and turns of direction; line breaks stay."""
+    """Text for a terminal: what does not print, control characters and turns of direction too, is an escape.
+
+    Line breaks stay.
+    """
     if text.isprintable():
         return text
     return "".join(c if c == "\n" else printable(c) for c in text)

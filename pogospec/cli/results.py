@@ -24,8 +24,10 @@ def compare(
         typer.Option(metavar="RULE", help="last, best (of each seed; optimistic) or mean-last-K."),
     ] = "last",
     stat: Annotated[
-        Literal["mean-std", "iqm-ci"] | None,
-        typer.Option(help="One table of datasets by methods, as suites have: mean ± std, or IQM and intervals."),
+        Literal["mean-std", "iqm-ci", "iqm-bootstrap"] | None,
+        typer.Option(
+            help="One table of datasets by methods, as suites have: mean ± std, or IQM and t or bootstrap intervals."
+        ),
     ] = None,
     published: Annotated[
         str | None,

@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import re
-import subprocess
 import sys
 import xml.dom.minidom
 from pathlib import Path
@@ -29,7 +28,7 @@ PACKAGE = Path(__file__).parents[2] / "pogospec"
 OURS = set(
     """begin end centering caption toprule midrule bottomrule pm textbackslash textasciitilde textasciicircum textless
     textgreater textbar dots mathbf to leq geq times text textbf arg min pi mathbb mathcal tfrac quad qquad Big
-    multicolumn sigma beta Sigma Phi mathrm hat lambda bar sum propto exp log operatorname""".split()  # noqa: SIM905
+    multicolumn sigma beta Sigma Phi mathrm hat lambda bar sum propto exp log operatorname frac mu top sim""".split()  # noqa: SIM905
 )
 """Commands of LaTeX that the package writes."""
 
