@@ -25,6 +25,7 @@ from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.resolve import Override, read, read_cells
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
+from pogospec.terminal import command
 
 
 def default_directory(spec: Spec) -> Path:
@@ -153,7 +154,8 @@ def load_policy(run: RunDirectory | str | Path, policy: str | None = None, seed:
     directory = run if isinstance(run, RunDirectory) else RunDirectory.open(run)
     labels = directory.policies()
     if policy is None and not labels:
-        raise UsageError(f"{directory.path} holds no policies yet; go on with: pogospec resume {directory.path}")
+        again = command("resume", directory.path)
+        raise UsageError(f"{directory.path} holds no policies yet; go on with: {again}")
     label = labels[-1] if policy is None else policy
     seeds = directory.manifest["seeds"]
     if not 0 <= seed < seeds:

@@ -47,7 +47,7 @@ def show_comparison(console: Console, runs: Sequence[RunDirectory], score: str =
 
 def show_grids(console: Console, runs: Sequence[RunDirectory], score: str = "last") -> None:
     """A table of cells for each sweep; the protocol first, what makes them hard to compare last."""
-    console.print(header(runs, score), style="dim", highlight=False)
+    console.print(sweep.protocol(runs, score), style="dim", highlight=False)
     for grid in grids(runs, score):
         console.print(f"\n{grid.name}", style="bold", highlight=False)
         bold, view = sweep.bold(grid), Table(box=box.SIMPLE_HEAD)

@@ -12,6 +12,11 @@ from pogospec.spec.sweep import short_names, value_text
 from pogospec.text import markdown
 
 
+def protocol(runs: Sequence[RunDirectory], score: str) -> str:
+    """The protocol, and what bold means, which is no claim."""
+    return f"{header(runs, score)}; bold: the highest mean of each policy, whatever the spread"
+
+
 def head(grid: Grid) -> list[str]:
     """Titles of the columns."""
     names = short_names(grid.paths)
@@ -43,7 +48,7 @@ def texts(grid: Grid) -> list[list[str]]:
 
 def to_markdown(runs: Sequence[RunDirectory], score: str = "last") -> str:
     """The tables as markdown, the best of each policy in bold."""
-    lines = [f"{markdown(header(runs, score))}."]
+    lines = [f"{markdown(protocol(runs, score))}."]
     for grid in grids(runs, score):
         places, columns = bold(grid), head(grid)
         rows = [
