@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from rich.console import Console
 
 from pogospec.checking.check import checked, located
+from pogospec.console import Screen
 from pogospec.data import load_for
 from pogospec.errors import UsageError
 from pogospec.launch.one import execute
@@ -25,6 +25,7 @@ from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.resolve import Override, read, read_cells
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
+from pogospec.terminal import command
 
 
 def default_directory(spec: Spec) -> Path:
@@ -63,7 +64,7 @@ def run(
         data = load_for(loaded)
         target = default_directory(loaded) if out is None else Path(out)
         directory = new_run(loaded, data, target, str(jax.devices()[0]))
-        execute(Console(quiet=not show), loaded, data, directory)
+        execute(Screen(quiet=not show), loaded, data, directory)
     return directory
 
 
@@ -97,7 +98,7 @@ def sweep(
     jobs = jobs_of(documents, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        run_sweep(Console(quiet=not show), jobs, str(jax.devices()[0]))
+        run_sweep(Screen(quiet=not show), jobs, str(jax.devices()[0]))
     return [RunDirectory.open(job.path) for job in jobs]
 
 
@@ -153,7 +154,8 @@ def load_policy(run: RunDirectory | str | Path, policy: str | None = None, seed:
     directory = run if isinstance(run, RunDirectory) else RunDirectory.open(run)
     labels = directory.policies() if policy is None else [policy]
     if not labels:
-        raise UsageError(f"{directory.path} holds no policies yet; go on with: pogospec resume {directory.path}")
+        again = command("resume", directory.path)
+        raise UsageError(f"{directory.path} holds no policies yet; go on with: {again}")
     label = labels[-1]
     seeds = directory.manifest["seeds"]
     if not 0 <= seed < seeds:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
+from typer._click.exceptions import ClickException
+from typer.core import TyperGroup
 
-from pogospec import __version__
+from pogospec import __version__, terminal
 from pogospec.errors import PogospecError, UsageError
+from pogospec.terminal import say
+from pogospec.text import plain
 from pogospec.training import stop
 
 if TYPE_CHECKING:
@@ -22,7 +28,32 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code of a command that was interrupted, as shells have it."""
 
+
+class _Commands(TyperGroup):
+    """The commands; what is wrong with the words of a command line is told without the escape codes in them."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        """Read the options of the application itself."""
+        with _readable():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the words of a command, and run it."""
+        with _readable():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except ClickException as error:
+        error.message = plain(error.message)
+        raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Policy gradient flows for offline reinforcement learning, declared in YAML.",
     no_args_is_help=True,
     add_completion=False,
@@ -53,11 +84,12 @@ def main() -> None:
     """Run the command line; errors of the user or the run become one message and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MUJOCO_GL", "egl")
+    terminal.prepare()
     stop.listen()
     try:
         app(_with_sources(sys.argv[1:]))
     except PogospecError as error:
-        print(error, file=sys.stderr)
+        say(error, error=True)
         sys.exit(error.exit_code)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
@@ -149,14 +181,14 @@ def find_device(name: str | None) -> str:
 
 def make_console(quiet: bool = False) -> Console:
     """The console to print on; wide enough for tables where it is no terminal."""
-    from rich.console import Console
+    from pogospec.console import Screen
 
-    return Console(quiet=quiet, width=None if sys.stdout.isatty() else 110)
+    return Screen(quiet=quiet, width=None if sys.stdout.isatty() else 110)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"pogospec {__version__}")
+        say(f"pogospec {__version__}")
         raise typer.Exit
 
 

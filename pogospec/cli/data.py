@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +11,8 @@ import typer
 from pogospec.cli.app import make_console
 from pogospec.cli.listing import Json
 from pogospec.errors import DataError, UsageError
+from pogospec.terminal import say
+from pogospec.text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,7 @@ def list_(as_json: Json = False) -> None:
 
     entries = at_hand()
     if as_json:
-        print(json.dumps([entry._asdict() for entry in entries], indent=2, ensure_ascii=False))
+        say(json_text([entry._asdict() for entry in entries]))
         return
     rows = [
         (entry.dataset, entry.source, entry.environment or "", "damaged" if entry.rows is None else f"{entry.rows:,}")
@@ -61,7 +61,7 @@ def inspect(
 
     facts = examine(read(dataset, environment, None if observe is None else observe.split(",")))
     if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        say(json_text(facts))
     else:
         _show(make_console(), facts)
     if not facts["ok"]:
@@ -89,11 +89,9 @@ def import_(
         raise UsageError("--low, --high: found one of them, allowed both or neither")
     bounds = None if low is None or high is None else (_numbers("--low", low), _numbers("--high", high))
     found = import_file(path_of(str(path)), name, environment, bounds, overwrite)
-    print(
-        f"{name}: {len(found.columns.rewards):,} rows in {found.file}\nrun it with: pogospec run SPEC --dataset {name}"
-    )
+    say(f"{name}: {len(found.columns.rewards):,} rows in {found.file}\nrun it with: pogospec run SPEC --dataset {name}")
     if found.environment is None:
-        print("it names no environment: nothing is evaluated unless data.environment is set", file=sys.stderr)
+        say("it names no environment: nothing is evaluated unless data.environment is set", error=True)
 
 
 @data.command()
@@ -104,7 +102,7 @@ def fetch(dataset: Annotated[str, typer.Argument(help="A Minari id, for example 
     source = source_of(dataset)
     known = dataset in source.ids()
     where = source.fetch(dataset)
-    print(f"{dataset} is at hand already, in {where}" if known else f"{dataset}: in {where}")
+    say(f"{dataset} is at hand already, in {where}" if known else f"{dataset}: in {where}")
 
 
 def _numbers(option: str, text: str) -> list[float]:

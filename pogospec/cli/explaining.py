@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pogospec.cli.app import Allow, Set, allow_modules, make_console, overrides, use_all_cores
+from pogospec.terminal import say
+from pogospec.text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +66,7 @@ def explain(
     if run is not None:
         found = replace(found, cautions=[*found.cautions, *_measured(run)])
     if to == "latex":
-        print(found.latex)
+        say(found.latex)
         return
     console = make_console()
     console.width = min(console.width, WIDTH)
@@ -79,9 +81,7 @@ def explain(
         with located(document):
             found = replace(found, cost=cost(loaded, found.plan, space, data, measure))
     if to == "json":
-        import json
-
-        print(json.dumps(plain(found), indent=2, ensure_ascii=False))
+        say(json_text(plain(found)))
         return
     _sizes(console, found, note)
     _cost(console, found)
@@ -128,10 +128,9 @@ def _title(console: Console, text: str) -> None:
 
 
 def _grid(console: Console, rows: Iterable[tuple[str, ...]], indent: int = 2, fixed: int = 1) -> None:
-    """Rows in columns; all but the last `fixed` ones wrap nowhere. Text is never markup."""
+    """Rows in columns; all but the last `fixed` ones wrap nowhere."""
     from rich.padding import Padding
     from rich.table import Table
-    from rich.text import Text
 
     rows = list(rows)
     if not rows:
@@ -140,7 +139,7 @@ def _grid(console: Console, rows: Iterable[tuple[str, ...]], indent: int = 2, fi
     for number in range(len(rows[0])):
         table.add_column(no_wrap=number < fixed, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*row)
     console.print(Padding(table, (0, 0, 0, indent)))
 
 

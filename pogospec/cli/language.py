@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +11,8 @@ from pogospec.cli.app import Allow, Set, allow_modules, overrides
 from pogospec.cli.listing import Json, list_
 from pogospec.errors import SpecError, UsageError
 from pogospec.spec.shipped import spec_path
+from pogospec.terminal import command, say
+from pogospec.text import json_text
 
 if TYPE_CHECKING:
     from pogospec.spec.schema import Spec
@@ -48,9 +48,9 @@ def check(
             told.append({"file": name, "ok": True, "problems": [], **about, "plan": planned})
             if not as_json:
                 for note in notes:
-                    print(f"note: {note}", file=sys.stderr)
+                    say(f"note: {note}", error=True)
                 many = f"{len(cells)} cells, each " if len(cells) > 1 else ""
-                print(f"{name}: fine ({many}{size(cells[0])})")
+                say(f"{name}: fine ({many}{size(cells[0])})")
         except SpecError as error:
             problems += error.problems
             told.append({"file": name, "ok": False, "problems": [_problem(problem) for problem in error.problems]})
@@ -61,7 +61,7 @@ def check(
             told.append({"file": name, "ok": False, "problems": [{"file": name, "message": str(error)} | nowhere]})
     if as_json:
         good = all(one["ok"] for one in told)
-        print(json.dumps({"ok": good, "files": told}, indent=2, ensure_ascii=False))
+        say(json_text({"ok": good, "files": told}))
         raise typer.Exit(0 if good else SpecError.exit_code)
     if problems:
         raise SpecError(problems)
@@ -120,14 +120,15 @@ def new(
     for name, text in files.items():
         if name not in same:
             _write(places[name], text)
-        print(f"kept  {places[name]}, which is the same" if name in same else f"wrote {places[name]}")
+        say(f"kept  {places[name]}, which is the same" if name in same else f"wrote {places[name]}")
     schema_file = path.parent / FILE
     if schema_file.exists():
-        print(f"kept  {schema_file}, which was there; renew it with: pogospec schema --out {schema_file}")
+        again = command("schema", "--out", schema_file)
+        say(f"kept  {schema_file}, which was there; renew it with: {again}")
     else:
-        _write(schema_file, _schema_text())
-        print(f"wrote {schema_file}, which the first line of {path.name} names to your editor")
-    print(f"\nnext:\n  pogospec check {path}\n  pogospec explain {path}\n  pogospec run {path}")
+        _write(schema_file, _schema_text() + "\n")
+        say(f"wrote {schema_file}, which the first line of {path.name} names to your editor")
+    say("\n".join(["\nnext:", *(f"  {command(word, path)}" for word in ("check", "explain", "run"))]))
 
 
 def schema(
@@ -143,10 +144,10 @@ def schema(
     several keys are seen by `pogospec check` alone.
     """
     if out is None:
-        print(_schema_text(), end="")
+        say(_schema_text())
         return
-    _write(out, _schema_text())
-    print(f"wrote {out}\nfirst line of a spec beside it: # yaml-language-server: $schema={out.name}")
+    _write(out, _schema_text() + "\n")
+    say(f"wrote {out}\nfirst line of a spec beside it: # yaml-language-server: $schema={out.name}")
 
 
 def _schema_text() -> str:
@@ -154,7 +155,7 @@ def _schema_text() -> str:
     from pogospec.spec.json_schema import spec_schema
 
     shipped = [entry.dataset for entry in at_hand(shipped=True)]
-    return json.dumps(spec_schema(shipped), indent=1, ensure_ascii=False) + "\n"
+    return json_text(spec_schema(shipped), indent=1)
 
 
 def _holds(path: Path, text: str) -> bool:

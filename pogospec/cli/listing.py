@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,8 @@ import typer
 
 from pogospec.cli.app import make_console
 from pogospec.errors import UsageError
+from pogospec.terminal import say
+from pogospec.text import json_text
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Row = dict[str, Any]
@@ -36,15 +37,15 @@ def list_(
         listed = {"datasets": datasets, "specs": specs, "suites": suites, "models": models, "published": published}
         rows = runs(folder) if what == "runs" else listed[what]()
     if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        say(json_text(rows))
     elif slot is not None:
         _show_keys(rows)
     elif rows:
         _show(rows)
     elif what == "models":
-        print("no models are registered; a package registers its own under the entry point group pogospec.models")
+        say("no models are registered; a package registers its own under the entry point group pogospec.models")
     else:
-        print(f"no runs in {folder}; start one with: pogospec run SPEC")
+        say(f"no runs in {folder}; start one with: pogospec run SPEC")
 
 
 def kinds(slot: str | None = None) -> list[Row]:
@@ -154,15 +155,14 @@ def _show(rows: list[Row]) -> None:
 
 
 def _show_keys(rows: list[Row]) -> None:
-    from rich.text import Text
-
+    from pogospec.console import styled
     from pogospec.spec.catalog import keys_of, kinds_of, show
 
     console = make_console()
     classes = kinds_of(rows[0]["slot"])
     for row in rows:
-        console.print(Text.assemble((row["kind"], "bold"), f"  {row['about']}"))
+        console.print(styled(row["kind"], "bold"), f" {row['about']}")
         table = _table("key", "allowed", "default", "about")
         for key in keys_of(classes[row["kind"]]):
-            table.add_row(key.name, Text(key.allowed), "required" if key.required else show(key.default), Text(key.doc))
+            table.add_row(key.name, key.allowed, "required" if key.required else show(key.default), key.doc)
         console.print(table if row["keys"] else "  no keys\n", highlight=False)

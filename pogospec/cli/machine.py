@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
 from pogospec.cli.app import make_console
 from pogospec.cli.listing import Json
+from pogospec.terminal import say
+from pogospec.text import json_text
 
 
 def doctor(as_json: Json = False) -> None:
@@ -20,20 +20,21 @@ def doctor(as_json: Json = False) -> None:
     findings = examine()
     good = healthy(findings)
     if as_json:
-        print(json.dumps({"ok": good, "findings": [one._asdict() for one in findings]}, indent=2, ensure_ascii=False))
+        say(json_text({"ok": good, "findings": [one._asdict() for one in findings]}))
         raise typer.Exit(0 if good else 1)
     from rich.table import Table
-    from rich.text import Text
+
+    from pogospec.console import styled
 
     console, table, before = make_console(), Table.grid(padding=(0, 2)), None
     for one in findings:
         if before not in (None, one.section):
             table.add_row()
-        word = Text("ok", "green") if one.ok else Text("missing" if one.needed else "note", "red" if one.needed else "")
+        word = styled("ok", "green") if one.ok else styled(*(("missing", "red") if one.needed else ("note", "")))
         section = "" if one.section == before else one.section
-        table.add_row(section, word, one.name, Text(one.found, overflow="fold"))
+        table.add_row(section, word, one.name, styled(one.found, overflow="fold"))
         if not one.ok and one.fix:
-            table.add_row("", "", "", Text(f"-> {one.fix}", "bold", overflow="fold"))
+            table.add_row("", "", "", styled(f"-> {one.fix}", "bold", overflow="fold"))
         before = one.section
     console.print(table, highlight=False)
     wrong = sum(not one.ok and one.needed for one in findings)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pogospec.cli.app import make_console
+from pogospec.terminal import say
 
 if TYPE_CHECKING:
     from pogospec.report.reading import Plan
@@ -24,8 +24,10 @@ def compare(
         typer.Option(metavar="RULE", help="last, best (of each seed; optimistic) or mean-last-K."),
     ] = "last",
     stat: Annotated[
-        Literal["mean-std", "iqm-ci"] | None,
-        typer.Option(help="One table of datasets by methods, as suites have: mean ± std, or IQM and intervals."),
+        Literal["mean-std", "iqm-ci", "iqm-bootstrap"] | None,
+        typer.Option(
+            help="One table of datasets by methods, as suites have: mean ± std, or IQM and t or bootstrap intervals."
+        ),
     ] = None,
     published: Annotated[
         str | None,
@@ -58,10 +60,10 @@ def compare(
         warnings = tables.flow_warnings(opened) if known else tables.warnings(opened, score)
     if to in ("csv", "latex"):  # as the output often goes into a file
         for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            say(f"warning: {warning}", error=True)
     if plot is not None:
         (path,) = draw_figure(opened, "energy" if known else "curves", plot)
-        print(f"{'energies' if known else 'learning curves'}  {path}", file=sys.stdout if to == "table" else sys.stderr)
+        say(f"{'energies' if known else 'learning curves'}  {path}", error=to != "table")
 
 
 def _steps(opened: list[RunDirectory], known: bool, to: str, score: str) -> None:
@@ -71,9 +73,9 @@ def _steps(opened: list[RunDirectory], known: bool, to: str, score: str) -> None
     from pogospec.report.tables import sweep_to_markdown, to_text
 
     if to != "table" and not (to == "markdown" and of_sweeps(opened) and not known):
-        print(to_text(opened, to, score))
+        say(to_text(opened, to, score))
     elif to == "markdown":
-        print(sweep_to_markdown(opened, score))
+        say(sweep_to_markdown(opened, score))
     elif known:
         show_flows(make_console(), opened)
     elif of_sweeps(opened):
@@ -93,7 +95,7 @@ def _matrix(
     if to == "table":
         show_matrix(make_console(), table)
     else:
-        print(matrix_to_text(table, to))
+        say(matrix_to_text(table, to))
     return table.warnings
 
 
@@ -148,7 +150,7 @@ def plot(
     if figure == ALL:
         drawn = draw_all(opened, out, state)
         for reason in drawn.reasons:
-            print(f"left out: {reason}", file=sys.stderr)
+            say(f"left out: {reason}", error=True)
         paths = drawn.paths
     elif figure is None and plain and (state is not None or all(map(is_target, opened))):
         paths = draw_figure(opened, "energy" if state is None else "density", out, state)
@@ -157,7 +159,7 @@ def plot(
     else:
         paths = draw_figure(opened, figure or "curves", out, state)
     for path in paths:
-        print(path)
+        say(path)
 
 
 def _open(paths: list[Path]) -> list[RunDirectory]:
@@ -165,5 +167,5 @@ def _open(paths: list[Path]) -> list[RunDirectory]:
 
     found, other = open_runs(paths)
     if other:
-        print(f"passed over: {', '.join(other)}", file=sys.stderr)
+        say(f"passed over: {', '.join(other)}", error=True)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from pogospec.cli.app import Allow, Device, Quiet, allow_modules, find_device, make_console, use_all_cores
 from pogospec.errors import DataError, RunError, UsageError
+from pogospec.terminal import command, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,13 +69,13 @@ def suite(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
-    again = shlex.join(["pogospec", *sys.argv[1:]])
+    again = command(*sys.argv[1:])
     with locked(folder):
         record(found, every, folder)
         try:
             failures = run_all(console, jobs, states(jobs), where, forecast)
         except KeyboardInterrupt:
-            print(f"interrupted; go on with: {again}", file=sys.stderr)
+            say(f"interrupted; go on with: {again}", error=True)
             raise
     _end(console, folder, jobs, failures, again)
 
@@ -120,9 +120,9 @@ def _end(console: Console, folder: Path, jobs: Sequence[Job], failures: Sequence
             show_flows(console, runs)
         else:
             show_matrix(console, matrix_of(runs, plan=plan))
-        console.print(f"next: pogospec compare {folder}", highlight=False, soft_wrap=True)
+        console.print(f"next: {command('compare', folder)}", highlight=False, soft_wrap=True)
     if console.quiet:
-        print(folder)
+        say(folder)
     if failures:
         lines = [f"  {failure.job.name}: {failure.message}" for failure in failures]
         count = f"{len(failures)} of {len(jobs)} runs failed"

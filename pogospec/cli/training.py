@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +24,7 @@ from pogospec.cli.app import (
 )
 from pogospec.errors import RunError, UsageError
 from pogospec.runs import cache
+from pogospec.terminal import command, say
 from pogospec.training import stop
 
 if TYPE_CHECKING:
@@ -113,15 +113,15 @@ def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None
         try:
             failures = run_sweep(console, jobs, device)
         except KeyboardInterrupt:
-            print(f"interrupted; go on with: pogospec resume {folder}", file=sys.stderr)
+            say(f"interrupted; go on with: {command('resume', folder)}", error=True)
             raise
     if console.quiet:
-        print(folder)
+        say(folder)
     runs, _ = open_runs([folder])
     show_grids(console, runs)
     show_warnings(console, [f"{run.path.name}: {text}" for run in runs for text in troubles(run)[:1]])
-    console.print(f"next  pogospec compare {folder}", soft_wrap=True, highlight=False)
-    console.print(f"      pogospec plot {folder} --figure sweep", soft_wrap=True, highlight=False)
+    console.print(f"next  {command('compare', folder)}", soft_wrap=True, highlight=False)
+    console.print(f"      {command('plot', folder, '--figure', 'sweep')}", soft_wrap=True, highlight=False)
     if failures:
         lines = [f"  {failure.job.method}: {failure.message}" for failure in failures]
         raise RunError("\n".join([f"{len(failures)} of {len(jobs)} cells failed", *lines]))
@@ -177,7 +177,7 @@ def evaluate(
     if about["environment"] is None:
         raise UsageError(f"{run} names no environment; set data.environment in the spec and run it again")
     if not labels:
-        raise UsageError(f"{run} holds no policies yet; go on with: pogospec resume {run}")
+        raise UsageError(f"{run} holds no policies yet; go on with: {command('resume', run)}")
     loaded = {label: directory.load_policy(label) for label in labels}
     from pogospec.runs.saved import SavedPolicy
     from pogospec.training.rollout import Evaluator
@@ -185,7 +185,7 @@ def evaluate(
     cache.enable()
     count, first = episodes or about["episodes"], about.get("evaluation_seed", 1000) if seed is None else seed
     over = "mean ± std over seeds (ddof 1)" if about["seeds"] > 1 else "one seed"
-    print(f"{about['environment']}: mean of {count} episodes, reset seeds from {first}, {over}")
+    say(f"{about['environment']}: mean of {count} episodes, reset seeds from {first}, {over}")
     for label, stored in loaded.items():
         stop.check()
         saved = SavedPolicy.load(*stored)
@@ -196,7 +196,7 @@ def evaluate(
             raise RunError(f"{label}, seed {', '.join(broken)}: its actions are not finite; train it again")
         scores = normalised(directory, returns)
         score = "" if scores is None else f"  score {spread(scores)}, {about['reference']['label']}"
-        print(f"{label:<9} return {spread(returns)}{score}")
+        say(f"{label:<9} return {spread(returns)}{score}")
 
 
 def _finish(console: Console, path: Path) -> None:
@@ -205,4 +205,4 @@ def _finish(console: Console, path: Path) -> None:
 
     report(console, RunDirectory.open(path))
     if console.quiet:
-        print(path)
+        say(path)

@@ -12,6 +12,7 @@ from pogospec.report.screen import show_flow, show_warnings
 from pogospec.report.statistics import spread
 from pogospec.report.tables import differences, header
 from pogospec.runs.directory import RunDirectory
+from pogospec.terminal import command
 
 
 def report(console: Console, run: RunDirectory) -> None:
@@ -42,4 +43,4 @@ def report(console: Console, run: RunDirectory) -> None:
     if picture is not None:
         console.print(f"learning curve  {picture}", soft_wrap=True, highlight=False)
     console.print(f"run directory   {run.path}", soft_wrap=True, highlight=False)
-    console.print(f"next            pogospec compare {run.path} …", soft_wrap=True, highlight=False)
+    console.print(f"next            {command('compare', run.path)} …", soft_wrap=True, highlight=False)

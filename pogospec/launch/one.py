@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from rich.console import Console
 
 from pogospec.launch import local
@@ -11,6 +9,7 @@ from pogospec.launch.record import check_data, moved
 from pogospec.launch.view import View, span
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec
+from pogospec.terminal import command, say
 from pogospec.types import Dataset
 
 
@@ -35,8 +34,8 @@ def execute(
         local.train([spec], dataset, [run], View(console, [run], counts, after), resume)
     except KeyboardInterrupt:
         if after is None:
-            again = f"pogospec resume {run.path}"
-            print(f"interrupted; go on from the newest checkpoint with: {again}", file=sys.stderr)
+            again = command("resume", run.path)
+            say(f"interrupted; go on from the newest checkpoint with: {again}", error=True)
         raise
 
 

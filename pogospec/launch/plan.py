@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from pogospec.console import styled
 from pogospec.spec.schema import Spec, StepSpec
 
 
@@ -31,7 +32,7 @@ def show_plan(console: Console, spec: Spec, out: Path, device: str, sweep: Seque
     lines.add_row("into", str(out))
     if spec.about:
         console.print(spec.about, highlight=False)
-    console.print(Panel(lines, title=spec.name, title_align="left", expand=False))
+    console.print(Panel(lines, title=styled(spec.name), title_align="left", expand=False))
 
 
 def _what(step: StepSpec) -> str:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pogospec.report.statistics import spread
 from pogospec.runs.directory import RunDirectory
+from pogospec.terminal import writable
 from pogospec.training import events
 
 METRICS = {"critic_loss": "critic", "behavior_loss": "behavior", "energy": "energy", "distance": "distance"}
@@ -41,12 +42,12 @@ class View:
         self.stage = ""
         self.updates: list[int] = []
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=BAR),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[left]}", markup=False),
+            TextColumn("{task.fields[numbers]}", markup=False),
             console=console,
             disable=console.quiet or not console.is_terminal,
         )
@@ -83,14 +84,14 @@ class View:
         self._notes()
         numbers = [f"{short} {event.metrics[name]:.3g}" for name, short in METRICS.items() if name in event.metrics]
         rate = f"{event.rate:,.0f} updates/s"
-        text = "  ".join(part for part in (rate, self.scores, *numbers) if part)
+        text = writable("  ".join(part for part in (rate, self.scores, *numbers) if part))
         seconds = self._left(event)
         parts = [f"about {span(seconds)} left"] if seconds else []
         left = ", ".join([*parts, f"{span(seconds + self.after)} of all"] if self.after else parts)
         others = f"{event.stage}{self.done:,}{self.total:,}{left}"
         room = max(self.console.width - len(others) - BAR - 14, 0)  # between columns, a slash, the time gone
         shown = text if len(text) <= room else f"{text[: room - 1]}…" * (room > 1)
-        self.bar.update(self.task, completed=self.done, description=event.stage, numbers=shown, left=left)
+        self.bar.update(self.task, completed=self.done, description=writable(event.stage), numbers=shown, left=left)
         every = PLAIN_EVERY if self.after is None else AMONG_EVERY
         if time.monotonic() - self.shown > every or self.done == self.total:
             self._plain(f"{event.stage}  {event.update:,}/{event.updates:,}  {text}  {left}".rstrip())

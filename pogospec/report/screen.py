@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pogospec.console import styled
 from pogospec.errors import PogospecError
 from pogospec.report.figures.catalog import draw_all
 from pogospec.report.reading.flow import START, read_flow
@@ -23,6 +23,7 @@ from pogospec.report.tables.comparison import paired, table
 from pogospec.report.tables.matrix import Matrix
 from pogospec.report.tables.protocol import header, warnings
 from pogospec.runs.directory import RunDirectory
+from pogospec.terminal import writable
 
 NARROW = 12
 """Characters at which the title of a column is broken, where its cells are no wider."""
@@ -46,14 +47,14 @@ def show_comparison(console: Console, runs: Sequence[RunDirectory], score: str =
 
 def show_grids(console: Console, runs: Sequence[RunDirectory], score: str = "last") -> None:
     """A table of cells for each sweep; the protocol first, what makes them hard to compare last."""
-    console.print(header(runs, score), style="dim", highlight=False)
+    console.print(sweep.protocol(runs, score), style="dim", highlight=False)
     for grid in grids(runs, score):
         console.print(f"\n{grid.name}", style="bold", highlight=False)
         bold, view = sweep.bold(grid), Table(box=box.SIMPLE_HEAD)
         for title in sweep.head(grid):
-            view.add_column(escape(title), justify="right", no_wrap=True)
+            view.add_column(styled(title), justify="right", no_wrap=True)
         for number, row in enumerate(sweep.texts(grid)):
-            view.add_row(*(Text(cell, "bold" if (number, i) in bold else "") for i, cell in enumerate(row)))
+            view.add_row(*(styled(cell, "bold" if (number, i) in bold else "") for i, cell in enumerate(row)))
         console.print(view)
     show_warnings(console, warnings(runs, score))
 
@@ -64,7 +65,7 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
     rows: list[list[str | Text]] = []
     for row in matrix.rows:
         cells = [column.entries.get(row) for column in matrix.columns]
-        texts = [Text("" if c is None else c.text, "bold" if c is not None and c.best else "") for c in cells]
+        texts = [styled("" if c is None else c.text, "bold" if c is not None and c.best else "") for c in cells]
         rows.append([row, *texts])
     show_columns(console, ["dataset", *(column.title for column in matrix.columns)], rows)
     if matrix.better:
@@ -85,9 +86,11 @@ def show_warnings(console: Console, found: Sequence[str]) -> None:
 
 def show_columns(console: Console, head: list[str], rows: Sequence[Sequence[str | Text]]) -> None:
     """A table whose first column says what a row is; columns that do not fit beside it come below."""
-    label = max(len(text) for text in (head[0], *(str(row[0]) for row in rows)))
+    head = [*map(writable, head)]
+    cells = [[cell if isinstance(cell, Text) else styled(cell) for cell in row] for row in rows]
+    label = max(len(text) for text in (head[0], *(row[0] for row in cells)))
     others = list(range(1, len(head)))
-    widths = [max((len(str(row[i])) for row in rows), default=0) for i in range(len(head))]
+    widths = [max((len(row[i]) for row in cells), default=0) for i in range(len(head))]
     widths = [max(width, min(len(title), NARROW)) for width, title in zip(widths, head, strict=True)]
     while others:
         room, shown = console.width - label - 4, []
@@ -95,19 +98,17 @@ def show_columns(console: Console, head: list[str], rows: Sequence[Sequence[str 
             room -= widths[others[0]] + 3
             shown.append(others.pop(0))
         view = Table(box=box.SIMPLE_HEAD)
-        view.add_column(escape(head[0]), no_wrap=True)
+        view.add_column(styled(head[0]), no_wrap=True)
         for i in shown:
             view.add_column(
-                escape(_broken(head[i], widths[i])),
+                styled(_broken(head[i], widths[i])),
                 justify="right",
                 min_width=widths[i],
                 overflow="fold",
                 vertical="bottom",
             )
-        for row in rows:
-            view.add_row(
-                *(cell if isinstance(cell, Text) else Text(cell) for cell in [row[0], *(row[i] for i in shown)])
-            )
+        for row in cells:
+            view.add_row(row[0], *(row[i] for i in shown))
         console.print(view)
 
 
@@ -160,7 +161,7 @@ def show_flows(console: Console, runs: Sequence[RunDirectory]) -> None:
 def _print(console: Console, table: flows.Table) -> None:
     view = Table(box=box.SIMPLE_HEAD)
     for number, title in enumerate(table.head):
-        view.add_column(escape(title), justify="right" if number else "left", overflow="fold")
+        view.add_column(styled(title), justify="right" if number else "left", overflow="fold")
     for row in table.rows:
-        view.add_row(*map(escape, row))
+        view.add_row(*map(styled, row))
     console.print(view)

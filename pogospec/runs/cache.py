@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+from pogospec.terminal import say
+
 VARIABLE = "POGOSPEC_COMPILE_CACHE"
 """A folder, or 'off'."""
 LIMIT = 2**29
@@ -111,7 +113,7 @@ def _machine() -> str:
 def _note(folder: Path, error: OSError) -> None:
     why = error.strerror or error
     how = f"set {VARIABLE} to a folder that can be written, or to off"
-    print(f"note: compiled programs are not kept: {folder}: {why}; {how}", file=sys.stderr)
+    say(f"note: compiled programs are not kept: {folder}: {why}; {how}", error=True)
 
 
 class Folder:
@@ -150,7 +152,7 @@ def _install(place: Path) -> None:
     from jax._src import compilation_cache
 
     if not all(hasattr(compilation_cache, name) for name in PRIVATE):
-        print(f"note: compiled programs are not kept: not known how with JAX {jax.__version__}", file=sys.stderr)
+        say(f"note: compiled programs are not kept: not known how with JAX {jax.__version__}", error=True)
         return
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

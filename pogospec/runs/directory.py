@@ -33,6 +33,8 @@ from pogospec.runs.columns import FLOW, HEAD, RETURNS
 TABLES = ("metrics.csv", "returns.csv", "flow.csv")
 STATES = ("running", "done", "failed", "interrupted")
 KEPT = 2
+MOST_LETTERS, MOST_BYTES = 100, 200
+"""Of the name of a directory; file systems take 255 bytes, and a time may follow."""
 
 
 class RunDirectory:
@@ -250,10 +252,21 @@ class RunDirectory:
 
 
 def run_name(*parts: str) -> str:
-    """A name for a directory; a long one keeps its beginning and a digest of all of it."""
+    """A name for a directory, one that is neither hidden nor an option; of a long one its beginning and a digest.
+
+    So too where the file system has no name of these letters.
+    """
     whole = "-".join(parts)
     plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in whole)
-    return plain if len(plain) <= 100 else f"{plain[:90]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    plain = f"_{plain[1:]}" if plain.startswith((".", "-")) else plain or "_"
+    try:
+        size = len(os.fsencode(plain))
+    except UnicodeEncodeError:
+        plain, size = plain.encode("ascii", "replace").decode().replace("?", "-"), MOST_BYTES + 1
+    if len(plain) <= MOST_LETTERS and size <= MOST_BYTES:
+        return plain
+    short = plain[: MOST_LETTERS - 10].encode()[: MOST_BYTES - 10].decode(errors="ignore")
+    return f"{short}-{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def order(label: str) -> tuple:

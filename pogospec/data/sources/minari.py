@@ -20,6 +20,7 @@ from pogospec.data.tasks import Task, is_antmaze
 from pogospec.data.tasks.goals import Goals, refused
 from pogospec.data.tasks.references import reference_for
 from pogospec.errors import DataError
+from pogospec.terminal import say
 
 ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*-v\d+")
 """How ids are written, with a version at the end."""
@@ -147,7 +148,7 @@ class Minari(Source):
     def fetch(self, dataset_id: str) -> Path:
         """Download a dataset into Minari's folder; raises DataError in one line where that cannot be done."""
         if dataset_id not in local_ids():
-            print(f"asking Minari's server for {dataset_id}", file=sys.stderr)
+            say(f"asking Minari's server for {dataset_id}", error=True)
             _download(dataset_id)
         return root() / dataset_id
 

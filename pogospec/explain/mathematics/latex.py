@@ -10,8 +10,8 @@ from pogospec.explain.mathematics.formula import Term, behavior_loss, critic_los
 from pogospec.explain.mathematics.known_energy import beginning
 from pogospec.explain.stages import Group, Stage, groups, labels
 from pogospec.spec.schema import Spec
-
-ESCAPES = str.maketrans({"_": r"\_", "%": r"\%", "#": r"\#", "&": r"\&"})
+from pogospec.text import latex as escaped
+from pogospec.text import line
 
 
 def latex(spec: Spec, plan: list[Stage], act_dim: int = 1) -> str:
@@ -20,14 +20,13 @@ def latex(spec: Spec, plan: list[Stage], act_dim: int = 1) -> str:
     if spec.target is not None:
         rows += _known(spec, plan[0])
     body = " \\\\\n".join(f"  {row}" for row in rows)
-    about = _escaped(spec.name)
-    return f"% {about}: needs \\usepackage{{amsmath, amssymb}}\n\\begin{{align*}}\n{body}\n\\end{{align*}}"
+    return f"% {line(spec.name)}: needs \\usepackage{{amsmath, amssymb}}\n\\begin{{align*}}\n{body}\n\\end{{align*}}"
 
 
 def _group(spec: Spec, group: Group, act_dim: int) -> list[str]:
     """The rows of a step: its first repetition, and how the others follow."""
     stage = group.first
-    rows = [rf"&\textbf{{{_escaped(stage.label)}}}"]
+    rows = [rf"&\textbf{{{escaped(stage.label)}}}"]
     explicit = explicit_step(stage, act_dim)
     rows += _objective(stage) if explicit is None else _explicit(stage, explicit)
     for index, (_, text) in enumerate(critic_loss(spec, stage)):
@@ -42,7 +41,7 @@ def _group(spec: Spec, group: Group, act_dim: int) -> list[str]:
     if len(group.stages) > 1:
         sizes = "" if tau_law(stage.step) is None else f"; tau {_sizes(group.stages[1:])}"
         text = f"{labels(group.stages[1:])}: the same, each {how_repeated(stage)}{sizes}"
-        rows.append(rf"&\text{{{_escaped(text)}}}")
+        rows.append(rf"&\text{{{escaped(text)}}}")
     return rows
 
 
@@ -74,7 +73,7 @@ def _known(spec: Spec, stage: Stage) -> list[str]:
     for part in filter(None, meaning.split("; ")):
         match = re.fullmatch(r"(\S+) (=|∝) (.*)", part)
         plain = match is None
-        rows.append(rf"&\text{{{_escaped(part)}}}" if plain else f"&{_mathematics(*match.groups())}")
+        rows.append(rf"&\text{{{escaped(part)}}}" if plain else f"&{_mathematics(*match.groups())}")
     return [*rows, rf"\pi_0 &= {beginning(spec)[1]}"]
 
 
@@ -82,10 +81,6 @@ def _mathematics(symbol: str, relation: str, value: str) -> str:
     for sign, command in (("σ", r"\sigma"), ("∝", r"\propto"), ("diag", r"\mathrm{diag}")):
         symbol, relation, value = (part.replace(sign, command) for part in (symbol, relation, value))
     return f"{symbol} {relation} {value}"
-
-
-def _escaped(text: str) -> str:
-    return text.translate(ESCAPES)
 
 
 def _term(term: Term) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pogospec.errors import UsageError
+from pogospec.spec.sweep import value_text
+from pogospec.text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,12 +35,28 @@ def check_file(path: Path) -> None:
 def write(picture: Figure, path: Path) -> Path:
     """Write a picture into a file, whose suffix is png, svg or pdf."""
     check_file(path)
+    _as_written(picture)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.savefig(path, dpi=DPI)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}; choose another file") from None
     return path
+
+
+def _as_written(picture: Figure) -> None:
+    """Let all text but the numbers of axes stand as it is; Matplotlib takes what is between dollars for mathematics."""
+    texts = [*picture.texts, *(text for legend in picture.legends for text in legend.get_texts())]
+    for axes in picture.axes:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+    for text in texts:
+        text.set_text(plain(text.get_text()))
+        text.set_parse_math(False)
+
+
+def tick(value: Any) -> str:
+    """What stands at a value of an axis, which Matplotlib reads when it draws."""
+    return plain(value_text(value)).replace("$", r"\$")
 
 
 def columns_of(count: int) -> int:

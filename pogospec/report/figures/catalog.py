@@ -13,7 +13,7 @@ from pogospec.report.figures.curves import draw_curves
 from pogospec.report.reading.names import titles
 from pogospec.report.reading.series import series
 from pogospec.report.reading.sweeps import of_sweeps
-from pogospec.runs.directory import RunDirectory
+from pogospec.runs.directory import RunDirectory, run_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +77,7 @@ def _place(
     runs: Sequence[RunDirectory], name: str, out: Path | None, title: str | None, state: int | None
 ) -> list[Path]:
     """Draw one of all pictures, of runs that are told apart by `title` where each has its own."""
-    stem = name if title is None else f"{name}-{title.replace('/', '-')}"
+    stem = name if title is None else f"{name}-{run_name(title)}"
     path = None if out is None else out / f"{stem}.png"
     if name == "curves":
         if not any(series(run) for run in runs):

@@ -17,6 +17,7 @@ from pogospec.report.reading.flow import START, is_target, picked
 from pogospec.report.reading.known_energy import Known, moments, parameters_at
 from pogospec.report.statistics import over_seeds
 from pogospec.runs.directory import RunDirectory
+from pogospec.terminal import command
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def densities(run: RunDirectory, state: int | None = None) -> Densities:
     """The policies of a run in a state of its data (default: the first); raises UsageError."""
     labels = run.policies()
     if not labels:
-        raise UsageError(f"density: {run.path} holds no policies yet; go on with: pogospec resume {run.path}")
+        raise UsageError(f"density: {run.path} holds no policies yet; go on with: {command('resume', run.path)}")
     if is_target(run):
         if state is not None:
             raise UsageError(f"--state: found {state} for {run.path}, whose known energy has no states; leave it out")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pogospec.errors import UsageError
-from pogospec.report.figures.canvas import WIDTH, head, legend_below, panels, tidy
+from pogospec.report.figures.canvas import WIDTH, head, legend_below, panels, tick, tidy
 from pogospec.report.figures.styles import COLORS, MARKS
 from pogospec.report.reading.scores import last_step
 from pogospec.report.reading.sweeps import Grid, Row, grids, of_sweeps
@@ -66,7 +66,7 @@ def _scale(axes: Axes, values: Sequence[Any], texts: Sequence[str]) -> list[floa
 def _lines(grid: Grid, path: str) -> Figure:
     picture, (axes,) = panels(1, 3.2)
     values = _values(grid, path)
-    places = _scale(axes, values, [value_text(value) for value in values])
+    places = _scale(axes, values, [*map(tick, values)])
     handles = []
     for number, policy in enumerate(grid.policies):
         rows = [row for row in grid.rows if policy in row.policies]
@@ -97,8 +97,8 @@ def _maps(grid: Grid, paths: Sequence[str]) -> Figure:
     low, high = known.min(), known.max()
     for axes, (key, table) in zip(every, tables.items(), strict=True):
         image = axes.imshow(table, cmap="viridis", vmin=low, vmax=high, aspect="auto", origin="lower")
-        axes.set_xticks(range(len(columns)), [value_text(value) for value in columns], fontsize=8)
-        axes.set_yticks(range(len(rows)), [value_text(value) for value in rows], fontsize=8)
+        axes.set_xticks(range(len(columns)), [*map(tick, columns)], fontsize=8)
+        axes.set_yticks(range(len(rows)), [*map(tick, rows)], fontsize=8)
         axes.set_xlabel(names[across], fontsize=9)
         axes.set_ylabel(names[down], fontsize=9)
         if key:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pogospec.errors import RunDirectoryError
 from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.spec.suite import suite_name
+from pogospec.terminal import command
 
 PLAN = "suite.json"
 NEEDED = ("name", "digest", "dataset", "reference", "seeds", "episodes", "action", "versions")
@@ -61,7 +62,7 @@ def open_plan(path: Path) -> Plan | None:
         folder = Path("runs") / run_name(suite_name(path))
         if not (folder / PLAN).is_file():
             raise RunDirectoryError(
-                f"{path}: no runs in {folder}; start them with: pogospec suite {path}, or name the folder of --out"
+                f"{path}: no runs in {folder}; start them with: {command('suite', path)}, or name the folder of --out"
             )
     file = folder / PLAN
     if not file.is_file():
@@ -69,6 +70,8 @@ def open_plan(path: Path) -> Plan | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         runs = {entry["run"]: (entry["method"], entry["dataset"]) for entry in content["runs"]}
+        if any(Path(name).name != name or name == ".." for name in runs):
+            raise ValueError("a run elsewhere")
         return Plan(content["name"], folder, runs)
     except (OSError, ValueError, KeyError, TypeError):
         raise RunDirectoryError(f"{file} is damaged; remove it, and `pogospec suite` writes it again") from None

@@ -11,18 +11,10 @@ from pogospec.report.statistics import std
 from pogospec.report.tables.comparison import differences, paired, table
 from pogospec.report.tables.flows import refuse_rule, targets_of
 from pogospec.report.tables.flows_text import to_text as flow_text
-from pogospec.report.tables.markup import (
-    csv_text,
-    escape,
-    json_number,
-    json_text,
-    latex_number,
-    latex_table,
-    markdown_row,
-    markdown_rule,
-)
+from pogospec.report.tables.markup import json_number, latex_number, latex_table, markdown_row, markdown_rule
 from pogospec.report.tables.protocol import header, warnings
 from pogospec.runs.directory import RunDirectory
+from pogospec.text import csv_text, json_text, latex, markdown
 
 
 def to_text(runs: Sequence[RunDirectory], style: str, score: str = "last") -> str:
@@ -34,15 +26,16 @@ def to_text(runs: Sequence[RunDirectory], style: str, score: str = "last") -> st
 
 
 def _markdown(runs: Sequence[RunDirectory], score: str) -> str:
-    lines = [header(runs, score) + "."]
+    lines = [markdown(header(runs, score)) + "."]
     for group in table(runs, score):
-        head = [group.dataset, *group.columns]
-        lines += ["", markdown_row(head), markdown_rule(len(head)), *map(markdown_row, group.texts())]
+        head = [*map(markdown, (group.dataset, *group.columns))]
+        lines += ["", markdown_row(head), markdown_rule(len(head))]
+        lines += [markdown_row([markdown(policy), *cells]) for policy, *cells in group.texts()]
     gaps = paired(runs, score)
     if gaps:
         lines += ["", "Paired differences over seeds, mean ± standard error:", ""]
-        lines += [f"- {title} on {dataset}: {gap}" for dataset, title, gap in gaps]
-    lines += [f"\nWarning: {warning}" for warning in warnings(runs, score)]
+        lines += [f"- {markdown(f'{title} on {dataset}: {gap}')}" for dataset, title, gap in gaps]
+    lines += [f"\nWarning: {markdown(warning)}" for warning in warnings(runs, score)]
     return "\n".join(lines)
 
 
@@ -60,7 +53,7 @@ def _latex(runs: Sequence[RunDirectory], score: str) -> str:
         for policy, cells in group.rows:
             known = dict(zip(group.columns, cells, strict=True))
             found = [known.get(column) for column in columns]
-            rows.append([escape(policy), *(latex_number("" if cell is None else str(cell)) for cell in found)])
+            rows.append([latex(policy), *(latex_number("" if cell is None else str(cell)) for cell in found)])
         groups.append((group.dataset, rows))
     return latex_table(header(runs, score), ["policy", *columns], groups, comments)
 

@@ -11,6 +11,7 @@ from pogospec.errors import PogospecError, UsageError
 from pogospec.report.reading.flow import START, Flow, is_target, picked, read_flow
 from pogospec.report.reading.names import titles
 from pogospec.runs.directory import RunDirectory
+from pogospec.terminal import command
 
 MOST = 8
 """Steps that the course of a run shows."""
@@ -87,7 +88,7 @@ def ends(runs: Sequence[RunDirectory]) -> list[tuple[str, list[End]]]:
     for run in runs:
         flow = read_flow(run)
         if not flow.labels:
-            raise UsageError(f"{run.path} has not finished an Euler step; go on with: pogospec resume {run.path}")
+            raise UsageError(f"{run.path} has not finished an Euler step; go on with: {command('resume', run.path)}")
         known = {name: flow.columns[name][-1] for name in END if np.isfinite(flow.columns[name][-1]).all()}
         end = End(names[run.path], run, flow.labels[-1], len(flow.labels) - (flow.labels[0] == START), known)
         groups.setdefault(run.manifest["data_sha256"], []).append(end)

@@ -7,17 +7,9 @@ from typing import Any
 
 from pogospec.report.statistics import std
 from pogospec.report.tables.flows import END, compared, ends, header, warnings
-from pogospec.report.tables.markup import (
-    csv_text,
-    escape,
-    json_number,
-    json_text,
-    latex_number,
-    latex_table,
-    markdown_row,
-    markdown_rule,
-)
+from pogospec.report.tables.markup import json_number, latex_number, latex_table, markdown_row, markdown_rule
 from pogospec.runs.directory import RunDirectory
+from pogospec.text import csv_text, json_text, latex, markdown
 
 
 def to_text(runs: Sequence[RunDirectory], style: str) -> str:
@@ -26,12 +18,12 @@ def to_text(runs: Sequence[RunDirectory], style: str) -> str:
 
 
 def _markdown(runs: Sequence[RunDirectory]) -> str:
-    lines = [header(runs) + "."]
+    lines = [markdown(header(runs)) + "."]
     for name, group in ends(runs):
         table = compared(group)
-        rows = [markdown_row(table.head), markdown_rule(len(table.head)), *map(markdown_row, table.rows)]
-        lines += ["", f"{name}:", "", *rows]
-    return "\n".join([*lines, *(f"\nWarning: {warning}" for warning in warnings(runs))])
+        rows = [markdown_row([markdown(title), *cells]) for title, *cells in table.rows]
+        lines += ["", f"{markdown(name)}:", "", markdown_row(table.head), markdown_rule(len(table.head)), *rows]
+    return "\n".join([*lines, *(f"\nWarning: {markdown(warning)}" for warning in warnings(runs))])
 
 
 def _latex(runs: Sequence[RunDirectory]) -> str:
@@ -41,7 +33,7 @@ def _latex(runs: Sequence[RunDirectory]) -> str:
     groups = []
     for name, table in tables:
         rows = [dict(zip(table.head, row, strict=True)) for row in table.rows]
-        cells = [[escape(row["run"]), *(latex_number(row.get(column, "")) for column in head[1:])] for row in rows]
+        cells = [[latex(row["run"]), *(latex_number(row.get(column, "")) for column in head[1:])] for row in rows]
         groups.append((name, cells))
     comments = [f"warning: {warning}" for warning in warnings(runs)]
     return latex_table(header(runs), head, groups, comments)

@@ -1,26 +1,16 @@
-"""Tables as markdown, LaTeX, csv and json: rows, rules, numbers, and what must be escaped."""
+"""Tables as markdown and LaTeX: rows, rules and numbers; `text.py` escapes."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-SPECIAL = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "…": r"\dots{}", "±": r"$\pm$", "−": "$-$",
-    "→": r"$\to$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$",
-    **{mark: "\\" + mark for mark in "&%$#_{}"},
-}  # fmt: skip
+from pogospec.text import latex, line
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """A row of a markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    """A row of a markdown table; its cells are Markdown."""
+    return "| " + " | ".join(cells) + " |"
 
 
 def markdown_rule(columns: int) -> str:
@@ -28,35 +18,18 @@ def markdown_rule(columns: int) -> str:
     return markdown_row(["---", *["---:"] * (columns - 1)])
 
 
-def escape(text: str) -> str:
-    """Text that LaTeX prints as it is, in its default font encoding; Greek letters become mathematics."""
-    return "".join(SPECIAL.get(letter) or _greek(letter) for letter in " ".join(text.split()))
-
-
-def _greek(letter: str) -> str:
-    words = unicodedata.name(letter, "").split()
-    if len(words) != 4 or words[0] != "GREEK" or words[2] != "LETTER" or words[3] == "OMICRON":
-        return letter
-    name = words[3].lower().replace("lamda", "lambda")
-    plain = {"alpha": "A", "beta": "B", "epsilon": "E", "zeta": "Z", "eta": "H", "iota": "I", "kappa": "K"}
-    plain |= {"mu": "M", "nu": "N", "rho": "P", "tau": "T", "chi": "X"}
-    if words[1] == "SMALL":
-        return f"$\\{name}$"
-    return plain.get(name) or f"$\\{name.capitalize()}$"
-
-
 def latex_table(
     caption: str, head: Sequence[str], groups: Sequence[tuple[str, Sequence[Sequence[str]]]], comments: Sequence[str]
 ) -> str:
     """A booktabs table with a group of rows under each name, if any; the cells of rows are LaTeX, all else is text."""
-    lines = ["% " + " ".join(comment.split()) for comment in ["needs \\usepackage{booktabs}", *comments]]
-    lines += [r"\begin{table}[t]", r"  \centering", f"  \\caption{{{escape(caption)}.}}"]
+    lines = ["% " + line(comment) for comment in ["needs \\usepackage{booktabs}", *comments]]
+    lines += [r"\begin{table}[t]", r"  \centering", f"  \\caption{{{latex(caption)}.}}"]
     lines += [f"  \\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"    \toprule"]
-    lines += ["    " + " & ".join(map(escape, head)) + r" \\"]
+    lines += ["    " + " & ".join(map(latex, head)) + r" \\"]
     for name, rows in groups:
         lines += [r"    \midrule"]
         if name:
-            lines += [f"    \\multicolumn{{{len(head)}}}{{l}}{{{escape(name)}}} \\\\"]
+            lines += [f"    \\multicolumn{{{len(head)}}}{{l}}{{{latex(name)}}} \\\\"]
         lines += ["    " + " & ".join(row) + r" \\" for row in rows]
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"])
 
@@ -69,15 +42,3 @@ def latex_number(text: str) -> str:
 def json_number(value: float | None) -> float | None:
     """JSON knows no NaN."""
     return None if value is None or not math.isfinite(value) else float(value)
-
-
-def json_text(content: Any) -> str:
-    """A document for people and programs."""
-    return json.dumps(content, indent=2, ensure_ascii=False)
-
-
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows, the first of which is the head, without a newline at the end."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
-    return out.getvalue().rstrip("\n")

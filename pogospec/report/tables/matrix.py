@@ -11,13 +11,28 @@ from pogospec.report import published as literature
 from pogospec.report.reading.find import Plan
 from pogospec.report.reading.names import titles
 from pogospec.report.reading.scores import Cell, final, last_step
-from pogospec.report.statistics import LEVEL, PAIRED_RESAMPLES, RESAMPLES, better, interval, iqm, mean, spread, std
+from pogospec.report.statistics import (
+    LEVEL,
+    PAIRED_RESAMPLES,
+    RESAMPLES,
+    Tasks,
+    better,
+    better_interval,
+    coverage,
+    interval,
+    iqm,
+    iqm_interval,
+    mean,
+    mean_interval,
+    spread,
+    std,
+)
 from pogospec.report.tables.protocol import few_evaluations, mismatches, numbers, protocol, sentence, who
 from pogospec.runs.directory import RunDirectory
 
-STATS = {"mean-std": mean, "iqm-ci": iqm}
+STATS = {"mean-std": mean, "iqm-ci": iqm, "iqm-bootstrap": iqm}
 LEAST = 3
-"""Seeds without which an interval says nothing."""
+"""Seeds without which no number is in bold."""
 
 
 class Entry(NamedTuple):
@@ -86,11 +101,12 @@ def matrix_of(
     shared = [d for d in datasets if all((m, d) in known and known[m, d].scores is not None for m in methods)]
     average = f"{'average' if stat == 'mean-std' else 'IQM'} of {len(shared)}" if len(shared) > 1 else None
     ours = {m: _column(m, datasets, places, known, shared, average, stat, score) for m in methods}
-    _mark(ours, [*datasets, *([average] if average else [])])
+    if stat != "iqm-bootstrap":
+        _mark(ours, [*datasets, *([average] if average else [])])
     columns, notes = list(ours.values()), []
     if published is not None:
         columns, notes = _beside(ours, published, datasets, shared, average)
-    pairs = [] if stat == "mean-std" else _pairs(methods, datasets, known)
+    pairs = [] if stat == "mean-std" else _pairs(methods, datasets, known, stat)
     rows = datasets + ([average] if average else [])
     missing = [] if plan is None else [key for key in wanted if key not in places]
     return Matrix(_header(runs, score, stat), rows, columns, pairs, notes, _warnings(places, score, missing))
@@ -132,14 +148,23 @@ def _column(
     return Column(method, None, entries)
 
 
-def _summary(tasks: Sequence[np.ndarray], stat: str) -> tuple[str, dict[str, float | None]]:
+def _summary(tasks: Tasks, stat: str) -> tuple[str, dict[str, float | None]]:
     """The statistic of a cell with its interval, as text and as numbers."""
     centre = float(STATS[stat](tasks))
     found: dict[str, float | None] = {} if stat == "mean-std" else {"iqm": centre}
-    if max(map(len, tasks)) == 1:
+    bounds = _interval(tasks, stat)
+    if bounds is None:
         return f"{centre:.1f}", found | {"low": None, "high": None}
-    low, high = interval(STATS[stat], tasks)
+    low, high = bounds
     return f"{centre:.1f} [{low:.1f}, {high:.1f}]", found | {"low": low, "high": high}
+
+
+def _interval(tasks: Tasks, stat: str) -> tuple[float, float] | None:
+    """The interval of the statistic; None where the seeds do not tell one."""
+    if stat == "iqm-bootstrap":
+        return None if max(map(len, tasks)) == 1 else interval(iqm, tasks)
+    low, high = mean_interval(tasks) if stat == "mean-std" else iqm_interval(tasks)
+    return (float(low), float(high)) if np.isfinite(low) else None
 
 
 def _mark(columns: dict[str, Column], rows: Sequence[str]) -> None:
@@ -194,7 +219,9 @@ def _printed(
     return Column(column.title, column.source, entries)
 
 
-def _pairs(methods: Sequence[str], datasets: Sequence[str], known: dict[tuple[str, str], Cell]) -> list[Better]:
+def _pairs(
+    methods: Sequence[str], datasets: Sequence[str], known: dict[tuple[str, str], Cell], stat: str
+) -> list[Better]:
     """Probabilities of improvement of all pairs, over the datasets that both have."""
     found = []
     for number, method in enumerate(methods):
@@ -203,25 +230,41 @@ def _pairs(methods: Sequence[str], datasets: Sequence[str], known: dict[tuple[st
             if not both:
                 continue
             one, two = ([known[name, dataset].values for dataset in both] for name in (method, other))
-            several = max(map(len, [*one, *two])) > 1
-            bounds = interval(better, one, two, resamples=PAIRED_RESAMPLES) if several else None
-            found.append(Better(method, other, float(better(one, two)), bounds))
+            found.append(Better(method, other, float(better(one, two)), _better_interval(one, two, stat)))
     return found
 
 
+def _better_interval(one: Tasks, two: Tasks, stat: str) -> tuple[float, float] | None:
+    if stat == "iqm-bootstrap":
+        several = max(map(len, [*one, *two])) > 1
+        return interval(better, one, two, resamples=PAIRED_RESAMPLES) if several else None
+    if any(len(a) == len(b) == 1 for a, b in zip(one, two, strict=True)):
+        return None
+    low, high = better_interval(one, two)
+    return float(low), float(high)
+
+
 def _header(runs: Sequence[RunDirectory], score: str, stat: str) -> str:
-    """The protocol, the statistic, and the rule of bold numbers."""
+    """The protocol, the statistic, its interval and what that holds, and the rule of bold numbers."""
     rule, episodes, over = protocol(runs, score)
-    level, resamples = f"{100 * LEVEL:.0f}%", f"{RESAMPLES:,} resamples of the seeds of each dataset"
-    what = "mean"
-    if stat == "iqm-ci":
-        what = "interquartile mean"
-        over = over.replace("mean ± std", f"{what} [{level} bootstrap interval, {resamples}]").replace(" (ddof 1)", "")
+    counts = [run.manifest["seeds"] for run in runs]
+    level = f"{100 * LEVEL:.0f}%"
+    kind, what, held = f"{level} t interval", "interquartile mean", "iqm"
+    if stat == "iqm-bootstrap":
+        resamples = f"{RESAMPLES:,} resamples of the seeds of each dataset"
+        kind, held = f"{level} bootstrap interval, {resamples}", "bootstrap"
+    if stat == "mean-std":
+        what, held = "mean", "mean"
+    else:
+        over = over.replace("mean ± std", f"{what} [{kind}]").replace(" (ddof 1)", "")
     bold = (
-        f"bold: the best of a row, where the {level} bootstrap interval of its {what} over {LEAST} or more seeds lies "
-        "above those of all others here"
+        f"bold: the best of a row, where the {kind} of its {what} over {LEAST} or more seeds lies above those of all "
+        "others here"
     )
-    return sentence(["last Euler step of each method", rule, episodes, over, bold, numbers(runs, brief=True)])
+    rules = [] if stat == "iqm-bootstrap" else [bold]
+    if max(counts) > 1:
+        rules.append(f"what such an interval holds: {coverage(held, min(counts))}")
+    return sentence(["last Euler step of each method", rule, episodes, over, *rules, numbers(runs, brief=True)])
 
 
 def _warnings(places: dict[tuple[str, str], Place], score: str, missing: Sequence[tuple[str, str]]) -> list[str]:

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pogospec.report.tables.markup import (
-    csv_text,
-    escape,
-    json_number,
-    json_text,
-    latex_number,
-    latex_table,
-    markdown_row,
-    markdown_rule,
-)
+from pogospec.report.tables.markup import json_number, latex_number, latex_table, markdown_row, markdown_rule
 from pogospec.report.tables.matrix import Column, Entry, Matrix
+from pogospec.text import csv_text, json_text, latex, markdown
 
 NUMBERS = ("policy", "score", "unit", "seeds", "mean", "std", "iqm", "low", "high")
 
@@ -25,23 +17,25 @@ def to_text(matrix: Matrix, style: str) -> str:
 
 
 def _markdown(matrix: Matrix) -> str:
-    head = ["dataset", *(column.title for column in matrix.columns)]
-    lines = [f"{matrix.protocol}.", "", markdown_row(head), markdown_rule(len(head))]
+    head = ["dataset", *(markdown(column.title) for column in matrix.columns)]
+    lines = [f"{markdown(matrix.protocol)}.", "", markdown_row(head), markdown_rule(len(head))]
     for row in matrix.rows:
         cells = [_entry(column, row) for column in matrix.columns]
-        lines.append(markdown_row([row, *(f"**{cell.text}**" if cell.best else cell.text for cell in cells)]))
+        texts = [cell.text if cell.numbers else markdown(cell.text) for cell in cells]
+        bold = [f"**{text}**" if cell.best else text for text, cell in zip(texts, cells, strict=True)]
+        lines.append(markdown_row([markdown(row), *bold]))
     if matrix.better:
         lines += ["", "Probability that a run of one method scores above one of another:", ""]
-        lines += [f"- {pair}" for pair in matrix.better]
-    lines += [f"\n{note[0].upper()}{note[1:]}." for note in matrix.notes]
-    return "\n".join([*lines, *(f"\nWarning: {warning}" for warning in matrix.warnings)])
+        lines += [f"- {markdown(str(pair))}" for pair in matrix.better]
+    lines += [f"\n{markdown(note[0].upper() + note[1:])}." for note in matrix.notes]
+    return "\n".join([*lines, *(f"\nWarning: {markdown(warning)}" for warning in matrix.warnings)])
 
 
 def _latex(matrix: Matrix) -> str:
     """One booktabs table; what is said beside it is in comments."""
     comments = [f"warning: {warning}" for warning in matrix.warnings]
     comments += [*map(str, matrix.better), *matrix.notes]
-    rows = [[escape(row), *(_number(_entry(column, row)) for column in matrix.columns)] for row in matrix.rows]
+    rows = [[latex(row), *(_number(_entry(column, row)) for column in matrix.columns)] for row in matrix.rows]
     return latex_table(
         matrix.protocol, ["dataset", *(column.title for column in matrix.columns)], [("", rows)], comments
     )
@@ -49,7 +43,7 @@ def _latex(matrix: Matrix) -> str:
 
 def _number(entry: Entry) -> str:
     if entry.text and not entry.numbers:
-        return escape(entry.text)
+        return latex(entry.text)
     number = latex_number(entry.text.replace(" [", r"\ [").replace(", ", r",\ "))
     return f"$\\mathbf{{{number[1:-1]}}}$" if entry.best else number
 

@@ -9,6 +9,12 @@ from pogospec.report.tables.markup import markdown_row, markdown_rule
 from pogospec.report.tables.protocol import header, warnings
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.sweep import short_names, value_text
+from pogospec.text import markdown
+
+
+def protocol(runs: Sequence[RunDirectory], score: str) -> str:
+    """The protocol, and what bold means, which is no claim."""
+    return f"{header(runs, score)}; bold: the highest mean of each policy, whatever the spread"
 
 
 def head(grid: Grid) -> list[str]:
@@ -42,13 +48,19 @@ def texts(grid: Grid) -> list[list[str]]:
 
 def to_markdown(runs: Sequence[RunDirectory], score: str = "last") -> str:
     """The tables as markdown, the best of each policy in bold."""
-    lines = [f"{header(runs, score)}."]
+    lines = [f"{markdown(protocol(runs, score))}."]
     for grid in grids(runs, score):
         places, columns = bold(grid), head(grid)
         rows = [
-            [f"**{cell}**" if (n, i) in places else cell for i, cell in enumerate(row)]
+            [f"**{cell}**" if (n, i) in places else markdown(cell) for i, cell in enumerate(row)]
             for n, row in enumerate(texts(grid))
         ]
-        lines += ["", f"{grid.name}:", "", markdown_row(columns), markdown_rule(len(columns))]
+        lines += [
+            "",
+            f"{markdown(grid.name)}:",
+            "",
+            markdown_row([*map(markdown, columns)]),
+            markdown_rule(len(columns)),
+        ]
         lines += map(markdown_row, rows)
-    return "\n".join([*lines, *(f"\nWarning: {warning}" for warning in warnings(runs, score))])
+    return "\n".join([*lines, *(f"\nWarning: {markdown(warning)}" for warning in warnings(runs, score))])
