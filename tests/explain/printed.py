@@ -197,6 +197,9 @@ class Symbols:
         gap = re.fullmatch(r"\((.+) − (.+)\)", symbol)
         if gap:
             return self.q(groups(CRITIC, gap[1])[0], self.points(gap[1], key)).mean(0) - self.worth(gap[2], key)
+        if symbol in ("|μ(s) − a|²", "|μ(s) − a|²/d"):
+            squares = jnp.square(self.act(self.p, 0.0) - self.batch.actions)
+            return squares.mean(-1) if symbol.endswith("/d") else squares.sum(-1)
         if "|a" in symbol or symbol in ("|μ(s)|²", "|μ|²"):
             return jnp.square(self.points(symbol, key)).sum(-1).mean(0)
         words, _, size = symbol.partition(" / mean")
