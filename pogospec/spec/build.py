@@ -133,7 +133,7 @@ class Builder:
             if isinstance(tree.value, str) and any(fits(option, tree.value) for option in literals):
                 return tree.value
             text = isinstance(tree.value, str) and not word and isinstance(scalar(tree.value), str)
-            if float in options and text and fraction(tree.value) is None:
+            if float in options and text and fraction(str(tree.value)) is None:
                 hint = did_you_mean(tree.value, registry.table(slot.name))
                 return self.fail(tree, path, f"found {show(tree.value)}, allowed {describe(annotation)}{hint}")
             if float in options and not known:
@@ -197,7 +197,7 @@ class Builder:
         return values
 
     def _scalar(self, kind: Any, marks: list[Any], tree: Node, path: str) -> Any:
-        value = tree.value
+        value: Any = tree.value
         bounds = [mark for mark in marks if isinstance(mark, Within)]
         allowed = phrase(kind, bounds)
         if kind is float and isinstance(value, str):
