@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pogospec.spec.fields import Within
 from pogospec.types import Key
 
-LayerNorm = Literal["none", "before", "after"]
+
+class Normalized(eqx.Module):
+    """Layer normalisation whose epsilon is said."""
+
+    place: Annotated[Literal["before", "after"], "before or after each ReLU"]
+    eps: Annotated[float, Within(gt=0.0), "added to the variance (torch: 1e-5, flax: 1e-6)"] = 1e-5
+
+
+LayerNorm = Literal["none", "before", "after"] | Normalized
+"""Where layers are normalised; a word alone adds 1e-5 to the variance."""
 Init = Literal["torch", "lecun", "orthogonal", "glorot", "rebrac"]
 
 
@@ -88,16 +98,16 @@ def linear(key: Key, fan_in: int, fan_out: int, init: Init, end: float | None = 
 
 
 class Norm(eqx.Module):
-    """Layer normalisation with scale and offset over the last dimension, epsilon 1e-5."""
+    """Layer normalisation with scale and offset over the last dimension."""
 
     scale: Float[Array, " width"]
     offset: Float[Array, " width"]
 
-    def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
-        """Normalise the last dimension."""
+    def __call__(self, x: Float[Array, "*batch width"], eps: float) -> Float[Array, "*batch width"]:
+        """Normalise the last dimension; `eps` is added to the variance."""
         centred = x - x.mean(-1, keepdims=True)
         variance = (centred**2).mean(-1, keepdims=True)
-        return centred * jax.lax.rsqrt(variance + 1e-5) * self.scale + self.offset
+        return centred * jax.lax.rsqrt(variance + eps) * self.scale + self.offset
 
 
 class MLP(eqx.Module):
@@ -105,7 +115,7 @@ class MLP(eqx.Module):
 
     layers: tuple[Linear, ...]
     norms: tuple[Norm, ...]
-    layer_norm: LayerNorm = eqx.field(static=True)
+    layer_norm: Literal["none", "before", "after"] = eqx.field(static=True)
 
     def placed(self, outputs: Float[Array, " out"]) -> MLP:
         """The network whose last layer puts out these numbers whatever it is given."""
@@ -113,15 +123,16 @@ class MLP(eqx.Module):
         last = Linear(jnp.zeros_like(last.weight), jnp.asarray(outputs, last.bias.dtype), last.rounded)
         return MLP((*self.layers[:-1], last), self.norms, self.layer_norm)
 
-    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
-        """Output of the last layer."""
+    def __call__(self, x: Float[Array, "*batch in"], layer_norm: LayerNorm = "none") -> Float[Array, "*batch out"]:
+        """Output of the last layer; `layer_norm`: what a family or a critic says of it, for its epsilon."""
+        eps = layer_norm.eps if isinstance(layer_norm, Normalized) else 1e-5
         for index, layer in enumerate(self.layers[:-1]):
             x = layer(x)
             if self.layer_norm == "before":
-                x = self.norms[index](x)
+                x = self.norms[index](x, eps)
             x = jax.nn.relu(x)
             if self.layer_norm == "after":
-                x = self.norms[index](x)
+                x = self.norms[index](x, eps)
         return self.layers[-1](x)
 
 
@@ -139,8 +150,9 @@ def mlp(
     keys = jax.random.split(key, len(sizes) - 1)
     ends = (*(None for _ in hidden), end)
     layers = tuple(linear(k, a, b, init, e) for k, a, b, e in zip(keys, sizes[:-1], sizes[1:], ends, strict=True))
-    norms = tuple(Norm(jnp.ones(n), jnp.zeros(n)) for n in hidden) if layer_norm != "none" else ()
-    return MLP(layers, norms, layer_norm)
+    place = layer_norm.place if isinstance(layer_norm, Normalized) else layer_norm
+    norms = tuple(Norm(jnp.ones(n), jnp.zeros(n)) for n in hidden) if place != "none" else ()
+    return MLP(layers, norms, place)
 
 
 def ensemble(
@@ -158,7 +170,7 @@ def ensemble(
     return jax.vmap(lambda k: mlp(k, fan_in, hidden, fan_out, layer_norm, init, end))(keys)
 
 
-def action_values(networks: MLP, observations, actions, count: int | None = None):
+def action_values(networks: MLP, observations, actions, count: int | None = None, layer_norm: LayerNorm = "none"):
     """Values [networks, *batch] of all networks of an ensemble at actions [*batch, act], or of the first `count`.
 
     Actions may have more leading dimensions than observations.
@@ -166,11 +178,11 @@ def action_values(networks: MLP, observations, actions, count: int | None = None
     observations = jnp.broadcast_to(observations, (*actions.shape[:-1], observations.shape[-1]))
     inputs = jnp.concatenate([observations, actions], -1)
     if count == 1:
-        return jax.tree.map(lambda leaf: leaf[0], networks)(inputs)[None, ..., 0]
+        return jax.tree.map(lambda leaf: leaf[0], networks)(inputs, layer_norm)[None, ..., 0]
     chosen = jax.tree.map(lambda leaf: leaf[:count], networks)
     # from inputs that all share, XLA makes one wide product, which it has to take apart by copies
     own = jnp.broadcast_to(inputs, (len(chosen.layers[0].bias), *inputs.shape))
-    return jax.vmap(lambda net, given: net(given))(chosen, own)[..., 0]
+    return jax.vmap(lambda net, given: net(given, layer_norm))(chosen, own)[..., 0]
 
 
 def polyak(target, online, rate):

@@ -24,6 +24,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "q": "pogospec.energies.q:QTerm",
         "entropy": "pogospec.energies.entropy:EntropyTerm",
         "log_likelihood": "pogospec.energies.log_likelihood:LogLikelihoodTerm",
+        "squared_error": "pogospec.energies.squared_error:SquaredErrorTerm",
         "advantage": "pogospec.energies.advantage:AdvantageTerm",
         "action_norm": "pogospec.energies.action_norm:ActionNormTerm",
     },
@@ -51,6 +52,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "gradient": {
         "euclidean": "pogospec.steps.gradient:Euclidean",
         "natural": "pogospec.steps.gradient:Natural",
+        "pogo_printed": "pogospec.steps.gradient:PogoPrinted",
     },
     "scheme": {
         "implicit": "pogospec.steps.implicit:Implicit",

@@ -158,7 +158,8 @@ class Mathematics:
     def differs(self, spec) -> bool:
         """Whether another spec computes something else."""
         other = Mathematics(spec)
-        if [stage[:3] for stage in self.program.stages] != [stage[:3] for stage in other.program.stages]:
+        plans = [[(*stage[:3], stage.batches) for stage in one.program.stages] for one in (self, other)]
+        if plans[0] != plans[1]:
             return True
         mine, others = self.program.numbers, other.program.numbers
         if jax.tree.structure(mine) == jax.tree.structure(others) and jax.tree.leaves(mine) != jax.tree.leaves(others):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pogospec.policies.base import DiagonalNormal
 from pogospec.registry import kind_of
 from pogospec.spec.catalog import keys_of, kinds_of
 from pogospec.spec.schema import Spec
+from pogospec.steps.gradient import PogoPrinted
 
 Problems = Iterator[tuple[str, str]]
 """What a rule finds: paths of values, and what is wrong with them."""
@@ -22,6 +24,17 @@ def policy_kind(policy: Any) -> str:
 def holds_out(spec: Spec) -> bool:
     """Whether there are states to measure on that nothing trains on; a known energy has but one."""
     return spec.target is not None or spec.data.holdout > 0
+
+
+def no_metric(gradient: Any, geometry: Any, family: Any) -> str | None:
+    """Why a gradient in the metric of a geometry is none on a policy family; None where it is one."""
+    found = f"{geometry.kind} on {policy_kind(family)}"
+    if isinstance(gradient, PogoPrinted):
+        known = geometry.kind == "wasserstein2" and family.parameter_type is DiagonalNormal
+        return None if known else f"pogo_printed is for wasserstein2 on gaussian, found {found}; use natural"
+    if geometry.has_metric(family.parameter_type):
+        return None
+    return f"{geometry.kind} has no metric on {policy_kind(family)}; use the euclidean gradient"
 
 
 def no_distance(spec: Spec, geometry: Any, reference: type) -> str:

@@ -47,6 +47,6 @@ def known_energy_rules(spec: Spec) -> Problems:
             yield f"{where}.scheme.actions", large
         for name, term in (step.energy or {}).items():
             kind = kind_of("energy", type(term))
-            if kind in ("log_likelihood", "advantage"):
-                what = "logged actions" if kind == "log_likelihood" else "a critic"
+            if kind in ("log_likelihood", "squared_error", "advantage"):
+                what = "a critic" if kind == "advantage" else "logged actions"
                 yield f"{where}.energy.{name}", f"needs {what}, which a known energy has not; use q"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pogospec.checking.base import Problems, no_distance, policy_kind
+from pogospec.checking.base import Problems, no_distance, no_metric, policy_kind
 from pogospec.checking.step_sizes import range_rules
 from pogospec.policies.base import Point
 from pogospec.registry import kind_of
@@ -93,10 +93,7 @@ def _proximal_rules(
             )
         elif measured and not geometry.supports(policy, reference):
             yield place, no_distance(spec, geometry, reference)
-        elif step.gradient.needs_metric and not geometry.has_metric(policy):
-            yield (
-                f"{where}.gradient" if key == "from" else place,
-                f"{geometry.kind} has no metric on {policy_kind(spec.policy)}; use the euclidean gradient",
-            )
+        elif step.gradient.needs_metric and (without := no_metric(step.gradient, geometry, spec.policy)):
+            yield f"{where}.gradient" if key == "from" else place, without
         elif step.gradient.needs_metric and geometry.weight == 0:
             yield f"{place}.weight", "found 0, which leaves no metric for the natural gradient; allowed a number > 0"

@@ -34,9 +34,11 @@ def joined(steps: Sequence[Stage], place: int) -> Stage:
             state = actor.enter(numbers, state, data, jax.random.fold_in(key, KEYS + number))
         return state
 
-    def update(numbers, state: State, batch: Batch, key: Key, index) -> tuple[State, dict]:
+    def update(
+        numbers, state: State, batch: Batch, key: Key, index, for_behavior: Batch | None = None
+    ) -> tuple[State, dict]:
         slow = state.critic_target
-        new, info = first.update(numbers, state._replace(chain=()), batch, key, index)
+        new, info = first.update(numbers, state._replace(chain=()), batch, key, index, for_behavior)
         new = new._replace(chain=state.chain)
         for number, actor in enumerate(further, 1):
             mine = jax.random.fold_in(key, KEYS + number)

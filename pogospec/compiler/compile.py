@@ -72,7 +72,7 @@ def _horizons(steps: list[StepSpec]) -> list[dict[str, int]]:
         for name in step.learn:
             if step.optimizer_state == "reset" or name not in chains:
                 chains[name] = []
-            chains[name].append(step.updates // (step.actor_every if name == "policy" else 1))
+            chains[name].append(step.policy_updates(step.updates) if name == "policy" else step.updates)
         found.append({name: chains[name] for name in step.learn})
     return [{name: max(1, sum(chain)) for name, chain in chains.items()} for chains in found]
 

@@ -46,13 +46,18 @@ class Stage(NamedTuple):
     updates: int
     learn: tuple[str, ...]
     enter: Callable[[Any, State, Batch, Key], State]  # numbers, state, data, key: re-centre, fresh optimisers
-    update: Callable[[Any, State, Batch, Key, Any], tuple[State, dict]]  # numbers, state, batch, key, index
+    update: Callable[..., tuple[State, dict]]  # numbers, state, batch, key, index, and the behaviour's batch or None
     actor_gradient: Callable[[Any, State, Batch, Key], tuple[Params, dict]]  # the policy's part of an update
     measure: Callable[[Any, State, Batch, Key], dict]  # numbers of the policy and the critic on a set of states
     source: int  # the first repetition of the same step, whose compiled functions serve this one
     step: Any  # what the spec says of the step
     chain: tuple[Stage, ...] = ()  # of a concurrent chain: its steps, as they are measured and reported
     entry: int = 0  # the repetition whose compiled `enter` serves this one: the first, or the first that takes over
+
+    @property
+    def batches(self) -> int:
+        """Minibatches that an update draws: the behaviour may have one of its own."""
+        return 1 + ("behavior" in self.learn and self.step.behavior_batch == "own")
 
     @property
     def actors(self) -> tuple[Stage, ...]:

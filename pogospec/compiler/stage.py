@@ -37,8 +37,10 @@ def stage_of(plan: Plan, space: Space, nodes_of: StageNodes) -> Stage:
     def enter(numbers, state: State, data: Batch, key: Key) -> State:
         return _enter(plan, nodes_of(numbers), space, state, data, key)
 
-    def update(numbers, state: State, batch: Batch, key: Key, index) -> tuple[State, dict]:
-        return _update(plan, nodes_of(numbers), state, batch, key, index)
+    def update(
+        numbers, state: State, batch: Batch, key: Key, index, for_behavior: Batch | None = None
+    ) -> tuple[State, dict]:
+        return _update(plan, nodes_of(numbers), state, batch, key, index, for_behavior)
 
     def gradient(numbers, state: State, batch: Batch, key: Key):
         return actor_gradient(nodes_of(numbers), state, batch, key)
@@ -90,27 +92,34 @@ def _alike(first: Any, second: Any) -> bool:
     return shapes[0] == shapes[1]
 
 
-def _update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key, index) -> tuple[State, dict]:
+def _update(
+    plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key, index, for_behavior: Batch | None
+) -> tuple[State, dict]:
     """What the step learns, in turn: critic, behaviour, policy; slow copies move with the policy, or on their own."""
-    step, info = plan.step, {}
+    step, info, before = plan.step, {}, state
     critic_key, actor_key = jax.random.split(key)
     if "critic" in step.learn:
         state, part = critic_update(plan, nodes, state, batch, critic_key)
         info |= part
     if "behavior" in step.learn:
-        state, part = behavior_update(plan, nodes, state, batch)
+        state, part = behavior_update(plan, nodes, state, batch if for_behavior is None else for_behavior)
         info |= part
+
+    def move(state):
+        follow = before if step.slow_policy == "before_update" else state
+        return move_targets(nodes, state, follow.policy)
+
     if "policy" in step.learn:
 
         def act(state):
-            new, part = actor_update(plan, nodes, state, batch, actor_key)
-            return (move_targets(nodes, new) if step.target_every is None and plan.targets else new), part
+            new, part = actor_update(plan, nodes, state, batch, actor_key, before.critic)
+            return (move(new) if step.target_every is None and plan.targets else new), part
 
-        state, part = on_each(step.actor_every, index, act, state)
+        state, part = on_each(step.actor_every, index, act, state, step.actor_on == "first")
         info |= part
     if plan.targets and (step.target_every is not None or "policy" not in step.learn):
         every = step.target_every or 1
-        state, _ = on_each(every, index, lambda state: (move_targets(nodes, state), {}), state)
+        state, _ = on_each(every, index, lambda state: (move(state), {}), state)
     return state, info
 
 

@@ -14,7 +14,7 @@ from pogospec.energies.base import Context
 from pogospec.nets import polyak
 from pogospec.policies.base import Point
 from pogospec.steps.base import divergences, learn
-from pogospec.types import Batch, Key
+from pogospec.types import Batch, Key, Params
 
 LEARNING = 1_000_003
 """Folded into the key of what geometries learn, whose samples are not those of the policy's update."""
@@ -39,9 +39,12 @@ def behavior_update(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> tup
     return _apply(plan, nodes, "behavior", state, pull_back(gradient)[0]), {"behavior_loss": value}
 
 
-def actor_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
-    """The policy, then what geometries and step size learn beside it."""
-    gradient, info = actor_gradient(nodes, state, batch, key)
+def actor_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key, earlier: Params) -> tuple[State, dict]:
+    """The policy, then what geometries and step size learn beside it; `earlier`: the critic before its own update."""
+    seen = state
+    if "critic" in plan.step.learn:
+        seen = state._replace(critic=nodes.critic.for_policy(earlier, state.critic))
+    gradient, info = actor_gradient(nodes, seen, batch, key)
     new, more = _proximal_update(nodes, _apply(plan, nodes, "policy", state, gradient), batch, key)
     info |= more
     return new, info
@@ -71,24 +74,24 @@ def _proximal_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tupl
     return state, info
 
 
-def move_targets(nodes: Nodes, state: State) -> State:
-    """The slow copies, one step nearer to what they follow."""
+def move_targets(nodes: Nodes, state: State, policy: Params) -> State:
+    """The slow copies, one step nearer to what they follow; `policy`: the weights that the policy's follows."""
     if nodes.critic is None:
         return state
     rate = nodes.critic.target_rate
     return state._replace(
         critic_target=polyak(state.critic_target, nodes.critic.slow(state.critic), rate),
-        policy_target=None if state.policy is None else polyak(state.policy_target, state.policy, rate),
+        policy_target=None if policy is None else polyak(state.policy_target, policy, rate),
     )
 
 
-def on_each(count: int, index, function, state):
-    """Run on the last of each `count` updates; the index is not batched, so nothing is computed otherwise."""
+def on_each(count: int, index, function, state, first: bool = False):
+    """Run on the last of each `count` updates, or the first; the index is not batched, so nothing is computed else."""
     if count == 1:
         return function(state)
     _, shapes = eqx.filter_eval_shape(function, state)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    return jax.lax.cond((index + 1) % count == 0, function, lambda state: (state, zeros), state)
+    return jax.lax.cond((index if first else index + 1) % count == 0, function, lambda state: (state, zeros), state)
 
 
 def _apply(plan: Plan, nodes: Nodes, name: str, state: State, gradient) -> State:
@@ -141,9 +144,10 @@ def _views(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
         family, online, slow = nodes.policy, state.policy, state.policy_target
     else:
         family, online, slow = nodes.behavior, behavior, behavior
+    sample = lambda network, key: _within(family.sample(family.parameters(network, nexts), key))  # noqa: E731
     return Views(
         target_mean=lambda: _within(family.mean_action(family.parameters(slow, nexts))),
-        online_sample=lambda key: _within(family.sample(family.parameters(online, nexts), key)),
+        online_sample=lambda key: sample(online, key),
         online=lambda: family.parameters(online, nexts),
         behavior=None if behavior is None else lambda: nodes.behavior.parameters(behavior, nexts),
         behavior_mean=None
@@ -157,6 +161,7 @@ def _views(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
             ),
             None,
         ),
+        target_sample=lambda key: sample(slow, key),
     )
 
 

@@ -21,6 +21,7 @@ class Views(NamedTuple):
     behavior: Callable[[], Any] | None  # parameters of the fitted behaviour
     behavior_mean: Callable[[], Actions] | None  # mean action of the fitted behaviour
     learned: Callable[[Any], Any]  # a geometry -> the learned state of the step's proximal term of that kind
+    target_sample: Callable[[Key], Actions] | None = None  # a sample of the slow copy of the policy
 
 
 class AbstractCritic(eqx.Module):
@@ -49,6 +50,10 @@ class AbstractCritic(eqx.Module):
 
     def slow(self, network: Params) -> Params:
         """The part of the networks that slow copies follow, in their form."""
+        return network
+
+    def for_policy(self, earlier: Params, network: Params) -> Params:
+        """What the policy sees of the networks in the update that changed `earlier` to `network`."""
         return network
 
     def loss(self, network: Params, target: Params, batch: Batch, views: Views, key: Key) -> tuple[Scalar, dict]:

@@ -22,7 +22,7 @@ class ClippedDoubleQ(AbstractCritic):
     """Two critics; the bootstrap takes the smaller of their slow copies."""
 
     hidden: Annotated[tuple[int, ...], Within(ge=1), "widths of the hidden layers"] = (256, 256)
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU"] = "none"
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
     discount: Annotated[float, Within(ge=0.0, lt=1.0), "discount factor per environment step"] = 0.99
     target_rate: Annotated[float, Within(gt=0.0, le=1.0), "rate of the slow copies"] = 0.005
@@ -37,7 +37,7 @@ class ClippedDoubleQ(AbstractCritic):
 
     def values(self, network: MLP, observations, actions, count: int | None = None):
         """Both values of each row, [2, *batch], or the first, [1, *batch]; actions may have more leading dimensions."""
-        return action_values(network, observations, actions, count)
+        return action_values(network, observations, actions, count, self.layer_norm)
 
     def loss(self, network: MLP, target: MLP, batch: Batch, views: Views, key: Key) -> tuple[Scalar, dict]:
         """Sum over critics of the mean squared Bellman error."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
@@ -33,12 +33,20 @@ class SmoothedMean(eqx.Module):
 
 
 class PolicySample(eqx.Module):
-    """One sample of the policy as it is now (SAC, AWAC, BRAC)."""
+    """One sample of the policy as it is now (SAC, AWAC, BRAC), or of its slow copy (POGO, eq. 14)."""
+
+    copies: Annotated[Literal["online", "slow"], "the policy itself (SAC), or its slow copy (POGO, eq. 14)"] = "online"
 
     def actions(self, views: Views, key: Key) -> Actions:
         """Next actions, clipped to the bounds."""
-        return views.online_sample(key)
+        if self.copies == "online":
+            return views.online_sample(key)
+        assert views.target_sample is not None
+        return views.target_sample(key)
 
     def formula(self, online: tuple[str, str], slow: tuple[str, str], parts: dict) -> tuple[str, str]:
         """The next action, as text and LaTeX; `online`, `slow`: the policy at s' and its slow mean action."""
-        return f"a' ~ {online[0]}, clipped to ±1", rf"a' \sim {online[1]}\ \text{{clipped to }} \pm 1"
+        text, latex = online
+        if self.copies == "slow":  # the behaviour, where it stands for the policy, is its own slow copy
+            text, latex = text.replace("π(", "π̄("), latex.replace(r"\pi(", r"\bar\pi(")
+        return f"a' ~ {text}, clipped to ±1", rf"a' \sim {latex}\ \text{{clipped to }} \pm 1"

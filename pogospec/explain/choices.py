@@ -34,7 +34,9 @@ def _data(spec: Spec) -> Iterator[tuple[str, str]]:
         )
     else:
         yield "observations", "as they are"
-    yield "batches", f"{spec.train.batch_size} rows drawn uniformly with replacement, anew at every update"
+    own = any(step.behavior_batch == "own" and "behavior" in step.learn for step in spec.schedule.steps)
+    whose = "; others for the behaviour" if own else ""
+    yield "batches", f"{spec.train.batch_size} rows drawn uniformly with replacement, anew at every update{whose}"
     yield "episode ends", "only true terminations cut the bootstrap; time limits do not"
     yield "actions", "all mathematics in actions scaled to [-1, 1]; logged actions are clipped to it"
     if spec.data.holdout:
@@ -115,15 +117,17 @@ def _training(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     names = {"critic": "critic", "behavior": "behaviour", "policy": "policy"}
     learners = [text for name, text in names.items() if any(name in stage.step.learn for stage in plan)]
     if len(learners) > 1:
-        yield "order", f"within an update: {', '.join(learners)}, each seeing the new weights of the one before"
+        but = ", the policy V as it was before" if getattr(spec.critic, "seen_value", "updated") != "updated" else ""
+        yield "order", f"within an update: {', '.join(learners)}, each seeing the new weights of the one before{but}"
     if plan[-1].at_once:
         yield (
             "chain",
             "its policies update one after the other on one batch, with one critic and the same slow copies, each near "
             "the one before as that has just moved; critic and slow copies follow the first alone",
         )
-    if any(stage.step.actor_every > 1 for stage in plan if stage.learns_policy):
-        yield "policy updates", "on the last of each `actor_every` updates, on that update's batch"
+    which = {stage.step.actor_on: None for stage in plan if stage.learns_policy and stage.step.actor_every > 1}
+    if which:
+        yield "policy updates", f"on the {' or '.join(which)} of each `actor_every` updates, on that update's batch"
     later = [stage for stage in plan if stage.index or stage.step.repeat > 1]
     if any(stage.step.optimizer_state == "reset" for stage in later):
         yield "optimiser state", "fresh at the start of each step with optimizer_state: reset"

@@ -55,7 +55,7 @@ class Stage:
     @property
     def policy_updates(self) -> int:
         """Updates of the policy in this stage."""
-        return self.step.updates // self.step.actor_every if self.learns_policy else 0
+        return self.step.policy_updates(self.step.updates) if self.learns_policy else 0
 
     @property
     def symbol(self) -> tuple[str, str]:

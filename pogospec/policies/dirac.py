@@ -21,7 +21,7 @@ class DiracPolicy(AbstractPolicy):
 
     hidden: Annotated[tuple[int, ...], Within(ge=1), "widths of the hidden layers"] = (256, 256)
     mean: Annotated[Literal["tanh", "linear"], "squashing of the action"] = "tanh"
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU"] = "none"
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
 
     def init(self, key: Key, space: Space) -> MLP:
@@ -30,7 +30,7 @@ class DiracPolicy(AbstractPolicy):
 
     def parameters(self, network: MLP, observations: Observations) -> Point:
         """The action of each row."""
-        out = network(observations)
+        out = network(observations, self.layer_norm)
         return Point(jnp.tanh(out) if self.mean == "tanh" else out)
 
     def placed(self, network: MLP, mean: Sequence[float], std: Sequence[float]) -> MLP:

@@ -41,7 +41,7 @@ class FullGaussianPolicy(AbstractPolicy):
         "bounds of the log-diagonal of the Cholesky factor: the log-std of each action given those before it",
     ] = (-5.0, 2.0)
     log_std_map: Annotated[StdMap, "clamp: hard bounds, no gradient outside; tanh: squashed into them"] = "clamp"
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU"] = "none"
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
 
     def init(self, key: Key, space: Space) -> Params:
@@ -53,7 +53,7 @@ class FullGaussianPolicy(AbstractPolicy):
 
     def parameters(self, network: Params, observations: Observations) -> FullNormal:
         """Mean after its squashing, log-diagonal within its bounds, the entries below the diagonal as they are."""
-        mean, log_diagonal, lower = split_factor(network, observations)
+        mean, log_diagonal, lower = split_factor(network, observations, self.layer_norm)
         mean = jnp.tanh(mean) if self.mean == "tanh" else mean
         return FullNormal(mean, bounded(log_diagonal, self.log_std, self.log_std_map), lower)
 
@@ -75,14 +75,16 @@ class FullGaussianPolicy(AbstractPolicy):
         return parameters.mean
 
 
-def split_factor(network: MLP | SharedFactor, observations: Observations) -> tuple[Actions, Actions, Array]:
+def split_factor(
+    network: MLP | SharedFactor, observations: Observations, layer_norm: LayerNorm
+) -> tuple[Actions, Actions, Array]:
     """Mean, log-diagonal and lower entries of each row as the networks put them out."""
     if isinstance(network, SharedFactor):
-        mean = network.mean(observations)
+        mean = network.mean(observations, layer_norm)
         rows = mean.shape[:-1]
         lower = jnp.broadcast_to(network.lower, (*rows, len(network.lower)))
         return mean, jnp.broadcast_to(network.log_diagonal, mean.shape), lower
-    out = network(observations)
+    out = network(observations, layer_norm)
     act = (math.isqrt(9 + 8 * out.shape[-1]) - 3) // 2  # of 2 act + act (act - 1) / 2 outputs
     mean, log_diagonal, lower = jnp.split(out, (act, 2 * act), axis=-1)
     return mean, log_diagonal, lower

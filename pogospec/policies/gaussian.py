@@ -25,7 +25,12 @@ class GaussianPolicy(AbstractPolicy):
     std: Annotated[Std, "state: a head of the network; shared: one learned std for all states (IQL)"] = "state"
     log_std: Annotated[LogStdBounds, Within(ge=-20.0, le=10.0), Increasing(), "bounds of the log-std"] = (-5.0, 2.0)
     log_std_map: Annotated[StdMap, "clamp: hard bounds, no gradient outside; tanh: squashed into them (BRAC)"] = "clamp"
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU"] = "none"
+    fit_variance_offset: Annotated[
+        float | None,
+        Within(gt=0.0),
+        "added to the variance in the likelihood that a behaviour is fitted by (POGO: 1e-6)",
+    ] = None
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
 
     def init(self, key: Key, space: Space) -> Params:
@@ -34,7 +39,7 @@ class GaussianPolicy(AbstractPolicy):
 
     def parameters(self, network: Params, observations: Observations) -> DiagonalNormal:
         """Mean after its squashing, log-std within its bounds."""
-        mean, log_std = split_heads(network, observations)
+        mean, log_std = split_heads(network, observations, self.layer_norm)
         mean = jnp.tanh(mean) if self.mean == "tanh" else mean
         return DiagonalNormal(mean, bounded(log_std, self.log_std, self.log_std_map))
 
@@ -45,6 +50,9 @@ class GaussianPolicy(AbstractPolicy):
 
     def fit_loss(self, parameters: DiagonalNormal, actions: Actions) -> Values:
         """Negative log-likelihood in nats, summed over action dimensions."""
+        if self.fit_variance_offset is not None:
+            variance = jnp.exp(2 * parameters.log_std) + self.fit_variance_offset
+            parameters = parameters._replace(log_std=jnp.log(variance) / 2)
         return -self.log_likelihood(parameters, actions)
 
     def mean_action(self, parameters: DiagonalNormal) -> Actions:

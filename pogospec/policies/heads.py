@@ -32,12 +32,12 @@ def init_heads(
     return net if std == "state" else SharedStd(net, jnp.zeros(space.act_dim))
 
 
-def split_heads(network: MLP | SharedStd, observations: Observations) -> tuple[Actions, Actions]:
+def split_heads(network: MLP | SharedStd, observations: Observations, layer_norm: LayerNorm) -> tuple[Actions, Actions]:
     """Mean and log-std of each row as the networks put them out."""
     if isinstance(network, SharedStd):
-        mean = network.mean(observations)
+        mean = network.mean(observations, layer_norm)
         return mean, jnp.broadcast_to(network.log_std, mean.shape)
-    mean, log_std = jnp.split(network(observations), 2, axis=-1)
+    mean, log_std = jnp.split(network(observations, layer_norm), 2, axis=-1)
     return mean, log_std
 
 

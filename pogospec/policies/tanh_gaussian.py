@@ -31,7 +31,7 @@ class TanhGaussianPolicy(AbstractPolicy):
         "logged actions are kept this far inside the bounds where their density is taken (BRAC: 1e-3)",
     ] = 1e-3
     entropy_samples: Annotated[int, Within(ge=1), "samples of the squashing's part of the entropy"] = 1
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU"] = "none"
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
 
     def init(self, key: Key, space: Space) -> Params:
@@ -40,7 +40,7 @@ class TanhGaussianPolicy(AbstractPolicy):
 
     def parameters(self, network: Params, observations: Observations) -> TanhNormal:
         """Mean before the tanh, log-std within its bounds."""
-        mean, log_std = split_heads(network, observations)
+        mean, log_std = split_heads(network, observations, self.layer_norm)
         return TanhNormal(mean, bounded(log_std, self.log_std, self.log_std_map))
 
     def placed(self, network: Params, mean: Sequence[float], std: Sequence[float]) -> Params:

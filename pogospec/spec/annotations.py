@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pogospec import registry
 from pogospec.spec.fields import Slot, Within
+from pogospec.spec.yaml import fraction
 
 PHRASES = {bool: "true or false", str: "text", int: "a whole number", float: "a number", dict: "a mapping"}
 
@@ -55,6 +56,8 @@ def fits(option: Any, value: Any) -> bool:
         return isinstance(value, list)
     if dataclasses.is_dataclass(option) and isinstance(option, type):
         return isinstance(value, dict) and (not value or not fields_of(option).keys().isdisjoint(value))
+    if option is float and isinstance(value, str):
+        return fraction(value) is not None
     if option in (int, float):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return isinstance(option, type) and isinstance(value, option)

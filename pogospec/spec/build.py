@@ -19,7 +19,7 @@ from pogospec import registry
 from pogospec.errors import Origin, Problem, printable
 from pogospec.spec.annotations import PHRASES, choose, describe, did_you_mean, fields_of, fits, mark_of, phrase, split
 from pogospec.spec.fields import Increasing, Length, Slot, Within
-from pogospec.spec.yaml import Node, join, scalar, show, tree_of, write
+from pogospec.spec.yaml import Node, fraction, join, scalar, show, tree_of, write
 
 INVALID: Any = object()
 MOST = {int: 2**31 - 1, float: 3.4028234e38}
@@ -132,7 +132,8 @@ class Builder:
             literals = [option for option in options if typing.get_origin(option) is Literal]
             if isinstance(tree.value, str) and any(fits(option, tree.value) for option in literals):
                 return tree.value
-            if float in options and isinstance(tree.value, str) and not word and isinstance(scalar(tree.value), str):
+            text = isinstance(tree.value, str) and not word and isinstance(scalar(tree.value), str)
+            if float in options and text and fraction(str(tree.value)) is None:
                 hint = did_you_mean(tree.value, registry.table(slot.name))
                 return self.fail(tree, path, f"found {show(tree.value)}, allowed {describe(annotation)}{hint}")
             if float in options and not known:
@@ -196,25 +197,30 @@ class Builder:
         return values
 
     def _scalar(self, kind: Any, marks: list[Any], tree: Node, path: str) -> Any:
-        value = tree.value
+        value: Any = tree.value
         bounds = [mark for mark in marks if isinstance(mark, Within)]
         allowed = phrase(kind, bounds)
+        if kind is float and isinstance(value, str):
+            quotient = fraction(value)
+            value = value if quotient is None else quotient
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if kind in (float, int) and number and not math.isfinite(value):
-            return self.fail(tree, path, f"found {show(value)}, allowed a finite number")
+            return self.fail(tree, path, f"found {show(tree.value)}, allowed a finite number")
         if kind is float or kind is int:
             good = number and (kind is float or value == int(value)) and all(b.holds(value) for b in bounds)
         else:
             good = kind not in PHRASES or isinstance(value, kind)
         if good and kind in (float, int) and not holdable(value, kind):
             sizes = f"{MOST[int]:,}" if kind is int else f"{MOST[float]:.3g}, and 0 or no smaller than {TINY:.3g}"
-            return self.fail(tree, path, f"found {show(value)}, allowed {allowed}, no larger in size than {sizes}")
+            return self.fail(tree, path, f"found {show(tree.value)}, allowed {allowed}, no larger in size than {sizes}")
         if good:
             return kind(value) if kind in (float, int) else value
         meant = scalar(value) if isinstance(value, str) and kind is not str else None
         plain = isinstance(meant, (int, float)) and math.isfinite(meant) and len(str(value)) < 40
         hint = f", did you mean {value} without quotes?" if plain else ""
-        return self.fail(tree, path, f"found {show(value)}, allowed {allowed}{hint}")
+        if kind is float and isinstance(value, str) and "/" in value:
+            hint = ", or a fraction of two, such as 1/2.4"
+        return self.fail(tree, path, f"found {show(tree.value)}, allowed {allowed}{hint}")
 
 
 def stand_in(annotation: Any) -> Any:

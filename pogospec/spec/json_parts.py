@@ -8,12 +8,14 @@ from typing import Any
 from pogospec.spec.annotations import phrase
 from pogospec.spec.catalog import TYPES, summary
 from pogospec.spec.fields import Within
-from pogospec.spec.yaml import NUMBER
+from pogospec.spec.yaml import FRACTION, NUMBER
 
 Json = dict[str, Any]
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 AS_TEXT = "^(?=.*[_eE])" + NUMBER.pattern.replace(r"\Z", "$")
 """A number of this language that editors may read as text."""
+AS_FRACTION = "^" + FRACTION.pattern.replace(r"\Z", "$")
+"""A fraction of two, which editors read as text."""
 
 
 def nullable(schema: Json) -> Json:
@@ -35,7 +37,8 @@ def number(kind: Any, bounds: list[Within]) -> Json:
         word: limit for bound in bounds for name, word in BOUNDS.items() if (limit := getattr(bound, name)) is not None
     }
     message = f"allowed {phrase(kind, bounds)}"
-    return {"type": [TYPES[kind], "string"], **limits, "pattern": AS_TEXT, "patternErrorMessage": message}
+    pattern = f"{AS_TEXT}|{AS_FRACTION}" if kind is float else AS_TEXT
+    return {"type": [TYPES[kind], "string"], **limits, "pattern": pattern, "patternErrorMessage": message}
 
 
 def words(kinds: Mapping[str, type], names: Iterable[str]) -> Json:

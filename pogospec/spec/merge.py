@@ -14,8 +14,8 @@ from pogospec.spec.yaml import Node
 
 LEARNERS = ("critic", "behavior", "policy")
 DEFAULT = Origin("default")
-CHOICES = ("actions", "baseline")
-"""Values whose mapping has one key, which says what is meant: {sample: 4} over {hermite: 5} is {sample: 4}."""
+CHOICES = ("actions", "baseline", "layer_norm")
+"""Values whose mapping says by its keys what is meant: {sample: 4} over {hermite: 5}, or a word, is {sample: 4}."""
 ADAM = Node({name: Node("adam", DEFAULT) for name in LEARNERS}, DEFAULT)
 
 

@@ -21,7 +21,7 @@ from pogospec.spec.merge import ADAM, merge, open_node, optimizers
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
 from pogospec.spec.steps import defaults_of, long_step
-from pogospec.spec.sweep import Cell, cells_of, read_grid
+from pogospec.spec.sweep import Cell, cells_of, read_grid, with_fractions
 from pogospec.spec.yaml import Node, parse, parse_mapping, plain_of, read_file, show, tree_of
 
 PART = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d{1,9}|\*)\]")
@@ -87,7 +87,7 @@ def _cells(text: str, file: str, overrides: Sequence[Override], swept: Sequence[
     _refuse_lost(overrides, list(grid))
     for cell in cells_of(grid):
         document = _resolve(tree.copy(), file, overrides, cell)
-        yield document._replace(cell={path: plain_of(node) for path, node in cell})
+        yield document._replace(cell={path: with_fractions(plain_of(node)) for path, node in cell})
 
 
 def _refuse_lost(overrides: Sequence[Override], swept: Sequence[str]) -> None:

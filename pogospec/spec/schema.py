@@ -97,7 +97,17 @@ class StepSpec:
     optimizer_state: Annotated[Literal["reset", "keep"], "fresh optimisers, or go on with those of earlier steps"] = (
         "reset"
     )
-    actor_every: Annotated[int, Within(ge=1), "the policy updates on the last of this many updates"] = 1
+    actor_every: Annotated[int, Within(ge=1), "the policy updates once in so many updates"] = 1
+    actor_on: Annotated[
+        Literal["last", "first"], "which of these updates is the policy's: the last (TD3+BC), or the first (ReBRAC)"
+    ] = "last"
+    slow_policy: Annotated[
+        Literal["updated", "before_update"],
+        "what the slow copy of the policy follows: its weights after the update (TD3), or those before it (ReBRAC)",
+    ] = "updated"
+    behavior_batch: Annotated[
+        Literal["shared", "own"], "the behaviour is fitted on the minibatch of all, or on one of its own (POGO)"
+    ] = "shared"
     target_every: Annotated[int | None, Within(ge=1), "target networks move every so many updates"] = None
     repeat: Annotated[int, Within(ge=1, le=10_000), "take this step so many times"] = 1
     until: Annotated[Any | None, Slot("until"), "end the step early, when this has settled; updates is the bound"] = (
@@ -106,6 +116,10 @@ class StepSpec:
     repeat_until: Annotated[
         Any | None, Slot("until"), "end the repetitions early, when this has settled; repeat is the bound"
     ] = None
+
+    def policy_updates(self, count: int) -> int:
+        """Updates of the policy among the first `count` of a step that learns it."""
+        return (count if self.actor_on == "last" else count + self.actor_every - 1) // self.actor_every
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,12 @@ from pogospec.spec.merge import ADAM, DEFAULT, LEARNERS, merge, optimizers
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.spec.yaml import Node, join, show
 
-POLICY_KEYS = ("from", "tau", "geometry", "proximal", "energy", "gradient", "scheme", "start", "actor_every")
+POLICY_KEYS = (
+    *("from", "tau", "geometry", "proximal", "energy", "gradient", "scheme", "start"),
+    *("actor_every", "actor_on", "slow_policy"),
+)
 """Keys that mean nothing in a step that does not learn the policy."""
-BEHAVIOR_KEYS = ("behavior_gradient",)
+BEHAVIOR_KEYS = ("behavior_gradient", "behavior_batch")
 """Keys that mean nothing in a step that does not learn the behaviour."""
 INHERITED = (*POLICY_KEYS, "optimizer")
 """Keys that, with nothing after them, keep what a step inherits."""

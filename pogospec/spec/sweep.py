@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pogospec.errors import Problem, SpecError
-from pogospec.spec.yaml import Node, plain_of, show
+from pogospec.spec.yaml import Node, fraction, plain_of, show
 
 MAX_CELLS = 1000
 REFUSED = {
@@ -60,7 +61,7 @@ def _mistake(path: str, node: Node) -> str:
         return f"found the path {show(path)}, which is read at the top of a file alone; allowed other keys"
     if not isinstance(node.value, list):
         return f"found {show(node.value)}, allowed a list of values, such as [1, 2, 4]"
-    values = [json.dumps(plain_of(value), sort_keys=True) for value in node.value]
+    values = [json.dumps(with_fractions(plain_of(value)), sort_keys=True) for value in node.value]
     if not values:
         return "found an empty list, allowed one value or more"
     twice = next((value for value in values if values.count(value) > 1), None)
@@ -71,6 +72,16 @@ def cells_of(grid: dict[str, list[Node]]) -> Iterator[Cell]:
     """Every combination, the last path running fastest; one cell of nothing where nothing is swept."""
     for values in itertools.product(*grid.values()):
         yield tuple(zip(grid, values, strict=True))
+
+
+def with_fractions(plain: Any) -> Any:
+    """Plain data in which fractions of two numbers are the numbers that they stand for."""
+    if isinstance(plain, dict):
+        return {key: with_fractions(value) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [with_fractions(value) for value in plain]
+    quotient = fraction(plain) if isinstance(plain, str) else None
+    return plain if quotient is None or not math.isfinite(quotient) else quotient
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

@@ -6,10 +6,13 @@ are replaced or refused here.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +29,7 @@ UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 DIGITS = r"[0-9]+(?:_[0-9]+)*"
 INTEGER = re.compile(rf"[-+]?{DIGITS}\Z")
 NUMBER = re.compile(rf"[-+]?(?:\.{DIGITS}|{DIGITS}(?:\.(?:{DIGITS})?)?)(?:[eE][-+]?[0-9]+)?\Z")
+FRACTION = re.compile(r"({0})\s*/\s*({0})\Z".format(NUMBER.pattern.removesuffix(r"\Z")))
 SPECIAL = re.compile(r"(?:([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z")
 WORDS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -96,6 +100,23 @@ def scalar(text: str) -> Any:
     if special := SPECIAL.match(text):
         return float((special[1] or "") + (special[2] or special[3]))
     return text
+
+
+def fraction(text: str) -> float | None:
+    """The quotient of two numbers, rounded once: 1/2.4; not finite where it has no value; None where it is none."""
+    found = FRACTION.match(text) if len(text) < 100 else None
+    if found is None:
+        return None
+    above, below = (part.replace("_", "") for part in found.groups())
+    sizes = abs(float(above)), abs(float(below))
+    if max(sizes) == math.inf or sizes[1] == 0:
+        return math.nan
+    if sizes[0] == 0:
+        return 0.0
+    try:
+        return float(Fraction(Decimal(above)) / Fraction(Decimal(below)))
+    except OverflowError:
+        return math.inf
 
 
 def show(value: Any) -> str:

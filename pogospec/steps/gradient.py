@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 
 from pogospec.geometries.base import frame_at
+from pogospec.policies.base import DiagonalNormal
 from pogospec.spec.fields import Increasing, Within
 from pogospec.steps.base import Proximal
 
@@ -50,3 +51,13 @@ class Natural(eqx.Module):
             return g / sum(share / factor for share, factor in zip(shares, factors, strict=True))
 
         return outward(jax.tree.map(combine, inward(gradient), *inverses))
+
+
+class PogoPrinted(eqx.Module):
+    """The scaling that POGO's eqs. 19 and 20 print for W2: that of sigma^2 by 1/2, which no metric of W2 has."""
+
+    needs_metric: ClassVar[bool] = True
+
+    def precondition(self, proximal: tuple[Proximal, ...], parameters: DiagonalNormal, gradient: Any) -> Any:
+        """The mean's gradient as it is, half that of sigma^2, and so, by the chain rule, half that of log sigma."""
+        return gradient._replace(log_std=gradient.log_std / 2)

@@ -29,6 +29,7 @@ class Adam(eqx.Module):
             return optax.adam(self.learning_rate, self.b1, self.b2, self.eps)
 
         def rate(count):
-            return self.learning_rate * (1 + jnp.cos(jnp.pi * jnp.minimum(count / updates, 1.0))) / 2
+            share = jnp.minimum(jnp.asarray(count, float) / updates, 1.0)  # an int32 alone divides to float32
+            return self.learning_rate * (1 + jnp.cos(jnp.pi * share)) / 2
 
         return optax.adam(rate, self.b1, self.b2, self.eps)

@@ -100,10 +100,10 @@ class Cells:
         rate = (stop - done) / seconds
         rows = np.concatenate([np.arange(cell.rows.start, cell.rows.stop) for cell in self.going()])
         for actor, own in by_actor(stage, sums):
-            every, metrics = actor.step.actor_every, {}
+            of_policies, metrics = actor.step.policy_updates, {}
             for name, column in own.items():
                 of_policy = name in OF_POLICY or name.startswith("energy.")
-                count = stop // every - done // every if of_policy else stop - done
+                count = of_policies(stop) - of_policies(done) if of_policy else stop - done
                 if count:
                     metrics[name] = np.asarray(column, np.float64) / count
             if "critic_loss" in metrics:

@@ -12,9 +12,9 @@ import numpy as np
 from pogospec.compiler.program import Stage, State
 from pogospec.spec.schema import Spec
 from pogospec.training.batching import Batching
-from pogospec.types import Transitions
+from pogospec.types import Batch, Transitions
 
-INIT, BATCH, UPDATE = range(3)
+INIT, BATCH, UPDATE, OWN_BATCH = range(4)
 
 
 def double(spec: Spec) -> bool:
@@ -59,9 +59,12 @@ def chunk_function(
         rows = data.rewards.shape[0]
 
         def one(state, index):
-            indices = jax.random.randint(stream(root, BATCH, index), (batch_size,), 0, rows)
-            batch = jax.tree.map(lambda column: column[indices], data)
-            return stage.update(numbers, state, batch, stream(root, UPDATE, index), index)
+            batch, *own = (drawn(stream(root, name, index)) for name in (BATCH, OWN_BATCH)[: stage.batches])
+            return stage.update(numbers, state, batch, stream(root, UPDATE, index), index, *own)
+
+        def drawn(key) -> Batch:
+            indices = jax.random.randint(key, (batch_size,), 0, rows)
+            return jax.tree.map(lambda column: column[indices], data)
 
         shapes = eqx.filter_eval_shape(one, state, start)[1]
         sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

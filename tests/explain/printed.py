@@ -199,6 +199,9 @@ class Symbols:
             return self.q(groups(CRITIC, gap[1])[0], self.points(gap[1], key)).mean(0) - self.worth(gap[2], key)
         if symbol.startswith("E_π[|a|²]"):
             return self.w2(self.p, SimpleNamespace(mean=0 * self.p.mean, factor=0 * self.p.factor, squashed=False))
+        if symbol in ("|μ(s) − a|²", "|μ(s) − a|²/d"):
+            squares = jnp.square(self.act(self.p, 0.0) - self.batch.actions)
+            return squares.mean(-1) if symbol.endswith("/d") else squares.sum(-1)
         if "|a" in symbol or symbol in ("|μ(s)|²", "|μ|²"):
             return jnp.square(self.points(symbol, key)).sum(-1).mean(0)
         words, _, size = symbol.partition(" / mean")

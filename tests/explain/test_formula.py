@@ -74,6 +74,7 @@ ENERGIES = [
     ]
 ] + [
     "{q: {}, entropy: {weight: 1.5e-3}, log_likelihood: {weight: 0.25}, action_norm: {}}",
+    "{squared_error: {weight: 0.3}, total: {kind: squared_error, reduction: sum}}",
     "{advantage: {critics: min, copies: slow, actions: quadrature, baseline: {sample: 2}, weight: 0.3}, q: {}}",
     "{advantage: {critics: mean, actions: {sample: 1}, baseline: {sample: 1}}}",
     "{advantage: {critics: first, copies: slow, baseline: quadrature}, entropy: {weight: 0.1}}",

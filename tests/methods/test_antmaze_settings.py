@@ -21,8 +21,9 @@ REWARDS = {
     "iql": (1, -1),
     "awac": (1, -1),
     "rebrac": (100, 0),
-    "pogo_w": (1, -1),
-    "pogo_w_two_step": (1, -1),
+    "pogo_w": (1, 0),
+    "pogo_w_two_step": (1, 0),
+    "pogo_w_concurrent": (1, 0),
 }
 """Scale and shift."""
 
@@ -39,7 +40,7 @@ def test_rewards_and_protocol(name):
         assert ((reward.scale, reward.shift), reward.return_range) == (REWARDS[name], None)
         assert spec.evaluate.episodes == 100
         assert spec.evaluate.every >= 50_000
-        assert sum(step.updates for step in spec.schedule.steps) == 1_000_000
+        assert sum(step.updates for step in spec.schedule.in_turn) == 1_000_000
 
 
 @pytest.mark.parametrize("maze", WEIGHTS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pogospec.explain.mathematics.endings import endings, length
 from pogospec.explain.mathematics.explicit import ExplicitStep, explicit_step
 from pogospec.explain.mathematics.formula import behavior_loss, critic_loss, known_q, objective
-from pogospec.explain.mathematics.learning import every, optimizers, reference, start, targets
+from pogospec.explain.mathematics.learning import optimizers, policy_rhythm, reference, start, targets
 from pogospec.explain.mathematics.metric import Factor, factors
 from pogospec.explain.numbers import number, short
 from pogospec.explain.stages import Stage, groups, kind_of
@@ -40,7 +40,7 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
     if stage.learns_policy:
         explicit = explicit_step(stage, act_dim)
         rows.append(("policy", objective_text(stage) if explicit is None else explicit_text(stage, explicit)))
-        rows.append(("", f"by {gradient(spec, stage, act_dim)}; {optimizer['policy']}, {every(step.actor_every)}"))
+        rows.append(("", f"by {gradient(spec, stage, act_dim)}; {optimizer['policy']}, {policy_rhythm(step)}"))
         names = list(dict.fromkeys(term.reference for term in stage.proximal))
         if not any(stage.begins_flow(name) for name in names):
             rows.append(("starts from", start(spec, stage)))
@@ -50,7 +50,8 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
     loss = behavior_loss(spec, stage)
     if loss is not None:
         metric = " + ".join(kind_of("geometry", geometry) for geometry in metric_of_behavior(spec, step))
-        by = f"natural gradient in {metric}; " if metric else ""
+        by = f"{kind_of('gradient', step.behavior_gradient)} gradient in {metric}; " if metric else ""
+        by += "on minibatches of its own; " if step.behavior_batch == "own" else ""
         rows.append(("behaviour", f"minimise  {loss[0]};  {by}{optimizer['behavior']}"))
     slow = targets(spec, stage)
     if slow is not None:

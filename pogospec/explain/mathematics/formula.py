@@ -166,6 +166,11 @@ def behavior_loss(spec: Spec, stage: Stage) -> Written | None:
     """The loss of the fitted behaviour; None where it is not learned."""
     if "behavior" not in stage.step.learn:
         return None
+    offset = getattr(spec.behavior, "fit_variance_offset", None)
+    if offset is not None:
+        text = f"E[−log N(a; μ_β(s), σ_β(s)² + {number(offset)})]"
+        normal = rf"\mathcal{{N}}(a; \mu_\beta(s), \sigma_\beta(s)^2 + {latex_number(offset)})"
+        return text, rf"\mathbb{{E}}\big[-\log {normal}\big]"
     if spec.behavior.has_density:
         return "E[−log π_β(a|s)]", r"\mathbb{E}\big[-\log\pi_\beta(a\mid s)\big]"
     return "E[|μ_β(s) − a|²/d]", r"\mathbb{E}\big[\tfrac{1}{d}|\mu_\beta(s) - a|^2\big]"

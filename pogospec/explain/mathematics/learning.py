@@ -7,7 +7,7 @@ from typing import Any
 from pogospec.explain.mathematics.known_energy import beginning
 from pogospec.explain.numbers import number
 from pogospec.explain.stages import Stage, kind_of
-from pogospec.spec.schema import Spec
+from pogospec.spec.schema import Spec, StepSpec
 
 
 def start(spec: Spec, stage: Stage) -> str:
@@ -51,11 +51,18 @@ def targets(spec: Spec, stage: Stage) -> str | None:
     step = stage.step
     rate = number(spec.critic.target_rate)
     if step.target_every is None and stage.learns_policy:
-        when = f"only when the policy updates ({every(step.actor_every)})"
+        when = f"only when the policy updates ({policy_rhythm(step)})"
     else:
         when = f"at {every(step.target_every or 1)}"
     names = "Q̄ ← Q̄ + {0} (Q − Q̄), μ̄ likewise" if _has_policy(spec) else "Q̄ ← Q̄ + {0} (Q − Q̄)"
-    return f"{names.format(rate)}, {when}"
+    before = ", μ̄ towards the policy before its update" if step.slow_policy == "before_update" else ""
+    return f"{names.format(rate)}, {when}{before}"
+
+
+def policy_rhythm(step: StepSpec) -> str:
+    """When the policy updates."""
+    first = step.actor_on == "first" and step.actor_every > 1
+    return f"the first of each {step.actor_every} updates" if first else every(step.actor_every)
 
 
 def every(count: int) -> str:
