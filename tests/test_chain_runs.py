@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from commands import pogospec, sets, started
 from safetensors.numpy import load_file
-from test_compile import entered, primitives, transitions
+from test_compile import entered_at, primitives, transitions
 from test_resume import assert_same, rows
 
 import pogospec as package
@@ -123,7 +123,7 @@ def test_skipped_updates_of_all_actors_are_not_computed_with_three_seeds():
     rhythm = [("schedule.steps[1].actor_every", "3"), ("schedule.steps[1].repeat", "2")]
     spec = load(SPEC, [("seeds", "3"), ("policy.hidden", "[48, 40]"), *rhythm])
     program, roots = compile_spec(spec, SPACE), jax.vmap(jax.random.key)(jnp.arange(3))
-    state = entered(
+    state = entered_at(
         program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(100, 11, 2), roots
     )
     chunk = chunk_function(program.stages[0], 64)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_compile import entered, transitions
+from test_compile import entered_at, transitions
 
 from pogospec import data
 from pogospec.checking.check import load
@@ -37,7 +37,7 @@ def made(name: str, rows: int, seeds: int, **options):
     roots = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.arange(seeds)))
     state = jax.eval_shape(jax.vmap(program.init, in_axes=(None, 0)), program.numbers, roots)
     for before in dict.fromkeys(stage.source for stage in program.stages):
-        state = jax.eval_shape(lambda *given, at=before: entered(program, at, *given), state, table, roots)
+        state = jax.eval_shape(lambda *given, at=before: entered_at(program, at, *given), state, table, roots)
     chunk = chunk_function(program.stages[number], spec.train.batch_size, **options)
     return chunk, (program.numbers_of(number), table, state, roots), program.stages[number]
 
@@ -49,7 +49,7 @@ def started():
     program, table = compile_spec(load(SPECS / "td3_bc.yaml"), SPACE), transitions(300, 11, 3)
     roots = jax.vmap(jax.random.key)(jnp.arange(2))
     draw = jax.vmap(program.init, in_axes=(None, 0))
-    begin = jax.jit(lambda roots: entered(program, 0, draw(program.numbers, roots), table, roots))
+    begin = jax.jit(lambda roots: entered_at(program, 0, draw(program.numbers, roots), table, roots))
     return chunk, lambda: (numbers, table, begin(roots), roots)
 
 

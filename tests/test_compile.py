@@ -17,9 +17,9 @@ SPECS = Path(__file__).parents[1] / "specs"
 
 def transitions(rows, obs, act, seed=0):
     rng = np.random.default_rng(seed)
-    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), float)  # noqa: E731
-    actions = jnp.tanh(normal(rows, act))
-    flags = jnp.asarray(rng.integers(0, 2, rows), float)
+    normal = lambda *shape: rng.normal(size=shape)  # noqa: E731
+    actions = np.tanh(normal(rows, act))
+    flags = rng.integers(0, 2, rows).astype(float)
     return Transitions(
         normal(rows, obs),
         actions,
@@ -29,12 +29,21 @@ def transitions(rows, obs, act, seed=0):
         0 * flags,
         actions,
         1 - flags,
-        jnp.arange(rows),
+        np.arange(rows),
     )
 
 
-def entered(program, number, state, data, roots):
-    """The state of all seeds at the start of a stage."""
+def entered(program):
+    """What gives the state of all seeds at the start of the first stage, of their roots and data."""
+
+    def enter(root, data):
+        return program.stages[0].enter(program.numbers, program.init(program.numbers, root), data, root)
+
+    return jax.vmap(enter, (0, None))
+
+
+def entered_at(program, number, state, data, roots):
+    """The state of all seeds at the start of a stage, of that at the end of the one before."""
     enter = jax.vmap(program.stages[number].enter, in_axes=(None, 0, None, 0))
     return enter(program.numbers, state, data, roots)
 
@@ -58,10 +67,15 @@ def td3_bc_loss(actor, critic, observations, actions, alpha):
 def test_td3_bc_step_is_td3_bc_divided_by_alpha(float64, act_dim):
     spec = load(SPECS / "td3_bc.yaml")
     program = compile_spec(spec, Space(11, act_dim, (-1.0,) * act_dim, (1.0,) * act_dim))
-    state = program.init(program.numbers, jax.random.key(act_dim))
     batch = transitions(256, 11, act_dim, act_dim)
-    found, _ = program.stages[0].actor_gradient(program.numbers, state, batch, jax.random.key(0))
-    expected = jax.grad(td3_bc_loss)(state.policy, state.critic, batch.observations, batch.actions, 2.5)
+
+    @jax.jit
+    def both(key, batch):
+        state = program.init(program.numbers, key)
+        found, _ = program.stages[0].actor_gradient(program.numbers, state, batch, jax.random.key(0))
+        return found, jax.grad(td3_bc_loss)(state.policy, state.critic, batch.observations, batch.actions, 2.5)
+
+    found, expected = jax.device_get(both(jax.random.key(act_dim), batch))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert a.dtype == jnp.float64
         np.testing.assert_allclose(a, b / 2.5, rtol=1e-6, atol=1e-14)
@@ -80,12 +94,10 @@ def primitives(jaxpr):
 def test_a_skipped_actor_update_is_not_computed_with_three_seeds():
     spec = load(SPECS / "pogo_fr_two_step.yaml", [("seeds", "3"), ("policy.hidden", "[48, 40]")])
     program = compile_spec(spec, Space(11, 3, (-1.0,) * 3, (1.0,) * 3))
-    roots = jax.vmap(jax.random.key)(jnp.arange(3))
-    state = entered(
-        program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(100, 11, 3), roots
-    )
+    roots, data = jax.vmap(jax.random.key)(np.arange(3)), transitions(100, 11, 3)
+    state = jax.eval_shape(entered(program), roots, data)
     chunk = chunk_function(program.stages[0], 64)
-    jaxpr = jax.make_jaxpr(chunk)(program.numbers, transitions(100, 11, 3), state, roots, 0, 10)
+    jaxpr = jax.make_jaxpr(chunk)(program.numbers, data, state, roots, 0, 10)
     actor_shapes = {leaf.shape for leaf in jax.tree.leaves(state.policy)}
     found = list(primitives(jaxpr.jaxpr))
     assert any(equation.primitive.name == "cond" for equation in found)
@@ -99,13 +111,10 @@ def test_a_chunk_function_traces_once():
         [("policy.hidden", "[8]"), ("behavior.hidden", "[8]"), ("critic.hidden", "[8]")],
     )
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
-    roots = jax.vmap(jax.random.key)(jnp.arange(1))
-    state = entered(
-        program, 0, jax.vmap(program.init, in_axes=(None, 0))(program.numbers, roots), transitions(50, 4, 2), roots
-    )
+    roots, data = jax.vmap(jax.random.key)(np.arange(1)), transitions(50, 4, 2)
+    state = jax.jit(entered(program))(roots, data)
     stage, traced = program.stages[0], []
     chunk = chunk_function(stage._replace(update=lambda *given: traced.append(1) or stage.update(*given)), 16)
-    data = transitions(50, 4, 2)
     state, *_ = chunk(program.numbers, data, state, roots, 0, 10)
     once = len(traced)  # for the shapes, and in the loop
     for start, stop in ((10, 17), (17, 18)):
@@ -116,10 +125,16 @@ def test_a_chunk_function_traces_once():
 def test_a_later_step_starts_at_the_policy_it_is_re_centred_at():
     spec = load(SPECS / "pogo_fr_two_step.yaml")
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
-    state = program.init(program.numbers, jax.random.key(0))
-    state = state._replace(policy=jax.tree.map(lambda leaf: leaf + 1, state.policy))
-    again = program.stages[1].enter(program.numbers, state, transitions(32, 4, 2), jax.random.key(1))
-    for a, b in zip(jax.tree.leaves(again.reference), jax.tree.leaves(state.policy), strict=True):
+    stage, data = program.stages[1], transitions(32, 4, 2)
+
+    @jax.jit
+    def moved(key, data):
+        state = program.init(program.numbers, key)
+        state = state._replace(policy=jax.tree.map(lambda leaf: leaf + 1, state.policy))
+        return state.policy, stage.enter(program.numbers, state, data, jax.random.key(1))
+
+    policy, again = moved(jax.random.key(0), data)
+    for a, b in zip(jax.tree.leaves(again.reference), jax.tree.leaves(policy), strict=True):
         np.testing.assert_array_equal(a, b)
-    _, info = program.stages[1].actor_gradient(program.numbers, again, transitions(32, 4, 2), jax.random.key(2))
+    _, info = jax.jit(stage.actor_gradient)(program.numbers, again, data, jax.random.key(2))
     assert float(info["distance"]) == 0.0

@@ -3,7 +3,9 @@
 A Gaussian is (mean [d], L [d, d]) with covariance L L^T. Gradients are (by mean [d], by covariance [d, d], symmetric).
 """
 
-import jax.numpy as jnp
+# pyright: reportArgumentType=false
+# arrays of NumPy go into programs here, where JAX's are declared
+
 import numpy as np
 from scipy.linalg import solve_continuous_lyapunov
 
@@ -34,9 +36,9 @@ def near(rng, p, gap):
 
 
 def parameters(gaussians, dtype=None):
-    """The package's parameters of a list of Gaussians."""
+    """The package's parameters of a list of Gaussians, on the host."""
     rows = [(m, np.log(np.diag(f)), f[np.tril_indices(len(m), -1)]) for m, f in gaussians]
-    return FullNormal(*(jnp.asarray(np.array(column), dtype) for column in zip(*rows, strict=True)))
+    return FullNormal(*(np.array(column, dtype) for column in zip(*rows, strict=True)))
 
 
 def pulled_back(p, gradient):

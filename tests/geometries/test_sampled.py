@@ -1,9 +1,11 @@
 """Geometries estimated by samples, against what they estimate."""
 
+# pyright: reportArgumentType=false
+# arrays of NumPy go into programs here, where JAX's are declared
+
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,14 +18,19 @@ from pogospec.types import Space
 WIDTH = 0.7
 
 
+def computed(function, *arguments):
+    """What one program gives, on the host; outside of it each operation would be compiled alone."""
+    return jax.device_get(jax.jit(function)(*arguments))
+
+
 def normal(mean, std):
-    return DiagonalNormal(jnp.asarray(mean, float), jnp.log(jnp.asarray(std, float)))
+    return DiagonalNormal(np.asarray(mean, float), np.log(np.asarray(std, float)))
 
 
 def mean_kernel(p, q):
     """E exp(-|x - y|^2 / (2 w^2)) of independent Gaussians: prod_j w/sqrt(v_j) exp(-gap_j^2/(2 v_j)), v = w^2 + sum."""
-    v = WIDTH**2 + np.exp(2 * np.asarray(p.log_std)) + np.exp(2 * np.asarray(q.log_std))
-    return np.prod(WIDTH / np.sqrt(v) * np.exp(-((np.asarray(p.mean) - np.asarray(q.mean)) ** 2) / (2 * v)), -1)
+    v = WIDTH**2 + np.exp(2 * p.log_std) + np.exp(2 * q.log_std)
+    return np.prod(WIDTH / np.sqrt(v) * np.exp(-((p.mean - q.mean) ** 2) / (2 * v)), -1)
 
 
 @pytest.mark.parametrize("estimate", ["unbiased", "biased"])
@@ -35,8 +42,8 @@ def test_mmd_of_gaussians_with_a_gaussian_kernel(estimate, float64):
         same = [(1 + (count - 1) * kernel) / count for kernel in same]
     expected = sum(same) / 2 - mean_kernel(p, q)
     geometry = MMD(kernel="gaussian", bandwidth=WIDTH, samples=count, estimate=estimate)
-    first, second = (jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (runs, 2)), side) for side in (p, q))
-    values = geometry.divergence(first, second, Seen(jnp.zeros((runs, 1)), jax.random.key(0)))
+    first, second = (jax.tree.map(lambda leaf: np.broadcast_to(leaf, (runs, 2)), side) for side in (p, q))
+    values = computed(geometry.divergence, first, second, Seen(np.zeros((runs, 1)), jax.random.key(0)))
     assert values.shape == (runs,)
     assert abs(values.mean() - expected) < 4.5 * values.std() / np.sqrt(runs)
     assert values.std() / np.sqrt(runs) < 0.02 * expected
@@ -47,25 +54,27 @@ def test_mmd_of_gaussians_with_a_gaussian_kernel(estimate, float64):
 @pytest.mark.parametrize("kernel", ["laplacian", "gaussian"])
 def test_mmd_of_points_is_one_minus_the_kernel(kernel, float64):
     a, b = np.random.default_rng(0).normal(size=(2, 7, 3))
-    seen = Seen(jnp.zeros((7, 1)), jax.random.key(0))
+    seen = Seen(np.zeros((7, 1)), jax.random.key(0))
     geometry = MMD(kernel=kernel, bandwidth=WIDTH, weight=2.0)
-    found = geometry.divergence(Point(jnp.asarray(a)), Point(jnp.asarray(b)), seen)
+    found = computed(geometry.divergence, Point(a), Point(b), seen)
     gaps = np.abs(a - b).sum(1) / WIDTH if kernel == "laplacian" else ((a - b) ** 2).sum(1) / (2 * WIDTH**2)
     np.testing.assert_allclose(found, 2 * (1 - np.exp(-gaps)), rtol=1e-12)
 
 
-def trained(geometry, p, q, updates=1500):
-    """The dual critic after many updates beside two fixed distributions, and the gap by many samples."""
-    rows = len(p.mean)
-    space = Space(0, p.mean.shape[-1], (-1.0,) * p.mean.shape[-1], (1.0,) * p.mean.shape[-1])
-    nothing = jnp.zeros((rows, 0))
+def trained(geometry, p, q, updates=400):
+    """By a dual critic after many updates beside two fixed distributions, the gap of many samples."""
+    rows, size = p.mean.shape
+    nothing = np.zeros((rows, 0))
 
-    def body(index, dual):
-        return geometry.update(p, q, Seen(nothing, jax.random.fold_in(jax.random.key(1), index), dual))[0]
+    def gap(p, q, keys):
+        def body(index, dual):
+            return geometry.update(p, q, Seen(nothing, jax.random.fold_in(jax.random.key(1), index), dual))[0]
 
-    dual = jax.jit(lambda dual: jax.lax.fori_loop(0, updates, body, dual))(geometry.init(jax.random.key(0), space))
-    keys = jax.random.split(jax.random.key(2), 50)
-    return float(jax.vmap(lambda key: geometry.divergence(p, q, Seen(nothing, key, dual)).mean())(keys).mean())
+        dual = geometry.init(jax.random.key(0), Space(0, size, (-1.0,) * size, (1.0,) * size))
+        dual = jax.lax.fori_loop(0, updates, body, dual)
+        return jax.vmap(lambda key: geometry.divergence(p, q, Seen(nothing, key, dual)).mean())(keys).mean()
+
+    return float(computed(gap, p, q, jax.random.split(jax.random.key(2), 50)))
 
 
 def penalised_gap(shift, std, penalty):
@@ -81,25 +90,28 @@ def penalised_gap(shift, std, penalty):
     return shift + float(np.sum(f**2 / between)) * (x[1] - x[0]) / (2 * penalty)
 
 
-@pytest.mark.parametrize(("penalty", "tolerance"), [(5.0, 0.04), (100.0, 0.04)])
+def dual(penalty, samples=1):
+    """A dual critic that is small, and learns fast."""
+    return Wasserstein1(hidden=(16, 16), penalty=penalty, samples=samples, learning_rate=3e-3)
+
+
+@pytest.mark.thinned(("1.0-5.0",), "trains a dual critic")
+@pytest.mark.parametrize("penalty", [5.0, 100.0])
 @pytest.mark.parametrize("shift", [0.4, 1.0])
-def test_the_trained_dual_finds_the_distance_of_shifted_gaussians(shift, penalty, tolerance):
+def test_the_trained_dual_finds_the_distance_of_shifted_gaussians(shift, penalty):
     """|m1 - m2| for equal stds, as the penalty grows; with the published 5 the supremum that it allows."""
-    p, q = normal(np.full((256, 1), shift), np.full((256, 1), 0.2)), normal(np.zeros((256, 1)), np.full((256, 1), 0.2))
-    geometry = Wasserstein1(hidden=(32, 32), penalty=penalty, samples=2)
-    found, expected = trained(geometry, p, q), penalised_gap(shift, 0.2, penalty)
-    assert found == pytest.approx(expected, rel=tolerance)
+    p, q = (normal(np.full((64, 1), mean), np.full((64, 1), 0.2)) for mean in (shift, 0.0))
+    found = trained(dual(penalty, 2), p, q)
+    assert found == pytest.approx(penalised_gap(shift, 0.2, penalty), rel=0.02)
     if penalty == 100.0:
-        assert found == pytest.approx(shift, rel=tolerance)
+        assert found == pytest.approx(shift, rel=0.02)
 
 
 def test_the_trained_dual_finds_the_distance_of_points_and_none_of_equals():
-    a = Point(jnp.full((128, 2), 0.3))
-    b = Point(jnp.asarray([[-0.3, -0.5]]) * jnp.ones((128, 1)))
-    geometry = Wasserstein1(hidden=(32, 32), penalty=100.0)
-    assert trained(geometry, a, b) == pytest.approx(1.0, rel=0.04)  # (0.6, 0.8)
-    same = normal(np.zeros((256, 1)), np.full((256, 1), 0.3))
-    assert abs(trained(geometry, same, same, 300)) < 0.05
+    a, b = Point(np.full((64, 2), 0.3)), Point(np.tile([-0.3, -0.5], (64, 1)))
+    assert trained(dual(100.0), a, b) == pytest.approx(1.0, rel=0.02)  # (0.6, 0.8)
+    same = normal(np.zeros((64, 1)), np.full((64, 1), 0.3))
+    assert abs(trained(dual(100.0), same, same, 100)) < 0.05
 
 
 FAMILIES = {
@@ -110,15 +122,19 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize(("first", "second"), list(itertools.product(FAMILIES, repeat=2)))
 @pytest.mark.parametrize("kind", [MMD, Wasserstein1])
-def test_every_pair_of_families_has_a_finite_divergence_and_gradient(kind, first, second, float64):
-    rng = np.random.default_rng(0)
-    p, q = (FAMILIES[f](*jnp.asarray(rng.normal(size=(2, 5, 2)) / 3)) for f in (first, second))
-    geometry = kind()
-    assert geometry.supports(first, second)
-    space = Space(3, 2, (-1.0,) * 2, (1.0,) * 2)
-    seen = Seen(jnp.asarray(rng.normal(size=(5, 3))), jax.random.key(0), geometry.init(jax.random.key(1), space))
-    value, gradient = jax.value_and_grad(lambda p: geometry.divergence(p, q, seen).sum())(p)
-    assert np.isfinite(value)
-    assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+def test_every_pair_of_families_has_a_finite_divergence_and_gradient(kind, float64):
+    rng, geometry, space = np.random.default_rng(0), kind(), Space(3, 2, (-1.0,) * 2, (1.0,) * 2)
+    numbers, observations = rng.normal(size=(2, 2, 5, 2)) / 3, rng.normal(size=(5, 3))
+    ps, qs = ([family(*side) for family in FAMILIES.values()] for side in numbers)
+    assert all(geometry.supports(*pair) for pair in itertools.product(FAMILIES, repeat=2))
+
+    def values_and_slopes(ps, qs):
+        seen = Seen(observations, jax.random.key(0), geometry.init(jax.random.key(1), space))
+        both = jax.value_and_grad(lambda p, q: geometry.divergence(p, q, seen).sum())
+        return [both(p, q) for p, q in itertools.product(ps, qs)]  # one program, in which all have the same draws
+
+    found = computed(values_and_slopes, ps, qs)
+    for pair, (value, gradient) in zip(itertools.product(FAMILIES, repeat=2), found, strict=True):
+        assert np.isfinite(value), pair
+        assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in gradient), pair

@@ -1,5 +1,10 @@
 """What every registered policy family keeps to."""
 
+# pyright: reportArgumentType=false
+# arrays of NumPy go into programs here, where JAX's are declared
+
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,83 +26,103 @@ FAMILIES = [
 ]
 
 
-def made(policy, rows=7):
-    network = policy.init(jax.random.key(0), SPACE)
-    observations = jax.random.normal(jax.random.key(1), (rows, 5))
-    return network, observations, policy.parameters(network, observations)
+def computed(function, *arguments):
+    """What one program gives, on the host; outside of it each operation would be compiled alone."""
+    return jax.device_get(jax.jit(function)(*arguments))
+
+
+@functools.cache
+def fresh(policy):
+    """Networks on the host."""
+    return computed(lambda key: policy.init(key, SPACE), jax.random.key(0))
+
+
+def observations(rows):
+    return np.random.default_rng(1).normal(size=(rows, 5)).astype(np.float32)
 
 
 @pytest.mark.parametrize("policy", FAMILIES, ids=str)
 def test_actions_have_the_shape_of_the_batch(policy):
-    _, _, parameters = made(policy)
-    key = jax.random.key(2)
-    assert isinstance(parameters, policy.parameter_type)
-    assert policy.mean_action(parameters).shape == policy.sample(parameters, key).shape == (7, 3)
-    assert policy.actions("mean", parameters, key).shape == (1, 7, 3)
-    assert policy.actions("quadrature", parameters, key).shape == (6, 7, 3)
-    assert policy.actions(Sample(4), parameters, key).shape == (4, 7, 3)
-    assert policy.fit_loss(parameters, jnp.zeros((7, 3))).shape == (7,)
-    if policy.has_density:
-        assert policy.entropy(parameters, key).shape == policy.log_likelihood(parameters, jnp.zeros((7, 3))).shape
+
+    def asked(key):
+        parameters = policy.parameters(policy.init(key, SPACE), observations(7))
+        assert isinstance(parameters, policy.parameter_type)
+        choices = "mean", "quadrature", Sample(4)
+        found = {
+            "one": [policy.mean_action(parameters), policy.sample(parameters, key)],
+            "many": [policy.actions(choice, parameters, key) for choice in choices],
+            "values": [policy.fit_loss(parameters, jnp.zeros((7, 3)))],
+        }
+        if policy.has_density:
+            found["values"] += [policy.entropy(parameters, key)]
+            found["values"] += [policy.log_likelihood(parameters, jnp.zeros((7, 3)))]
+        return found
+
+    shapes = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(asked, jax.random.key(0)))
+    assert shapes["one"] == [(7, 3)] * 2
+    assert shapes["many"] == [(1, 7, 3), (6, 7, 3), (4, 7, 3)]
+    assert shapes["values"] == [(7,)] * (3 if policy.has_density else 1)
 
 
 @pytest.mark.parametrize("policy", FAMILIES, ids=str)
 def test_fitting_moves_the_policy_to_the_data(policy):
-    network, observations, _ = made(policy, 64)
-    actions = 0.5 * jnp.tanh(observations[:, :3])
+    rows, adam = observations(64), optax.adam(1e-3)
+    actions = 0.5 * np.tanh(rows[:, :3])
 
     def loss(network):
-        return policy.fit_loss(policy.parameters(network, observations), actions).mean()
+        return policy.fit_loss(policy.parameters(network, rows), actions).mean()
 
-    first, adam = loss(network), optax.adam(1e-3)
+    def step(carry, _):
+        network, state = carry
+        value, gradient = jax.value_and_grad(loss)(network)
+        updates, state = adam.update(gradient, state)
+        return (optax.apply_updates(network, updates), state), value
 
-    @jax.jit
-    def step(network, state):
-        updates, state = adam.update(jax.grad(loss)(network), state)
-        return optax.apply_updates(network, updates), state
+    def fitted(network):
+        return jax.lax.scan(step, (network, adam.init(network)), length=150)[1]
 
-    state, losses = adam.init(network), []
-    for _ in range(150):
-        network, state = step(network, state)
-        losses.append(loss(network))
+    first, *losses = computed(fitted, fresh(policy))
     assert min(losses) < first - 0.05
 
 
 @pytest.mark.parametrize("policy", [p for p in FAMILIES if p.has_density], ids=str)
 def test_log_stds_stay_inside_their_bounds_in_every_state(policy):
-    network, observations, _ = made(policy)
-    low, high = policy.log_std
-    wild = jax.tree.map(lambda w: 100 * w + 100, network)
-    for net in (network, wild):
-        parameters = policy.parameters(net, observations)
-        log_std = getattr(parameters, "log_std", None)
-        log_std = parameters.log_diagonal if log_std is None else log_std
-        assert ((log_std >= low) & (log_std <= high)).all()
+    def log_std(network):
+        parameters = policy.parameters(network, observations(7))
+        return parameters.log_diagonal if hasattr(parameters, "log_diagonal") else parameters.log_std
+
+    (low, high), program = policy.log_std, jax.jit(log_std)
+    wild = jax.tree.map(lambda w: 100 * w + 100, fresh(policy))
+    found = [np.asarray(program(network)) for network in (fresh(policy), wild)]
+    for values in found:
+        assert ((values >= low) & (values <= high)).all()
     if getattr(policy, "std", None) == "shared":
-        assert (policy.parameters(network, observations).log_std == 0).all()
+        assert (found[0] == 0).all()
 
 
 def test_cubature_is_exact_for_cubics_and_samples_tend_to_the_same(float64):
-    rng = np.random.default_rng(3)
-    for size in (1, 2, 3, 17):
-        parameters = DiagonalNormal(
-            jnp.asarray(rng.normal(size=(4, size))), jnp.asarray(rng.uniform(-1, 0.5, (4, size)))
-        )
+    rng, sizes, policy = np.random.default_rng(3), (1, 2, 3, 17), GaussianPolicy()
+    cases = [DiagonalNormal(rng.normal(size=(4, size)), rng.uniform(-1, 0.5, (4, size))) for size in sizes]
+
+    def actions(parameters, key):
+        return policy.actions("quadrature", parameters, key), policy.actions(Sample(40_000), parameters, key)
+
+    found = computed(lambda cases, key: [actions(parameters, key) for parameters in cases], cases, jax.random.key(1))
+    for parameters, size, (points, samples) in zip(cases, sizes, found, strict=True):
         matrix, third = rng.normal(size=(size, size)), rng.normal(size=size)
         function = lambda a, m=matrix, t=third: ((a @ m) * a).sum(-1) + (a @ t) ** 2 * (a @ t)  # noqa: E731
         std = np.exp(parameters.log_std)
         quadratic = ((parameters.mean @ matrix) * parameters.mean).sum(-1) + (np.diag(matrix) * std**2).sum(-1)
         along = parameters.mean @ third
         exact = quadratic + along**3 + 3 * along * ((std * third) ** 2).sum(-1)
-        points = GaussianPolicy().actions("quadrature", parameters, jax.random.key(0))
         np.testing.assert_allclose(function(points).mean(0), exact, rtol=1e-10, atol=1e-10)
-        sampled = function(GaussianPolicy().actions(Sample(40_000), parameters, jax.random.key(1)))
-        error = sampled.std(0) / 200
-        assert (np.abs(sampled.mean(0) - exact) < 5 * error).all()
+        sampled = function(samples)
+        assert (np.abs(sampled.mean(0) - exact) < 5 * sampled.std(0) / 200).all()
 
 
 def test_rebrac_initialisation_has_its_bounds():
-    network = GaussianPolicy(initialization="rebrac", hidden=(64, 64)).init(jax.random.key(0), SPACE)
+    policy = GaussianPolicy(initialization="rebrac", hidden=(64, 64))
+    network = computed(lambda key: policy.init(key, SPACE), jax.random.key(0))
     hidden, last = network.layers[1], network.layers[-1]
     assert (hidden.bias == np.float32(0.1)).all()
     assert 0.1 < np.abs(hidden.weight).max() <= 1 / 8

@@ -1,5 +1,7 @@
 """Intervals over few seeds against scipy and the papers' formulas, and what they hold, by simulation."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import optimize, stats
@@ -25,17 +27,21 @@ def middle_of(shape):
     if shape == "normal":
         return 0.0
     if shape == "skewed":
-        quantile = stats.expon(loc=-1).ppf
+
+        def quantile(p):
+            return stats.expon(loc=-1).ppf(p)
+
     else:
 
         def quantile(p):
             def above(x):
                 return LOW * stats.norm.cdf(x, -2.1, 0.3) + (1 - LOW) * stats.norm.cdf(x, 0.9, 0.3) - p
 
-            return optimize.brentq(above, -10, 10)
+            root: Any = optimize.brentq(above, -10, 10)
+            return root
 
     places = (np.arange(4000) + 0.5) / 8000 + 0.25
-    return float(np.mean([quantile(p) for p in places]))
+    return float(np.mean(np.array([quantile(p) for p in places])))
 
 
 def held(interval, truth):
