@@ -27,18 +27,17 @@ def middle_of(shape):
     if shape == "normal":
         return 0.0
     if shape == "skewed":
-
-        def quantile(p):
-            return stats.expon(loc=-1).ppf(p)
-
+        quantile: Any = stats.expon(loc=-1).ppf
     else:
 
-        def quantile(p):
+        def bimodal(p):
             def above(x):
                 return LOW * stats.norm.cdf(x, -2.1, 0.3) + (1 - LOW) * stats.norm.cdf(x, 0.9, 0.3) - p
 
             root: Any = optimize.brentq(above, -10, 10)
             return root
+
+        quantile = bimodal
 
     places = (np.arange(4000) + 0.5) / 8000 + 0.25
     return float(np.mean(np.array([quantile(p) for p in places])))
