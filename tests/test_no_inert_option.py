@@ -117,7 +117,7 @@ RULES = {"CriticSettled", "EnergySettled", "Backtracking"}
 RULED = {"StepSpec.until", "StepSpec.repeat_until"}
 
 
-MEASURED = {("explicit", "energy.q.actions")}
+MEASURED = {("explicit", "energy.q.actions"), ("split", "energy.q.actions")}
 """Where a field decides what is measured alone: an explicit step looks at Q at its points, whatever the term says."""
 
 EQUAL = {("iql", "geometry"), ("awac", "geometry")}

@@ -102,8 +102,6 @@ def coupled(parameters: Any, reference: Any, z: Actions, change: Actions, shares
     The rotation is that of the linear map nearest to the change, by least squares over the points with `shares` [n], so
     that a linear map of a Gaussian reference is seen whole in more points than dimensions, and no change turns nothing.
     """
-    if z.shape[-1] == 0:
-        return parameters.at(z)
     aims = reference.at(z) + change
     weights = shares.reshape(-1, *(1,) * (z.ndim - 1))
     centred, aims, moved = (x - (weights * x).sum(0) for x in (z, aims, change))
