@@ -248,6 +248,7 @@ def hollow(seen: list, spec, space):
                     "tau": tau,
                     "gap": tau - 1,
                     "gap_error": energy * 0 + 0.12,
+                    "reference_energy": energy,
                 }
             return found
 

@@ -48,9 +48,9 @@ def least(target: AbstractTarget, family: Any, step: StepSpec) -> Least:
         return Least(target, 0.0, why="the energy has no Q")
     heat = weight[EntropyTerm] / weight[QTerm]
     length = weight[ActionNormTerm] / weight[QTerm]
-    alone = all(term.actions == "mean" for term in terms.values() if isinstance(term, QTerm | ActionNormTerm))
+    at_mean = all(getattr(term, "actions", "mean") == "mean" for term in terms.values())
     # of -Q(mean) + c |mean|^2 the point is a minimum too
-    points = not family.has_density or isinstance(step.scheme, Explicit) or (heat == 0 and alone)
+    points = not family.has_density or isinstance(step.scheme, Explicit) or (heat == 0 and at_mean)
     for name, term in terms.items():
         why = _why(term, points, heat == length == 0)
         if why:
