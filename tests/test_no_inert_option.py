@@ -69,7 +69,7 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     ),
     "own geometry": shipped("pogo_w_two_step", ("schedule.steps[1].geometry", "kl")),
     "normalised": shipped("rebrac", ("critic.layer_norm", "{place: after, eps: 0.1}")),
-    "squared error": shipped("bc", ("energy", "{squared_error: {weight: 0.5}}")),
+    "squared error": shipped("bc", ("policy", "dirac"), ("energy", "{squared_error: {weight: 0.5}}")),
     "natural behaviour": shipped("pogo_fr", ("schedule.steps[0].behavior_gradient", "natural")),
     "mmd": shipped("kl_brac", ("geometry", "{kind: mmd, bandwidth: 0.5, samples: 2}")),
     "dual critic": shipped("w_brac", ("geometry.hidden", "[5]"), ("geometry.learning_rate", "0.5")),  # steep at once

@@ -12,7 +12,7 @@ from pogospec.types import Key, Values
 
 
 class SquaredErrorTerm(AbstractTerm):
-    """Squared error of the mean action beside the logged one; alone it is behaviour cloning as CORL does it."""
+    """Squared error of the mean action, which a std has no part in; alone it is behaviour cloning as in CORL."""
 
     needs_density: ClassVar[bool] = False
     needs_critic: ClassVar[bool] = False
