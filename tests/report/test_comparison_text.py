@@ -12,7 +12,7 @@ from commands import pogospec
 from pogospec.errors import RunDirectoryError
 from pogospec.report.reading.find import open_runs
 from pogospec.report.tables.comparison_text import to_text
-from pogospec.report.tables.markup import escape
+from pogospec.text import latex as escape
 
 NAME = r"50%_of\a & #1 {x} ~^$ τ=Γ"
 

@@ -1,10 +1,8 @@
 """Intervals over few seeds against scipy and the papers' formulas, and what they hold, by simulation."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import stats
 
 from pogospec.report import statistics
 from pogospec.report.statistics import COVERAGE, better, better_interval, iqm, iqm_interval, mean, mean_interval
@@ -23,24 +21,17 @@ def draws(shape, size, random):
 
 
 def middle_of(shape):
-    """The mean of the middle half of all scores, by quadrature of the quantile function."""
+    """The mean of the middle half of all scores, by the trapezoidal rule on their density between the quartiles."""
+    x = np.linspace(-8, 8, 400_001)
     if shape == "normal":
-        return 0.0
-    if shape == "skewed":
-        quantile: Any = stats.expon(loc=-1).ppf
+        density = stats.norm.pdf(x)
+    elif shape == "skewed":
+        density = stats.expon.pdf(x, -1)
     else:
-
-        def bimodal(p):
-            def above(x):
-                return LOW * stats.norm.cdf(x, -2.1, 0.3) + (1 - LOW) * stats.norm.cdf(x, 0.9, 0.3) - p
-
-            root: Any = optimize.brentq(above, -10, 10)
-            return root
-
-        quantile = bimodal
-
-    places = (np.arange(4000) + 0.5) / 8000 + 0.25
-    return float(np.mean(np.array([quantile(p) for p in places])))
+        density = LOW * stats.norm.pdf(x, -2.1, 0.3) + (1 - LOW) * stats.norm.pdf(x, 0.9, 0.3)
+    below = np.cumsum(density) / density.sum()
+    middle = (below > 0.25) & (below < 0.75)
+    return float((x * density)[middle].sum() / density[middle].sum())
 
 
 def held(interval, truth):
