@@ -33,15 +33,15 @@ class Evaluation:
             self._score(actor.label, network, actor, total)
 
     def finish(self, stage: Stage, state: State, total: int) -> None:
-        """Score and save what a stage has learned."""
-        if "policy" in stage.learn:
-            self.score(stage, state, total)
+        """Save and score what a stage has learned, in this order: an environment that fails takes no policy along."""
         if "behavior" in stage.learn:
-            self._score("behavior", state.behavior, stage.actors[0], total)
             self.cells.save("behavior", state.behavior)
         if "policy" in stage.learn:
             for actor, network in zip(stage.actors, state.policies, strict=True):
                 self.cells.save(actor.label, network)
+            self.score(stage, state, total)
+        if "behavior" in stage.learn:
+            self._score("behavior", state.behavior, stage.actors[0], total)
 
     def close(self) -> None:
         """Close the environments."""
