@@ -19,6 +19,7 @@ from pogospec.errors import UsageError
 from pogospec.launch.one import execute
 from pogospec.launch.record import new_run
 from pogospec.launch.sweep import jobs_of, run_sweep
+from pogospec.modules import allowing
 from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.runs.files import locked
 from pogospec.runs.saved import SavedPolicy
@@ -38,6 +39,7 @@ def run(
     out: str | Path | None = None,
     overrides: Sequence[Override] = (),
     show: bool = False,
+    allow_modules: Sequence[str] = (),
 ) -> RunDirectory:
     """Train and evaluate a spec into a run directory.
 
@@ -46,11 +48,17 @@ def run(
         out: the run directory; default runs/NAME-DATASET-TIME.
         overrides: pairs of path and YAML text, as `--set` takes them; only with a file or a name.
         show: print the live view of the command line.
+        allow_modules: modules of which data and spec may name code, as `--allow-module` does.
 
     Raises:
         SpecError, DataError, RunError: as the command line reports them.
 
     """
+    with allowing(*allow_modules):
+        return _run(spec, out, overrides, show)
+
+
+def _run(spec: Spec | str | Path, out: str | Path | None, overrides: Sequence[Override], show: bool) -> RunDirectory:
     if isinstance(spec, Spec) and overrides:
         raise UsageError("found overrides for a spec that is loaded already, allowed with a file; give them to load")
     if isinstance(spec, Spec):
@@ -74,6 +82,7 @@ def sweep(
     out: str | Path | None = None,
     overrides: Sequence[Override] = (),
     show: bool = False,
+    allow_modules: Sequence[str] = (),
 ) -> list[RunDirectory]:
     """Train and evaluate every cell of a sweep, each into a run directory of one folder; done ones are kept.
 
@@ -83,6 +92,7 @@ def sweep(
         out: the folder; default runs/NAME-DATASET-TIME.
         overrides: pairs of path and YAML text, as `--set` takes them.
         show: print the live view of the command line.
+        allow_modules: modules of which data and specs may name code, as `--allow-module` does.
 
     Returns the runs in the order of the grid, the last path fastest; `status()` says which failed.
 
@@ -91,14 +101,15 @@ def sweep(
 
     """
     given: list[Override] = [(name, json.dumps(list(values)), f"grid {name}") for name, values in (grid or {}).items()]
-    documents = read_cells(spec_path(path), overrides, given)
-    if not documents[0].cell:
-        raise UsageError(f"{path} sweeps nothing; give a grid, such as {{'energy.entropy.weight': [0, 0.01]}}")
-    folder = default_directory(checked(documents[0])) if out is None else Path(out)
-    jobs = jobs_of(documents, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        run_sweep(Screen(quiet=not show), jobs, str(jax.devices()[0]))
+    with allowing(*allow_modules):
+        documents = read_cells(spec_path(path), overrides, given)
+        if not documents[0].cell:
+            raise UsageError(f"{path} sweeps nothing; give a grid, such as {{'energy.entropy.weight': [0, 0.01]}}")
+        folder = default_directory(checked(documents[0])) if out is None else Path(out)
+        jobs = jobs_of(documents, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            run_sweep(Screen(quiet=not show), jobs, str(jax.devices()[0]))
     return [RunDirectory.open(job.path) for job in jobs]
 
 
@@ -133,14 +144,13 @@ class Policy:
     def parameters(self, observation: Any) -> Any:
         """Parameters of the action distribution, in actions scaled to [-1, 1]; shapes as in `act`."""
         observations = self._rows(observation)
-        normalizer = self._saved.normalizer
         with jax.enable_x64(self._saved.double):
-            found = self.family.parameters(self.network, (observations - normalizer.mean) / normalizer.scale)
+            found = self.family.parameters(self.network, self._saved.normalised(observations))
         return found if np.ndim(observation) == 2 else jax.tree.map(lambda leaf: leaf[0], found)
 
     def _rows(self, observation: Any) -> np.ndarray:
         try:
-            rows = np.asarray(observation, np.float64 if self._saved.double else np.float32)
+            rows = np.asarray(observation, np.float64)
         except (TypeError, ValueError):
             raise UsageError(f"found an observation of type {type(observation).__name__}, allowed numbers") from None
         if rows.ndim not in (1, 2) or rows.shape[-1] != self.space.obs_dim:

@@ -72,6 +72,10 @@ class TaskError(DataError):
     path = "data.environment"
 
 
+class NotInstalled(TaskError):
+    """An environment of a package that this machine lacks."""
+
+
 class UsageError(PogospecError):
     """An argument of a command or function that cannot be used."""
 

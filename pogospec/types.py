@@ -26,8 +26,9 @@ class Space(NamedTuple):
 
 
 class Transitions(NamedTuple):
-    """All transitions of a dataset, float32, actions scaled to [-1, 1]; N rows.
+    """All transitions of a dataset, actions scaled to [-1, 1]; N rows.
 
+    Columns are float32; observations and rewards that float32 would blur are float64 until they are standardised.
     `terminated` marks true terminations, the only thing that cuts the bootstrap; `truncated` marks time
     limits and other cuts. `next_observations` never crosses an episode. `next_actions` is the action taken
     at the next observation; at the last row of an episode it is zero and `next_action_valid` is 0.
@@ -61,9 +62,10 @@ class Dataset(NamedTuple):
     id: str
     transitions: Transitions
     space: Space
-    environment: str | None  # gymnasium id
+    environment: str | None  # gymnasium id, with its arguments as JSON behind it
     sha256: str
     reference: Reference | None
+    changes: tuple[str, ...] = ()  # rows that are not as they were logged, for people
 
 
 class Reference(NamedTuple):

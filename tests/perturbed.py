@@ -148,6 +148,8 @@ def others(value: Any, annotation: Any) -> Iterator[str]:
         option = split(option)[0][0]
         if typing.get_origin(option) is Literal:
             yield from (str(word) for word in typing.get_args(option) if word != value)
+        elif typing.get_origin(option) is dict:
+            yield "{g: 2.5}"
         elif dataclasses.is_dataclass(option) and option is not type(value):
             yield f"{{{next(iter(fields_of(option)))}: 3}}"
 

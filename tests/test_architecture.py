@@ -12,13 +12,14 @@ PACKAGE = Path(__file__).parents[1] / "pogospec"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "text", "terminal", "console", "types", "registry", "__init__"},
+    {"errors", "text", "terminal", "console", "types", "registry", "modules", "__init__"},
     {"spec", "nets", "runs"},
     {"data"},
     {"policies", "critics", "energies", "geometries", "steps", "targets"},
     {"checking"},
     {"compiler"},
     {"training"},
+    {"evaluate"},
     {"explain", "report", "flow"},
     {"doctor", "launch"},
     {"api"},

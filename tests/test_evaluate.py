@@ -38,7 +38,7 @@ def test_two_policies_see_the_same_episodes_every_time(reacher):
     first, second = reacher.rollout(act, 2), reacher.rollout(act, 2)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(starts[0][0], starts[0][1])
-    assert starts[0].dtype == np.float32
+    assert starts[0].dtype == np.float64
     assert first.shape == reacher.lengths.shape == (2, 3)
     assert (reacher.lengths == 50).all()
     assert (first[0] != first[1]).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pogospec.checking.base import Problems, policy_kind
+from pogospec.modules import allowed, foreign, module_of
 from pogospec.spec.schema import Spec
 from pogospec.spec.yaml import show
 
@@ -14,5 +15,14 @@ def evaluation_rules(spec: Spec) -> Problems:
             "evaluate.action",
             f"found 'sample', allowed mean, since a {policy_kind(spec.policy)} policy has one action",
         )
-    if spec.data.environment is not None and ":" in spec.data.environment:
-        yield "data.environment", f"found {show(spec.data.environment)}, allowed the id alone: a spec imports no module"
+    name = spec.data.environment
+    if name is not None and (" {" in name or (":" in name and module_of(name) not in allowed())):
+        yield (
+            "data.environment",
+            f"found {show(name)}, allowed the id alone: a spec imports no module, which --allow-module lets register "
+            "environments, and arguments stand in data.arguments",
+        )
+    code = foreign(spec.data.arguments)
+    if code is not None:
+        allowed_here = "allowed plain data, or code of a module that --allow-module names"
+        yield "data.arguments", f"found {show(code)}, which names code; {allowed_here}"

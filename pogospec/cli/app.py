@@ -75,7 +75,8 @@ Allow = Annotated[
     typer.Option(
         "--allow-module",
         metavar="MODULE",
-        help="Let a target of kind numpyro name functions of this module, of the working directory too.",
+        help="Let data, runs and targets name code of this module, such as environments that it registers; it may be "
+        "in the working directory.",
     ),
 ]
 
@@ -143,14 +144,14 @@ def swept(assignments: list[str] | None) -> list[Override]:
 
 
 def allow_modules(modules: list[str] | None) -> None:
-    """Let specs of this process name functions of these modules; raises UsageError for what is no module."""
+    """Let specs and data of this process name code of these modules; raises UsageError for what is no module."""
     if not modules:
         return
     for module in modules:
         if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
             allowed = "the dotted name of a module, for example my_models"
             raise UsageError(f"--allow-module: found '{module}', allowed {allowed}")
-    from pogospec.targets.numpyro import allow
+    from pogospec.modules import allow
 
     here = str(Path.cwd())
     if here not in sys.path:

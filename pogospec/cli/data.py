@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pogospec.cli.app import make_console
+from pogospec.cli.app import Allow, allow_modules, make_console
 from pogospec.cli.listing import Json
 from pogospec.errors import DataError, UsageError
 from pogospec.terminal import say
@@ -50,16 +50,24 @@ def inspect(
     observe: Annotated[
         str | None, typer.Option(metavar="NAMES", help="As data.observe: entries of Dict observations, by commas.")
     ] = None,
+    arguments: Annotated[
+        str | None, typer.Option(metavar="MAPPING", help="As data.arguments, for example '{g: 2.0}'.")
+    ] = None,
+    max_episode_steps: Annotated[int | None, typer.Option(min=1, help="As data.max_episode_steps.")] = None,
+    allow: Allow = None,
     as_json: Json = False,
 ) -> None:
     """Look into a dataset: sizes, episodes, returns, actions, observations, and what is wrong with it.
 
-    Exit code 2 where the data cannot be trained on.
+    Exit code 2 where training refuses it, with its environment.
     """
+    allow_modules(allow)
     from pogospec.data import read
     from pogospec.data.inspection import examine
 
-    facts = examine(read(dataset, environment, None if observe is None else observe.split(",")))
+    observed = None if observe is None else observe.split(",")
+    made = None if arguments is None else _mapping("--arguments", arguments)
+    facts = examine(read(dataset, environment, observed, made, max_episode_steps))
     if as_json:
         say(json_text(facts))
     else:
@@ -76,12 +84,14 @@ def import_(
     low: Bound = None,
     high: Bound = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an imported dataset of this id.")] = False,
+    allow: Allow = None,
 ) -> None:
     """Check a file of columns and store it as a dataset, which `run SPEC --dataset NAME` takes.
 
     It goes into the folder of POGOSPEC_DATA_DIR (default ~/.cache/pogospec/datasets) as one safetensors file that
     keeps every row.
     """
+    allow_modules(allow)
     from pogospec.data.sources.file import path_of
     from pogospec.data.sources.imported import import_file
 
@@ -112,6 +122,15 @@ def _numbers(option: str, text: str) -> list[float]:
         raise UsageError(f"{option}: found '{text}', allowed a number, or numbers joined by commas") from None
 
 
+def _mapping(option: str, text: str) -> dict[str, Any]:
+    from pogospec.spec.yaml import parse, plain_of
+
+    found = plain_of(parse(text))
+    if not isinstance(found, dict):
+        raise UsageError(f"{option}: found '{text}', allowed a mapping, for example {{g: 2.0}}")
+    return found
+
+
 def _show(console: Console, facts: dict[str, Any]) -> None:
     episodes, returns, score = facts["episodes"], facts["returns"], facts["returns"]["score"]
     ends = f"{episodes['terminated']:,} terminated, {episodes['truncated']:,} at time limits or cut"
@@ -128,6 +147,11 @@ def _show(console: Console, facts: dict[str, Any]) -> None:
         ("return", _spread(returns)),
     ]
     lines += [] if score is None else [("score", f"{_spread(score)}, {score['label']}")]
+    if facts["reference"] is not None:
+        reference = facts["reference"]
+        lines.append(
+            ("reference", f"{reference['low']:g} is 0, {reference['high']:g} is 100, by {reference['source']}")
+        )
     lines += [("reward", _spread(facts["rewards"])), ("action bounds", facts["bounds"]["from"])]
     for key, value in lines:
         console.print(f"{key:<18} {value}", highlight=False, markup=False, soft_wrap=True)

@@ -163,8 +163,10 @@ def evaluate(
     episodes: Annotated[int | None, typer.Option(min=1, help="Default: as in the run.")] = None,
     policy: Annotated[str | None, typer.Option(help="behavior, 'step 1', …; default: all.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="First reset seed; default: as in the run.")] = None,
+    allow: Allow = None,
 ) -> None:
     """Roll out the saved policies of a run again; nothing is written."""
+    allow_modules(allow)
     from pogospec.report.reading import is_target, normalised
     from pogospec.report.statistics import spread
     from pogospec.runs.directory import RunDirectory
@@ -189,7 +191,7 @@ def evaluate(
     for label, stored in loaded.items():
         stop.check()
         saved = SavedPolicy.load(*stored)
-        with closing(Evaluator(about["environment"], count, first, saved.space, saved.double)) as evaluator:
+        with closing(Evaluator(about["environment"], count, first, saved.space)) as evaluator:
             returns = evaluator.rollout(saved.batched(about["action"]), about["seeds"]).mean(1)
         broken = [str(seed) for seed, value in enumerate(returns) if value != value]
         if broken:

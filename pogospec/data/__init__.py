@@ -12,9 +12,11 @@ pocket/     the embedded sets, and what collected them
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from pogospec.data.catalog import at_hand, source_of
+from pogospec.data.catalog import at_hand, source_of, sources
+from pogospec.data.tasks import replaced
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset
 
@@ -22,13 +24,22 @@ if TYPE_CHECKING:
     from pogospec.data.logged import Logged
 
 
-def read(dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
+def read(
+    dataset_id: str,
+    environment: str | None = None,
+    observe: Sequence[str] | None = None,
+    arguments: dict[str, Any] | None = None,
+    max_episode_steps: int | None = None,
+) -> Logged:
     """Read a dataset as it was logged, from the source that its id is of.
 
-    `environment`: the Gymnasium id for evaluation, in the place of the one that the data name. `observe`: the entries
-    that are observed, where observations are a Dict. Raises DataError.
+    `environment`: the Gymnasium id for evaluation, in the place of the one that the data name, with its arguments, time
+    limit and wrappers. `arguments`, `max_episode_steps`: in the place of those of the data, or of `environment`.
+    `observe`: the entries that are observed, where observations are a Dict. Raises DataError.
     """
-    return source_of(dataset_id, observe).read(dataset_id, environment, observe).played_in(environment)
+    asked = None if environment is None else replaced(None, environment, arguments, max_episode_steps)
+    found = source_of(dataset_id, observe).read(dataset_id, asked, observe)
+    return found.played_in(environment, arguments, max_episode_steps)
 
 
 def find(dataset_id: str) -> None:
@@ -42,9 +53,22 @@ def find_for(spec: Spec) -> None:
         source_of(spec.data.dataset, spec.data.observe).find(spec.data.dataset)
 
 
-def load(dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Dataset:
+def load(
+    dataset_id: str,
+    environment: str | None = None,
+    observe: Sequence[str] | None = None,
+    arguments: dict[str, Any] | None = None,
+    max_episode_steps: int | None = None,
+) -> Dataset:
     """The transitions of a dataset, as `read` takes it; raises DataError for data that cannot be used."""
-    return read(dataset_id, environment, observe).dataset()
+    return read(dataset_id, environment, observe, arguments, max_episode_steps).dataset()
+
+
+def kept(spec: Spec) -> Spec:
+    """The same spec, which finds its data from any working directory."""
+    dataset_id = spec.data.dataset
+    owner = next((source for source in sources() if source.owns(dataset_id)), None) if spec.target is None else None
+    return spec if owner is None else replace(spec, data=replace(spec.data, dataset=owner.lasting(dataset_id)))
 
 
 def load_for(spec: Spec) -> Dataset:
@@ -53,7 +77,8 @@ def load_for(spec: Spec) -> Dataset:
 
     if spec.target is not None:
         return known(spec.target, spec.data.dataset)
-    return load(spec.data.dataset, spec.data.environment, spec.data.observe)
+    data = spec.data
+    return load(data.dataset, data.environment, data.observe, data.arguments, data.max_episode_steps)
 
 
 def available() -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pogospec.data.columns import CHUNK, join, to_transitions
+from pogospec.data.columns import join, moments, oversized, to_transitions
 from pogospec.errors import DataError
 from pogospec.spec.schema import RewardSpec
 from pogospec.types import Normalizer, Transitions
@@ -68,12 +68,14 @@ def split(transitions: Transitions, share: float) -> tuple[Transitions, Transiti
 
 
 def standardize(transitions: Transitions) -> tuple[Transitions, Normalizer]:
-    """Standardised observations: (o - mean) / (std + 1e-3), statistics of the data's own observations."""
+    """Standardised observations: (o - mean) / (std + 1e-3), statistics of the data's own observations.
+
+    The normaliser is of the observations' type: what float32 would blur is float64 until its mean is taken off.
+    """
     observations = transitions.observations
-    parts = [slice(begin, begin + CHUNK) for begin in range(0, len(observations), CHUNK)]
-    mean = np.sum([observations[part].sum(0, np.float64) for part in parts], 0) / len(observations)
-    variance = np.sum([np.square(observations[part] - mean).sum(0) for part in parts], 0) / len(observations)
-    normalizer = Normalizer(mean.astype(np.float32), (np.sqrt(variance) + 1e-3).astype(np.float32))
+    mean, variance = moments(observations)
+    kind = observations.dtype
+    normalizer = Normalizer(mean.astype(kind), (np.sqrt(variance) + 1e-3).astype(kind))
     return normalized(transitions, normalizer), normalizer
 
 
@@ -83,3 +85,10 @@ def normalized(transitions: Transitions, normalizer: Normalizer) -> Transitions:
         observations=(transitions.observations - normalizer.mean) / normalizer.scale,
         next_observations=(transitions.next_observations - normalizer.mean) / normalizer.scale,
     )
+
+
+def check_rewards(transitions: Transitions, reward: RewardSpec) -> None:
+    """Raise DataError for rewards that cannot be transformed, or are too large to be trained on then."""
+    told = oversized(transform_rewards(transitions, reward).rewards)
+    if told is not None:
+        raise DataError(f"data.reward: {told}")

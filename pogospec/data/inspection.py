@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pogospec.data.columns import TOLERANCE, Columns, Edges, continues, edges, usable
+from pogospec.data.columns import TOLERANCE, Columns, Edges, continues, edges, oversized, usable
 from pogospec.data.logged import Logged
 from pogospec.data.tasks import is_antmaze
+from pogospec.errors import NotInstalled
 
 Facts = dict[str, Any]
 
@@ -16,13 +17,17 @@ Facts = dict[str, Any]
 def examine(logged: Logged) -> Facts:
     """Everything that `pogospec data inspect` shows, as plain data; numbers that do not exist are None."""
     columns, found = logged.columns, edges(logged.columns)
-    wrong = logged.faults()
+    task, missing = logged.task_fault(), []
+    if isinstance(task, NotInstalled):  # another machine may have it
+        task, missing = None, [str(task)]
+    wrong = [*logged.faults(), *(str(told) for told in (oversized(columns.rewards), task) if told)]
     return {
         "ok": not wrong,
         "dataset": logged.id,
         "file": str(logged.file),
         "sha256": logged.sha256,
         "environment": logged.environment,
+        "reference": None if logged.reference is None else logged.reference._asdict(),
         "rows": len(columns.rewards),
         "transitions": int(usable(columns, found.ends, logged.dropped).sum()),
         "obs_dim": columns.observations.shape[1],
@@ -35,7 +40,7 @@ def examine(logged: Logged) -> Facts:
         "observations": _ranges(columns.observations),
         "rewards": _ranges(columns.rewards[:, None])[0],
         "faults": wrong,
-        "notes": [*logged.notes, *_notes(logged, found)],
+        "notes": [*missing, *logged.changes, *logged.notes, *_notes(logged, found)],
     }
 
 

@@ -4,24 +4,31 @@
 
 in the order in which the steps were taken. `terminals` marks true terminations, `timeouts` time limits and other cuts.
 Optional: `next_observations` [N, obs], or `final_observations` [episodes, obs], the observation after the last step of
-each episode; `low` and `high`, the action bounds; `environment`, a Gymnasium id. The last three are columns or
-attributes of an HDF5 file, arrays of a NumPy file, metadata of a Parquet or safetensors file.
+each episode; `low` and `high`, the action bounds; `environment`, a Gymnasium id, with `arguments`, a JSON mapping of
+what it was made with, and `max_episode_steps`, its time limit; `ref_min_score` and `ref_max_score`, reference returns
+of scores. All but the first two are columns or attributes of an HDF5 file, arrays of a NumPy file, metadata of a
+Parquet or safetensors file.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pogospec.data.columns import Columns
+from pogospec.data.columns import Columns, compact
 from pogospec.data.formats import Table, as_numbers, as_text, open_table, table_of
 from pogospec.data.logged import Logged, action_bounds, sha256_of
+from pogospec.data.tasks import LIMIT, replaced
 from pogospec.data.tasks.references import reference_for
+from pogospec.data.tasks.references import stated as stated_reference
 from pogospec.errors import DataError
 from pogospec.registry import nearest
+from pogospec.types import Reference
 
 NAMES = {
     "observations": ("observations",),
@@ -40,6 +47,7 @@ WRONG = {
 }
 """Column -> names that other projects give it."""
 LOW, HIGH, ENVIRONMENT = ("low", "action_low"), ("high", "action_high"), ("environment", "env_id")
+ARGUMENTS, SCORES = ("arguments", "env_kwargs"), (("ref_min_score",), ("ref_max_score",))
 Bounds = tuple[Sequence[float], Sequence[float]]
 
 
@@ -49,6 +57,7 @@ class Stated(NamedTuple):
     low: list[float] | None
     high: list[float] | None
     environment: str | None
+    reference: Reference | None
 
 
 def read_file(path: Path, dataset_id: str, environment: str | None = None, bounds: Bounds | None = None) -> Logged:
@@ -57,7 +66,7 @@ def read_file(path: Path, dataset_id: str, environment: str | None = None, bound
     Action bounds are `bounds`, else the file's, else those of the environment, else [-1, 1].
     """
     with open_table(path) as table:
-        columns, stated = read_columns(table, path), _stated(table)
+        columns, stated = read_columns(table, path), _stated(table, path)
     return _logged(dataset_id, path, columns, stated, environment, bounds)
 
 
@@ -69,13 +78,17 @@ def from_arrays(
     Scalar columns with numbers, `observation_0`, `observation_1` and so on, make up one column of vectors.
     """
     table = table_of(path, arrays)
-    return _logged(dataset_id, path, read_columns(table, path), _stated(table), environment, bounds)
+    try:
+        columns = read_columns(table, path)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: the columns cannot be read ({error})") from None
+    return _logged(dataset_id, path, columns, _stated(table, path), environment, bounds)
 
 
 def _logged(
     dataset_id: str, path: Path, columns: Columns, stated: Stated, environment: str | None, bounds: Bounds | None
 ) -> Logged:
-    environment, width = environment or stated.environment, columns.actions.shape[1]
+    own, environment, width = stated.environment, environment or stated.environment, columns.actions.shape[1]
     if bounds is not None:
         where, (low, high) = "given", bounds
     elif stated.low is not None and stated.high is not None:
@@ -85,14 +98,15 @@ def _logged(
     else:
         where, low, high = "not stated: taken to be -1 and 1", (-1.0,), (1.0,)
     low, high = (tuple(map(float, bound)) * (width if len(bound) == 1 else 1) for bound in (low, high))
-    return Logged(dataset_id, columns, low, high, where, environment, sha256_of(path), path, reference_for(environment))
+    reference = stated.reference if stated.reference is not None and environment == own else reference_for(environment)
+    return Logged(dataset_id, columns, low, high, where, environment, sha256_of(path), path, reference)
 
 
 def read_columns(table: Table, path: Path, following: bool = True) -> Columns:
     """The columns of an open file; `following`: next observations too, where it has them; raises DataError."""
     names = _resolve(table.names, path)
     flags = {column: _flags(table, names[column], path) for column in ("terminated", "truncated")}
-    rewards = _vector(table.read(names["rewards"], np.float32), names["rewards"], path)
+    rewards = _vector(compact(table.read(names["rewards"], None)), names["rewards"], path)
     observations, actions = (_matrix(table, names[column], path) for column in ("observations", "actions"))
     read = {"observations": observations, "actions": actions, "rewards": rewards} | flags
     counts = {names[column]: len(values) for column, values in read.items()}
@@ -101,7 +115,7 @@ def read_columns(table: Table, path: Path, following: bool = True) -> Columns:
         raise DataError(f"{path}: found columns of unequal length: {found}; allowed one row a step in each")
     if not len(rewards):
         raise DataError(f"{path}: the columns hold no rows; collect the data again, or choose another file")
-    columns = Columns(observations, actions, rewards, **flags)
+    columns = Columns(observations, actions.astype(np.float32, copy=False), rewards, **flags)
     if following:
         columns.next_observations = _following(table, columns, path)
     return columns
@@ -142,7 +156,7 @@ def _hint(column: str, rest: list[str]) -> str | None:
 
 
 def _matrix(table: Table, name: str, path: Path) -> np.ndarray:
-    column = np.require(table.read(name, np.float32), requirements=["C", "W"])
+    column = np.require(compact(table.read(name, None)), requirements=["C", "W"])
     if column.ndim != 2 or not column.shape[1]:
         raise DataError(f"{path}: {name} has the shape {list(column.shape)}, allowed [rows, numbers of a step]")
     return column
@@ -178,6 +192,7 @@ def _following(table: Table, columns: Columns, path: Path) -> np.ndarray | None:
     wanted = shape if name == "next_observations" else (len(ends), shape[1])
     if column.shape != wanted:
         raise DataError(f"{path}: {name} has the shape {list(column.shape)}, allowed {list(wanted)}")
+    column = column.astype(columns.observations.dtype, copy=False)
     if name == "next_observations":
         return column
     following = np.empty_like(columns.observations)
@@ -188,8 +203,26 @@ def _following(table: Table, columns: Columns, path: Path) -> np.ndarray | None:
     return following
 
 
-def _stated(table: Table) -> Stated:
-    return Stated(_said(table, LOW, as_numbers), _said(table, HIGH, as_numbers), _said(table, ENVIRONMENT, as_text))
+def _stated(table: Table, path: Path) -> Stated:
+    """What a file says of itself; raises DataError for arguments of its environment that cannot be read."""
+    environment = _said(table, ENVIRONMENT, as_text)
+    if environment is not None:
+        text, limit = _said(table, ARGUMENTS, as_text), _said(table, (LIMIT,), as_numbers)
+        steps = None if limit is None or len(limit) != 1 or not np.isfinite(limit[0]) else int(limit[0])
+        environment = replaced(environment, None, None if text is None else _mapping(text, path), steps)
+    low, high = ((_said(table, names, as_numbers) or [None])[0] for names in SCORES)
+    reference = stated_reference(low, high, f"ref_min_score and ref_max_score in {path.name}")
+    return Stated(_said(table, LOW, as_numbers), _said(table, HIGH, as_numbers), environment, reference)
+
+
+def _mapping(text: str, path: Path) -> dict[str, Any]:
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return found
+    raise DataError(
+        f"{path}: arguments holds '{text[:200]}', allowed a JSON mapping of what the environment is made with"
+    )
 
 
 def _said(table: Table, names: Iterable[str], read: Any) -> Any:

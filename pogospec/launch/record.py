@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pogospec.data import kept
+from pogospec.data.arrays import check_rewards
 from pogospec.errors import UsageError
 from pogospec.launch.job import Job
 from pogospec.runs.directory import RunDirectory
@@ -28,8 +30,11 @@ def new_run(
 ) -> RunDirectory:
     """Create the run directory of a spec, or of cell `number` of a sweep, which sets the values in `cell`.
 
-    Raises TaskError, with none left behind, where its task cannot be made.
+    Its spec names the data by a path that leads there from anywhere. Raises DataError, with none left behind, where its
+    task cannot be played or its rewards cannot be trained on.
     """
+    spec = kept(spec)
+    check_rewards(dataset.transitions, spec.data.reward)
     from pogospec.training.rollout import Evaluator
 
     if dataset.environment is not None:
@@ -59,6 +64,7 @@ def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
         "data_sha256": dataset.sha256,
         "environment": dataset.environment,
         "reference": None if dataset.reference is None else dataset.reference._asdict(),
+        "data_changes": list(dataset.changes),
         "seeds": spec.seeds,
         "episodes": spec.evaluate.episodes,
         "action": spec.evaluate.action,

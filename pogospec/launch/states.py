@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pogospec.checking.check import checked
+from pogospec.data import kept
 from pogospec.errors import PogospecError, RunDirectoryError
 from pogospec.launch.job import Job
 from pogospec.runs.directory import RunDirectory
@@ -66,9 +67,10 @@ def _refuse_foreign(path: Path) -> None:
 
 def _changes(run: RunDirectory, spec: Spec) -> list[str]:
     """Values that a run has otherwise than a spec; its defaults are those of today."""
+    spec = kept(spec)
     if run.manifest["digest"] == digest(spec):
         return []
-    before, now = (dict(_leaves(to_plain(one))) for one in (checked(read(run.path / "spec.yaml")), spec))
+    before, now = (dict(_leaves(to_plain(one))) for one in (kept(checked(read(run.path / "spec.yaml"))), spec))
     paths = [path for path in {**before, **now} if before.get(path) != now.get(path) and path != "about"]
     return [f"{path} {before.get(path)}, now {now.get(path)}" for path in paths]
 

@@ -32,10 +32,18 @@ class SavedPolicy(NamedTuple):
         root, fixed = jax.random.key(seed), (self.family, action, self.space)
 
         def in_precision(observations, t):
+            observations = self.normalised(observations)
             with jax.enable_x64(self.double):
-                return np.asarray(_act(*fixed, self.network, self.normalizer, observations, root, t))
+                return np.asarray(_act(*fixed, self.network, observations, root, t))
 
         return in_precision
+
+    def normalised(self, observations: Any) -> np.ndarray:
+        """Observations as networks take them; computed in float64 where these are, or where float32 would blur them."""
+        mean, scale = (np.asarray(part) for part in self.normalizer)
+        kind = np.float64 if self.double or mean.dtype == np.float64 else np.float32
+        whole = (np.asarray(observations, kind) - mean.astype(kind)) / scale.astype(kind)
+        return whole.astype(np.float64 if self.double else np.float32)
 
     def dump(self) -> tuple[dict[str, np.ndarray], dict]:
         """Arrays and JSON metadata."""
@@ -63,9 +71,8 @@ class SavedPolicy(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _act(family, action: str, space: Space, network, normalizer: Normalizer, observations, root, t):
-    """Actions of all seeds; compiled once for all networks of a family."""
-    observations = (observations - normalizer.mean) / normalizer.scale
+def _act(family, action: str, space: Space, network, observations, root, t):
+    """Actions of all seeds at normalised observations; compiled once for all networks of a family."""
     parameters = jax.vmap(family.parameters)(network, observations)
     if action == "mean":
         chosen = family.mean_action(parameters)

@@ -54,6 +54,8 @@ def fits(option: Any, value: Any) -> bool:
         return value in typing.get_args(option)
     if typing.get_origin(option) is tuple:
         return isinstance(value, list)
+    if typing.get_origin(option) is dict:
+        return isinstance(value, dict)
     if dataclasses.is_dataclass(option) and isinstance(option, type):
         return isinstance(value, dict) and (not value or not fields_of(option).keys().isdisjoint(value))
     if option is float and isinstance(value, str):
@@ -83,6 +85,8 @@ def describe(annotation: Any) -> str:
             words += [str(word) for word in typing.get_args(option)]
         elif typing.get_origin(option) is tuple:
             words.append("a list")
+        elif typing.get_origin(option) is dict:
+            words.append("a mapping")
         elif dataclasses.is_dataclass(option) and isinstance(option, type):
             words.append(f"a mapping with {', '.join(fields_of(option))}")
         else:

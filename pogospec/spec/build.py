@@ -19,7 +19,7 @@ from pogospec import registry
 from pogospec.errors import Origin, Problem, printable
 from pogospec.spec.annotations import PHRASES, choose, describe, did_you_mean, fields_of, fits, mark_of, phrase, split
 from pogospec.spec.fields import Increasing, Length, Slot, Within
-from pogospec.spec.yaml import Node, fraction, join, scalar, show, tree_of, write
+from pogospec.spec.yaml import Node, fraction, join, plain_of, scalar, show, tree_of, write
 
 INVALID: Any = object()
 MOST = {int: 2**31 - 1, float: 3.4028234e38}
@@ -144,6 +144,8 @@ class Builder:
             return self.value(typing.Annotated[(option, *marks)] if marks else option, tree, path)
         if typing.get_origin(option) is tuple:
             return self._tuple(option, marks, tree, path)
+        if typing.get_origin(option) is dict:
+            return self._mapping(tree, path)
         if typing.get_origin(option) is Literal:
             words = typing.get_args(option)
             if any(tree.value == word and type(tree.value) is type(word) for word in words):
@@ -195,6 +197,19 @@ class Builder:
         if mark_of(marks, Increasing) and any(a >= b for a, b in zip(values, values[1:], strict=False)):
             return self.fail(tree, path, f"found {list(values)}, allowed numbers that increase")
         return values
+
+    def _mapping(self, tree: Node, path: str) -> Any:
+        """Plain data under keys of any name, as JSON has them."""
+        if not isinstance(tree.value, dict):
+            return self.fail(tree, path, f"found {show(tree.value)}, allowed a mapping")
+        found = plain_of(tree)
+        try:
+            json.dumps(found, allow_nan=False)
+        except (ValueError, TypeError):
+            return self.fail(
+                tree, path, "found a value that JSON has not, allowed text, finite numbers, lists, mappings"
+            )
+        return found
 
     def _scalar(self, kind: Any, marks: list[Any], tree: Node, path: str) -> Any:
         value: Any = tree.value

@@ -81,7 +81,7 @@ def types_of(annotation: Any) -> list[str]:
             names += [TYPES[type(word)] for word in typing.get_args(option)]
         elif typing.get_origin(option) is tuple:
             names.append("array")
-        elif dataclasses.is_dataclass(option):
+        elif dataclasses.is_dataclass(option) or typing.get_origin(option) is dict:
             names.append("mapping")
     if slot := mark_of(marks, Slot):
         names += {True: ["nodes"], False: ["node"], "also": ["node", "nodes"]}[slot.named]

@@ -175,6 +175,8 @@ class Writer:
             return {"enum": list(typing.get_args(option))}
         if typing.get_origin(option) is tuple:
             return self.list_(option, bounds, mark_of(marks, Length) or Length(), whole)
+        if typing.get_origin(option) is dict:
+            return {"type": "object"}
         if option is StepSpec:
             return self.step()
         if dataclasses.is_dataclass(option) and isinstance(option, type):

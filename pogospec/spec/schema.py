@@ -28,7 +28,17 @@ class DataSpec:
     """Where the transitions come from."""
 
     dataset: Annotated[str, "id of a dataset; `pogospec data list` shows those at hand, and how others are written"]
-    environment: Annotated[str | None, "Gymnasium id for evaluation, where the dataset names none"] = None
+    environment: Annotated[
+        str | None, "Gymnasium id for evaluation, in the place of what the data name; it comes without their arguments"
+    ] = None
+    arguments: Annotated[
+        dict[str, Any] | None, "what the environment is made with, in the place of what the data say"
+    ] = field(default=None, hash=False)
+    max_episode_steps: Annotated[
+        int | None,
+        Within(ge=1),
+        "time limit of an episode in evaluation (null: that of the data, or the environment's)",
+    ] = None
     observe: Annotated[
         tuple[str, ...] | None,
         "entries of Dict observations that are observed, in order (null: D4RL's AntMaze: achieved_goal, observation)",

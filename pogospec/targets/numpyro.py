@@ -14,8 +14,7 @@ or (model, args, kwargs).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -30,13 +29,15 @@ from numpyro.infer import init_to_uniform
 from numpyro.infer.util import constrain_fn, potential_energy
 from numpyro.primitives import Messenger
 
+from pogospec.modules import allow as allow
+from pogospec.modules import allowed
+from pogospec.modules import allowing as allowing
 from pogospec.registry import nearest
 from pogospec.targets.base import AbstractTarget
 from pogospec.types import Actions, Values
 
 GROUP = "pogospec.models"
 MADE = "a function without arguments that returns a NumPyro model, or (model, args, kwargs)"
-_allowed: set[str] = set()
 
 
 class Site(NamedTuple):
@@ -55,23 +56,6 @@ class Model(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     sites: tuple[Site, ...]
-
-
-def allow(module: str) -> None:
-    """Let specs of this process name functions of a module; the module alone, not those under it."""
-    _allowed.add(module)
-
-
-@contextmanager
-def allowing(*modules: str) -> Iterator[None]:
-    """Let specs name functions of these modules inside the context only."""
-    before = set(_allowed)
-    _allowed.update(modules)
-    try:
-        yield
-    finally:
-        _allowed.clear()
-        _allowed.update(before)
 
 
 @cache
@@ -151,10 +135,10 @@ def _place(name: str) -> str:
     """The "module:function" that a name of a model means; ValueError where it is unknown or not allowed."""
     module, colon, _ = name.partition(":")
     if colon:
-        if module not in _allowed:
+        if module not in allowed():
             raise ValueError(
                 f"found the model {name}, whose module is not allowed; if you trust it, run with "
-                f"--allow-module {module}, or in Python call pogospec.targets.numpyro.allow('{module}')"
+                f"--allow-module {module}, or in Python call pogospec.modules.allow('{module}')"
             )
         return name
     known = registered()

@@ -8,7 +8,6 @@ from typing import Any
 from pogospec.compiler.program import Stage, State
 from pogospec.spec.schema import Spec
 from pogospec.training.cells import Cells
-from pogospec.training.chunk import double
 from pogospec.training.events import Event, Scored
 from pogospec.training.rollout import Evaluator
 from pogospec.types import Dataset
@@ -26,7 +25,7 @@ class Evaluation:
         self.evaluator = None
         if dataset.environment is not None:
             rollouts = spec.evaluate.episodes, spec.evaluate.seed
-            self.evaluator = Evaluator(dataset.environment, *rollouts, dataset.space, double(spec))
+            self.evaluator = Evaluator(dataset.environment, *rollouts, dataset.space)
             self.evaluator.check()
 
     def score(self, stage: Stage, state: State, total: int) -> None:
@@ -35,15 +34,15 @@ class Evaluation:
             self._score(actor.label, network, actor, total)
 
     def finish(self, stage: Stage, state: State, total: int) -> None:
-        """Score and save what a stage has learned."""
-        if "policy" in stage.learn:
-            self.score(stage, state, total)
+        """Save and score what a stage has learned, in this order: an environment that fails takes no policy along."""
         if "behavior" in stage.learn:
-            self._score("behavior", state.behavior, stage.actors[0], total)
             self.cells.save("behavior", state.behavior)
         if "policy" in stage.learn:
             for actor, network in zip(stage.actors, state.policies, strict=True):
                 self.cells.save(actor.label, network)
+            self.score(stage, state, total)
+        if "behavior" in stage.learn:
+            self._score("behavior", state.behavior, stage.actors[0], total)
 
     def close(self) -> None:
         """Close the environments."""

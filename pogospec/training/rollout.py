@@ -1,4 +1,4 @@
-"""Rollouts in Gymnasium: one vector environment for all policies, the same episodes for each, raw returns."""
+"""Rollouts in Gymnasium: one environment for each policy and episode, the same episodes for all, raw returns."""
 
 from __future__ import annotations
 
@@ -8,47 +8,49 @@ from typing import Any
 import numpy as np
 
 from pogospec.data.gym import quiet
-from pogospec.data.tasks import make
+from pogospec.data.tasks import Played
 from pogospec.errors import TaskError
 from pogospec.training import stop
 from pogospec.types import Space
 
 Act = Callable[[np.ndarray, int], Any]
-"""Observations [policies, episodes, obs] and the time step -> actions [policies, episodes, act]."""
+"""Observations, float64 [policies, episodes, obs], and the time step -> actions [policies, episodes, act]."""
 
 
 class Evaluator:
-    """Rolls policies out; sub-environment (policy, episode) is reset with seed + episode.
+    """Rolls policies out; environment (policy, episode) is reset with seed + episode.
 
     Every policy sees the same episodes, and the same evaluator gives the same returns again. `space`, where
-    given, is the task of the data: an environment of other sizes is refused. `double`: whether policies see
-    observations in float64, not in float32. After a rollout, `lengths` [policies, episodes] holds the steps of each
-    episode.
+    given, is the task of the data: an environment of other sizes is refused. After a rollout, `lengths`
+    [policies, episodes] holds the steps of each episode.
     """
 
-    def __init__(self, environment_id: str, episodes: int, seed: int, space: Space | None = None, double: bool = False):
+    def __init__(self, environment_id: str, episodes: int, seed: int, space: Space | None = None):
         self.environment, self.episodes, self.seed, self.space = environment_id, episodes, seed, space
-        self.double = double
         self.lengths = np.zeros((0, episodes), int)
-        self._made: dict[int, Any] = {}
+        self._made: dict[int, Played] = {}
 
     def check(self) -> None:
-        """Make one environment, so that a missing or wrong one is found before any training; raises TaskError."""
+        """Make one environment and try it, so that what is wrong with it is found before any training.
+
+        Raises TaskError for one that cannot be made, that is not that of the data, that fails, or that does not end.
+        """
         with quiet():
-            self._environments(1)
+            self._environments(1).probe(self.seed)
 
     def rollout(self, act: Act, policies: int) -> np.ndarray:
         """Undiscounted returns [policies, episodes], float64.
 
         `act` gives actions in the environment's bounds; they are clipped to them. Finished episodes keep their
-        last observation and are stepped no further. A NaN action ends its episode with a return of NaN.
+        last observation and are stepped no further. A NaN action ends its episode with a return of NaN. Raises
+        TaskError for what the environment does wrong.
         """
         count = policies * self.episodes
         with quiet():
             environments = self._environments(count)
-            space = environments.single_action_space
+            space = environments.actions
             seeds = [self.seed + episode for _ in range(policies) for episode in range(self.episodes)]
-            observations = np.array(environments.reset(seed=seeds)[0], np.float64 if self.double else np.float32)
+            observations = environments.reset(seeds)
             returns, lengths, running = np.zeros(count), np.zeros(count, int), np.ones(count, bool)
             time = 0
             while running.any():
@@ -57,11 +59,11 @@ class Evaluator:
                 actions = self._checked(chosen, policies, space).reshape(count, *space.shape)
                 broken = running & np.isnan(actions).reshape(count, -1).any(1)
                 returns[broken], running[broken] = np.nan, False
-                for i in np.flatnonzero(running):
-                    observations[i], reward, terminated, truncated, _ = environments.envs[i].step(actions[i])
-                    returns[i] += reward
-                    lengths[i] += 1
-                    running[i] = not (terminated or truncated)
+                told = environments.step(np.flatnonzero(running).tolist(), actions, observations, time)
+                for row, (reward, over) in told.items():
+                    returns[row] += reward
+                    lengths[row] += 1
+                    running[row] = not over
                 time += 1
         self.lengths = lengths.reshape(policies, self.episodes)
         return returns.reshape(policies, self.episodes)
@@ -81,31 +83,8 @@ class Evaluator:
             )
         return np.clip(actions, space.low.ravel(), space.high.ravel()).astype(space.dtype)
 
-    def _environments(self, count: int) -> Any:
-        """A vector environment of `count` sub-environments, made once; resets are ours, none is automatic."""
-        if count in self._made:
-            return self._made[count]
-        made = make(self.environment, count)
-        try:
-            self._check_sizes(made)
-        except TaskError:
-            made.close()
-            raise
-        self._made[count] = made
-        return made
-
-    def _check_sizes(self, made: Any) -> None:
-        from gymnasium.spaces import Box
-
-        spaces = {"observations": made.single_observation_space, "actions": made.single_action_space}
-        for name, space in spaces.items():
-            if not isinstance(space, Box):
-                raise TaskError(
-                    f"the environment '{self.environment}' has {name} of type {type(space).__name__}, allowed Box"
-                )
-        found = tuple(int(np.prod(space.shape)) for space in spaces.values())
-        if self.space is not None and found != tuple(self.space[:2]):
-            raise TaskError(
-                f"the environment '{self.environment}' has {found[0]} observations and {found[1]} actions, the data "
-                f"have {self.space.obs_dim} and {self.space.act_dim}; set data.environment"
-            )
+    def _environments(self, count: int) -> Played:
+        """So many environments, made once; resets are ours, none is automatic."""
+        if count not in self._made:
+            self._made[count] = Played(self.environment, count, self.space)
+        return self._made[count]

@@ -56,7 +56,9 @@ def test_inspect_counts_rows_at_the_bounds_and_scores(places):
     bounds = {"low": np.array([0.0]), "high": np.array([0.6]), "environment": np.array("Hopper-v4")}
     path = write(places / "mine.npz", actions=np.minimum(ACTIONS, np.float32(0.6)), **bounds)
     code, facts = facts_of(f"file:{path}")
-    assert code == 0
+    assert code == 2
+    (fault,) = facts["faults"]
+    assert fault.startswith("the environment 'Hopper-v4' has 11 observations and 3 actions")
     assert (facts["actions"][0]["at_low"], facts["actions"][0]["at_high"]) == (1 / 8, 2 / 8)
     assert facts["returns"]["score"]["mean"] == pytest.approx(100 * (12 + 20.272305) / (3234.3 + 20.272305))
     assert facts["returns"]["score"]["label"] == "normalised (D4RL reference returns)"

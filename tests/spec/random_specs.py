@@ -69,6 +69,8 @@ class Maker:
             return self.tuple(option, marks)
         if dataclasses.is_dataclass(option) and isinstance(option, type):
             return self.record(option)
+        if typing.get_origin(option) is dict:
+            return {self.rng.choice(("g", "frame_skip")): self.rng.choice((2, 0.5, "gold", [1, "g"], {"inner": None}))}
         if option is bool:
             return self.maybe()
         if option is str:

@@ -152,7 +152,7 @@ def test_a_module_must_be_allowed():
 
 
 def test_allow_lasts_for_the_process(monkeypatch):
-    monkeypatch.setattr("pogospec.targets.numpyro._allowed", set())
+    monkeypatch.setattr("pogospec.modules._allowed", set())
     allow(HERE)
     assert NumpyroTarget(f"{HERE}:closes_over_data").sites[0].name == "mu"
 

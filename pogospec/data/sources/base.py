@@ -22,7 +22,7 @@ point of the group `pogospec.kinds`, named `source.NAME`. It gives a `label`, a 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -87,6 +87,10 @@ class Source:
         """
         raise NotImplementedError
 
+    def lasting(self, dataset_id: str) -> str:
+        """The id that leads to the same dataset from any working directory."""
+        return dataset_id
+
     def ids(self) -> Sequence[str]:
         """Ids of the datasets at hand, as far as they can be listed."""
         return ()
@@ -113,6 +117,24 @@ class Source:
 def own_folder() -> Path:
     """The folder of datasets of this package."""
     return Path(os.environ.get("POGOSPEC_DATA_DIR") or "~/.cache/pogospec/datasets").expanduser()
+
+
+def walk(root: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Folders under a root, with the names of their folders and files; links are followed, but for those that loop.
+
+    Names that are taken out of the list of folders are not entered. `above`: the folders that led here.
+    """
+    real = os.path.realpath(root)
+    if real in above:
+        return
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+        folders = [entry.name for entry in entries if entry.is_dir()]
+    except OSError:
+        return
+    yield root, folders, [entry.name for entry in entries if entry.name not in folders]
+    for name in folders:
+        yield from walk(root / name, (*above, real))
 
 
 def header(file: Path) -> tuple[int | None, dict]:

@@ -132,6 +132,7 @@ class D4RL(Source):
             dropped,
             notes,
             of_d4rl=True,
+            remedy=f"read the file as {File.form}, which heeds bounds of its own",
         )
 
     def ids(self) -> list[str]:

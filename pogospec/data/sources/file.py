@@ -41,6 +41,10 @@ class File(Source):
         except DataError as error:
             raise _told(dataset_id, error) from None
 
+    def lasting(self, dataset_id: str) -> str:
+        """Its absolute path."""
+        return f"{PREFIX}{os.path.abspath(path_of(dataset_id))}"
+
     def near(self, dataset_id: str) -> str | None:
         """A path that lacks its prefix."""
         return f"{PREFIX}{dataset_id}" if os.path.isfile(os.path.expanduser(dataset_id)) else None

@@ -16,9 +16,10 @@ import numpy as np
 from pogospec.data import catalog
 from pogospec.data.formats import as_text
 from pogospec.data.logged import Logged
-from pogospec.data.sources.base import Entry, Source, header, own_folder
+from pogospec.data.sources.base import Entry, Source, header, own_folder, walk
 from pogospec.data.sources.file import PREFIX
 from pogospec.data.tables import Bounds, read_file
+from pogospec.data.tasks.references import STATED
 from pogospec.errors import DataError, UsageError
 
 SUFFIX = ".safetensors"
@@ -46,14 +47,16 @@ class Imported(Source):
     def read(self, dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
         """Read an imported dataset; raises DataError where its file is damaged."""
         try:
-            return read_file(file_of(dataset_id), dataset_id)
+            found = read_file(file_of(dataset_id), dataset_id)
         except DataError as error:
             raise DataError(f"data.dataset: {error}") from None
+        return found._replace(remedy="import them again, with --low and --high")
 
     def ids(self) -> list[str]:
         """Ids of the imported datasets."""
         root = own_folder()
-        return sorted(file.relative_to(root).as_posix().removesuffix(SUFFIX) for file in root.glob(f"**/*{SUFFIX}"))
+        files = (folder / name for folder, _, names in walk(root) for name in names if name.endswith(SUFFIX))
+        return sorted(file.relative_to(root).as_posix().removesuffix(SUFFIX) for file in files)
 
     def describe(self, dataset_id: str) -> Entry:
         """What the header of the file says."""
@@ -114,6 +117,8 @@ def _write(found: Logged, file: Path) -> None:
     arrays |= {"low": np.asarray(found.low), "high": np.asarray(found.high)}
     about = {"source": found.file.name, "source_sha256": found.sha256}
     about |= {"environment": found.environment} if found.environment is not None else {}
+    if found.reference is not None and found.reference.label == STATED:
+        about |= {"ref_min_score": str(found.reference.low), "ref_max_score": str(found.reference.high)}
     part = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from pogospec.data import catalog
-from pogospec.data.columns import Episode, join
+from pogospec.data.columns import Columns, Episode, edges, join, outside, spanned
 from pogospec.data.gym import quiet
 from pogospec.data.logged import Logged, sha256_of
-from pogospec.data.sources.base import Entry, NotAtHand, Source
-from pogospec.data.tasks import Task, is_antmaze
+from pogospec.data.sources.base import Entry, NotAtHand, Source, walk
+from pogospec.data.tasks import is_antmaze
 from pogospec.data.tasks.goals import Goals, refused
+from pogospec.data.tasks.metadata import about_task, environment_in, reference_in, task_in
 from pogospec.data.tasks.references import reference_for
-from pogospec.errors import DataError
+from pogospec.errors import DataError, printable
 from pogospec.terminal import say
 
 ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*-v\d+")
 """How ids are written, with a version at the end."""
-Maze = list[list[int | str]]
-KEPT = ("maze_map", "use_contact_forces", "include_cfrc_ext_in_observation")
-"""What an AntMaze of the data keeps in evaluation."""
+METADATA = "metadata.json"
+FORMATS = ("hdf5", "arrow", "parquet")
+"""How Minari stores rows."""
 
 
 def root() -> Path:
@@ -35,50 +39,26 @@ def root() -> Path:
 
 
 def local_ids() -> list[str]:
-    """Ids of the local Minari datasets."""
-    files = root().glob("**/data/metadata.json")
-    return sorted(file.parent.parent.relative_to(root()).as_posix() for file in files)
+    """Ids of the local Minari datasets; folders that are links are followed."""
+    found = []
+    for folder, inner, _ in walk(root()):
+        if "data" in inner and os.path.isfile(folder / "data" / METADATA):
+            found.append(folder.relative_to(root()).as_posix())
+            inner.remove("data")
+    return sorted(found)
+
+
+def folder_of(dataset_id: str) -> Path:
+    """The folder of the files of a dataset."""
+    return root() / dataset_id / "data"
 
 
 def metadata_of(dataset_id: str) -> dict[str, Any]:
-    """What the files of a local dataset say about it."""
-    return json.loads((root() / dataset_id / "data" / "metadata.json").read_text())
-
-
-def environment_of(metadata: dict[str, Any]) -> str | None:
-    """The Gymnasium id that the metadata of a dataset name."""
-    return json.loads(metadata["env_spec"])["id"] if metadata.get("env_spec") else None
-
-
-def task_in(metadata: dict[str, Any], observe: Sequence[str] | None) -> str | None:
-    """The task in which a dataset is evaluated: its environment, and of an AntMaze the maze and the time limit."""
-    name = environment_of(metadata)
-    if name is None:
-        return None
-    arguments: dict[str, Any] = {}
-    if is_antmaze(name):
-        own, other = (json.loads(metadata.get(key) or metadata["env_spec"]) for key in ("env_spec", "eval_env_spec"))
-        arguments = {key: own["kwargs"][key] for key in KEPT if key in own["kwargs"]}
-        if "maze_map" in arguments:
-            arguments["maze_map"] = _maze(arguments["maze_map"], other["kwargs"].get("maze_map", []))
-        if own.get("max_episode_steps"):
-            arguments["max_episode_steps"] = own["max_episode_steps"]
-    return str(Task(name, arguments, None if observe is None else tuple(observe)))
-
-
-def _maze(own: Maze, other: Maze) -> Maze:
-    """The maze to evaluate in: that of the data where it fixes start and goal, else the one that they name for it.
-
-    Minari's umaze sets name one that is mirrored (Minari issue 304): it is turned back. One with other walls is not
-    taken.
-    """
-
-    def walls(maze: Maze) -> list[list[bool]]:
-        return [[cell == 1 for cell in row] for row in maze]
-
-    fixed = sorted(cell for row in own for cell in row if isinstance(cell, str)) == ["g", "r"]
-    allowed = [own] if fixed else [other, [row[::-1] for row in other], own]
-    return next(maze for maze in allowed if walls(maze) == walls(own))
+    """What the files of a local dataset say about it; raises OSError, and ValueError where that is no mapping."""
+    found = json.loads((folder_of(dataset_id) / METADATA).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{METADATA} holds no mapping")
+    return found
 
 
 class Minari(Source):
@@ -91,9 +71,12 @@ class Minari(Source):
         return ID.fullmatch(dataset_id) is not None or dataset_id in local_ids()
 
     def find(self, dataset_id: str) -> Path:
-        """The file of a dataset; raises NotAtHand."""
+        """The file of a dataset, or the folder where it has one an episode.
+
+        Raises NotAtHand, and DataError for a format of Minari's that is not known.
+        """
         if dataset_id in local_ids():
-            return root() / dataset_id / "data" / "main_data.hdf5"
+            return _place(dataset_id)
         close = catalog.near(dataset_id)
         hint = f"; did you mean {close}?" if close else ""
         how = f"et MINARI_DATASETS_PATH to the folder that holds it, or get it with: pogospec data fetch {dataset_id}"
@@ -107,28 +90,47 @@ class Minari(Source):
     def read(self, dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
         """Read a dataset; raises DataError as `find` does, and where it is damaged or of an unsupported kind.
 
-        `observe`: which entries of Dict observations make up an observation, in order.
+        `observe`: which entries of Dict observations make up an observation, in order. Actions outside of their space
+        are clipped to it, as environments do with them.
         """
         file = self.find(dataset_id)
         try:
-            own = task_in(metadata_of(dataset_id), observe)
-            digest = sha256_of(file)
+            metadata = metadata_of(dataset_id)
+            own, reference = task_in(metadata, observe), reference_in(metadata)
+            digest = _digest(file)
             with quiet():
-                space, episodes, goals = _open(dataset_id, observe, is_antmaze(own))
-                columns = join(episodes)
+                opened = _open(dataset_id, metadata, observe, is_antmaze(own))
+                columns = join(opened.episodes, short=True)
+            if not is_antmaze(own):  # of which what follows the goal is left out
+                _check_count(metadata, columns)
         except DataError as error:
             if str(error).startswith("data.observe"):
                 raise
             raise DataError(f"data.dataset: '{dataset_id}': {error}") from None
-        except (OSError, KeyError, ValueError, RuntimeError, AssertionError) as error:
+        except ImportError as error:
+            raise DataError(
+                f"data.dataset: '{dataset_id}': Minari cannot read it here ({error}); pip install "
+                '"pogospec[parquet]" for its Arrow and Parquet formats'
+            ) from None
+        except (OSError, LookupError, ValueError, TypeError, RuntimeError, AssertionError) as error:
             raise DataError(
                 f"data.dataset: '{dataset_id}': {file} or the metadata.json beside it is damaged ({error}); "
-                f"remove {file.parent.parent} and get it again with: pogospec data fetch {dataset_id}"
+                f"remove {folder_of(dataset_id).parent} and get it again with: pogospec data fetch {dataset_id}"
             ) from None
-        low, high = (tuple(float(x) for x in bound.ravel()) for bound in (space.low, space.high))
-        notes = () if goals is None else goals.notes()
+        low, high = (tuple(float(x) for x in bound.ravel()) for bound in (opened.actions.low, opened.actions.high))
         return Logged(
-            dataset_id, columns, low, high, "the action space's", own, digest, file, reference_for(own), notes=notes
+            dataset_id,
+            columns,
+            low,
+            high,
+            "the action space's",
+            own,
+            digest,
+            file,
+            reference or reference_for(own),
+            notes=(*about_task(metadata), *(() if opened.goals is None else opened.goals.notes())),
+            changes=(*_clipped(columns, low, high), *_unended(columns)),
+            remedy=f"correct low and high of action_space in {folder_of(dataset_id) / METADATA}",
         )
 
     def ids(self) -> list[str]:
@@ -139,11 +141,15 @@ class Minari(Source):
         """What the metadata say."""
         try:
             metadata = metadata_of(dataset_id)
-            environment, rows = environment_of(metadata), int(metadata["total_steps"])
+            environment, rows = environment_in(metadata).get("id"), int(metadata["total_steps"])
         except (OSError, ValueError, KeyError, TypeError):
             environment = rows = None
         about = f"local Minari dataset in {root()}"
-        return Entry(dataset_id, self.label, environment, rows, about, str(self.find(dataset_id)))
+        try:
+            place = self.find(dataset_id)
+        except DataError:
+            place, rows = folder_of(dataset_id), None
+        return Entry(dataset_id, self.label, environment, rows, about, str(place))
 
     def fetch(self, dataset_id: str) -> Path:
         """Download a dataset into Minari's folder; raises DataError in one line where that cannot be done."""
@@ -153,30 +159,131 @@ class Minari(Source):
         return root() / dataset_id
 
 
-def _open(dataset_id: str, observe: Sequence[str] | None, maze: bool) -> tuple[Any, Iterator[Episode], Goals | None]:
-    """The action space, the episodes, and of Dict observations what was made of them; `maze`: of an AntMaze.
+def _place(dataset_id: str) -> Path:
+    """Where the rows of a local dataset lie; raises DataError for a format that is not known."""
+    folder = folder_of(dataset_id)
+    try:
+        form = metadata_of(dataset_id).get("data_format", "hdf5")
+    except (OSError, ValueError):
+        form = "hdf5"  # what is wrong with the metadata is told when they are read
+    if form not in FORMATS:
+        raise DataError(
+            f"data.dataset: '{dataset_id}': {folder} is stored in the format '{form}', which is not read; allowed "
+            f"{', '.join(FORMATS)}; write it again in one of them, with Minari"
+        )
+    return folder / "main_data.hdf5" if form == "hdf5" else folder
 
-    Raises what h5py and Minari raise, and DataError for other spaces.
+
+def _digest(place: Path) -> str:
+    """The checksum of a file; of a folder, that of the names and checksums of all files in it."""
+    if not place.is_dir():
+        return sha256_of(place)
+    digest = hashlib.sha256()
+    for folder, _, names in walk(place):
+        for name in names:
+            digest.update(f"{(folder / name).relative_to(place).as_posix()} {sha256_of(folder / name)}\n".encode())
+    return digest.hexdigest()
+
+
+class _Opened(NamedTuple):
+    """The action space, the episodes, and of Dict observations what is made of them."""
+
+    actions: Any
+    episodes: Iterator[Episode]
+    goals: Goals | None
+
+
+def _open(dataset_id: str, metadata: dict[str, Any], observe: Sequence[str] | None, maze: bool) -> _Opened:
+    """Open a dataset without its environment, which is code of others; `maze`: of an AntMaze.
+
+    Raises what h5py, pyarrow and Minari raise, and DataError for other spaces.
     """
-    import minari
     from gymnasium.spaces import Box, Dict
+    from minari import supported_dataset_versions
+    from minari.dataset._storages import get_minari_storage
+    from minari.dataset.minari_storage import is_image_space
+    from minari.serialization import deserialize_space
 
-    dataset = minari.load_dataset(dataset_id)
-    space, actions = dataset.spec.observation_space, dataset.spec.action_space
+    version = metadata.get("minari_version")
+    if version is not None and version not in supported_dataset_versions:
+        raise DataError(
+            f"was stored by Minari {version}, which the Minari that is installed does not read; allowed "
+            f"{supported_dataset_versions}; install another Minari, or store it again"
+        )
+    lacking = [name for name in ("observation_space", "action_space") if not metadata.get(name)]
+    if lacking:
+        raise DataError(
+            f"{folder_of(dataset_id) / METADATA} lacks {' and '.join(lacking)}; write the space of the environment "
+            "there, as minari.serialization.serialize_space gives it"
+        )
+    space, actions = (deserialize_space(metadata[name]) for name in ("observation_space", "action_space"))
     for name, found in {"observation_space": space, "action_space": actions}.items():
-        flat = isinstance(found, Box) and len(found.shape) == 1
+        flat = isinstance(found, Box) and not is_image_space(found)
         if not flat and not (isinstance(found, Dict) and found is space):
-            raise DataError(f"found the {name} {found}, allowed a Box of one dimension")
-    logged = (
-        Episode(e.observations, e.actions, e.rewards, e.terminations, e.truncations)  # type: ignore[arg-type]
-        for e in dataset.iterate_episodes()
+            kind = "images" if isinstance(found, Box) else printable(str(found), 200)
+            raise DataError(
+                f"found the {name} {kind}, allowed a Box of numbers"
+                + (", or a Dict of them" if found is space else "")
+                + "; log the dataset again with such a space"
+            )
+    goals = None
+    if isinstance(space, Dict):
+        goals = Goals(space, observe)
+    elif observe is not None:
+        raise refused(observe)
+    how = {"jpeg_encoding": bool(metadata["jpeg_encoding"])} if "jpeg_encoding" in metadata else {}
+    storage = get_minari_storage(metadata.get("data_format", "hdf5"))(folder_of(dataset_id), space, actions, **how)
+    logged = map(_episode, storage.get_episodes(range(int(metadata["total_episodes"]))))
+    if goals is None:
+        return _Opened(actions, (e._replace(observations=_rows(e.observations)) for e in logged), None)
+    if maze:
+        return _Opened(actions, (piece for e in logged for piece in goals.pieces(e)), goals)
+    return _Opened(actions, map(goals.flat, logged), goals)
+
+
+def _episode(found: dict[str, Any]) -> Episode:
+    """An episode as Minari gives it, actions and rewards with a row a step."""
+    columns = (np.asarray(found[name]) for name in ("rewards", "terminations", "truncations"))
+    rewards, ended, cut = (column.ravel() if column.size == len(column) else column for column in columns)
+    return Episode(found["observations"], _rows(found["actions"]), rewards, ended, cut)
+
+
+def _rows(column: Any) -> np.ndarray:
+    """A row of numbers for each entry, whatever their shape."""
+    column = np.asarray(column)
+    return column.reshape(len(column), int(np.prod(column.shape[1:])))
+
+
+def _check_count(metadata: dict[str, Any], columns: Columns) -> None:
+    """Raise ValueError where a folder of files holds other rows than it says: Minari pairs batches with episodes."""
+    said, found = metadata.get("total_steps"), len(columns.rewards)
+    if metadata.get("data_format") in ("arrow", "parquet") and isinstance(said, int) and found != said:
+        raise ValueError(f"it holds {found:,} steps, and says {said:,}")
+
+
+def _clipped(columns: Columns, low: Sequence[float], high: Sequence[float]) -> tuple[str, ...]:
+    """Clip actions to the bounds of their space, as environments do with them, and say so."""
+    if not spanned(low, high, columns.actions.shape[1]):
+        return ()
+    rows = outside(columns.actions, low, high)
+    if not len(rows):
+        return ()
+    first = [round(float(x), 6) for x in columns.actions[rows[0]]]
+    where, many = edges(columns).place(int(rows[0])), f"{len(rows):,} of {len(columns.actions):,} rows"
+    bounds = np.asarray([low, high], np.float32)
+    columns.actions[rows] = np.clip(columns.actions[rows], bounds[0], bounds[1])
+    return (
+        f"actions of {many} lie outside the action space and are clipped to it, as environments do with them; first in "
+        f"{where}: {first}",
     )
-    if not isinstance(space, Dict):
-        if observe is not None:
-            raise refused(observe)
-        return actions, logged, None
-    goals = Goals(space, observe)
-    return actions, (piece for e in logged for piece in (goals.pieces(e) if maze else [goals.flat(e)])), goals
+
+
+def _unended(columns: Columns) -> tuple[str, ...]:
+    """Say of episodes that lack their last observation what becomes of them."""
+    if columns.unknown is None:
+        return ()
+    many = f"{columns.unknown.sum():,} episodes lack their last observation"
+    return (f"{many}: their last step is trained on if it terminates",)
 
 
 def _download(dataset_id: str) -> None:

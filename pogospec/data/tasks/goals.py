@@ -25,7 +25,7 @@ def entries(space: Any, observe: Sequence[str] | None) -> dict[str, int]:
     from gymnasium.spaces import Box
 
     sizes = {name: box.shape[0] for name, box in space.items() if isinstance(box, Box) and len(box.shape) == 1}
-    allowed = f"allowed {', '.join(sizes)}"
+    allowed = f"allowed {', '.join(sizes) or 'none, since no entry is a Box of one dimension'}"
     missing = [name for name in observe or DEFAULT if name not in sizes]
     if observe is None and missing:
         raise DataError(f"data.observe: the observations are a Dict without {' and '.join(missing)}; {allowed}")
