@@ -73,7 +73,7 @@ def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, ke
     batch = jax.tree.map(lambda column: column[rows], data)
     energy = {} if plan.moving else dict(state.energy)
     for index, (name, term) in enumerate(nodes.problem.energy.items()):
-        if term.begins and name not in plan.taken_over:
+        if term.begins and not (name in plan.taken_over and name in energy):  # a stage may be entered alone
             parameters = nodes.policy.parameters(state.policy, batch.observations)
             seen = context_of(nodes, state, batch)
             energy[name] = term.begin(parameters, seen, jax.random.fold_in(energy_key, index))
