@@ -93,7 +93,7 @@ def test_where_seeds_tell_nothing():
         assert np.isnan(interval([np.array([1.0])])).all()
         assert np.isnan(interval([np.array([1.0, 2.0]), np.array([1.0])])).all()
         assert np.isnan(interval([np.array([1.0, np.nan, 2.0])])).all()
-        assert np.isfinite(interval([np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 2.0])])).all()
+        assert np.isfinite(interval([np.array([1.0, 2.0, 4.0]), np.array([9.0, 9.0, 9.0])])).all()
 
 
 def test_three_normal_seeds():
