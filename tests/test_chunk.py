@@ -46,11 +46,11 @@ def made(name: str, rows: int, seeds: int, **options):
 def started():
     """The chunk of TD3+BC that donates, and a function that makes what it is called with."""
     chunk, (numbers, *_), _ = made("td3_bc", 300, 2, donate=True)
-    program, table = compile_spec(load(SPECS / "td3_bc.yaml"), SPACE), transitions(300, 11, 3)
+    program, table = compile_spec(load(SPECS / "td3_bc.yaml"), SPACE), jax.device_put(transitions(300, 11, 3))
     roots = jax.vmap(jax.random.key)(jnp.arange(2))
     draw = jax.vmap(program.init, in_axes=(None, 0))
-    begin = jax.jit(lambda roots: entered_at(program, 0, draw(program.numbers, roots), table, roots))
-    return chunk, lambda: (numbers, table, begin(roots), roots)
+    begin = jax.jit(lambda roots, table: entered_at(program, 0, draw(program.numbers, roots), table, roots))
+    return chunk, lambda: (numbers, table, begin(roots, table), roots)
 
 
 @pytest.mark.thinned(4, "traces whole programs")

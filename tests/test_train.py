@@ -116,7 +116,7 @@ DAMAGED = {
     "no environment": "names no environment",
     "another environment": "has 11 observations and 3 actions, the data have 11 and 2",
     "lacking": "manifest.json is damaged: it lacks seeds",
-    "no policies": "holds no policies yet; go on with: pogospec resume",
+    "no policies": "lacks policies/.*, which it saved; put it back, or name another policy, or run the spec again",
     "torn": "manifest.json is missing or damaged",
     "a list": "manifest.json is missing or damaged",
 }

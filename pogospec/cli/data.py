@@ -125,7 +125,7 @@ def _numbers(option: str, text: str) -> list[float]:
 def _mapping(option: str, text: str) -> dict[str, Any]:
     from pogospec.spec.yaml import parse, plain_of
 
-    found = plain_of(parse(text))
+    found = plain_of(parse(text, option))
     if not isinstance(found, dict):
         raise UsageError(f"{option}: found '{text}', allowed a mapping, for example {{g: 2.0}}")
     return found

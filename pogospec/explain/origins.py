@@ -49,7 +49,7 @@ def _idle(value: Value, known: bool) -> bool:
     under = any(value.path == key or value.path.startswith(f"{key}.") for key in IDLE[known])
     learner = known and ".optimizer." in f".{value.path}" and ".optimizer.policy" not in f".{value.path}"
     copy = known and value.path.startswith("behavior.")
-    one = known and value.path.endswith(".critics")
+    one = known and value.path.endswith((".critics", ".behavior_batch"))
     return copy or (value.origin.layer == "default" and (under or learner or one))
 
 

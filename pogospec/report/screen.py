@@ -81,7 +81,7 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
 def show_warnings(console: Console, found: Sequence[str]) -> None:
     """Warnings, a line each."""
     for warning in found:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
 
 
 def show_columns(console: Console, head: list[str], rows: Sequence[Sequence[str | Text]]) -> None:

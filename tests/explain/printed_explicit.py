@@ -11,15 +11,11 @@ from printed import groups, number, summed
 
 
 class Printed:
-    """An explicit step as printed; `symbols` are those of its stage, `place` is that of its advantage in the energy.
-
-    `equal`: pairs of arrays that the lines say are the same.
-    """
+    """An explicit step as printed; `symbols` are those of its stage, `place` is that of its advantage in the energy."""
 
     def __init__(self, text, symbols, key, place=0):
         self.symbols, self.key, self.place = symbols, key, place
         self.loss, *self.lines = text.split("\n")
-        self.equal = []
         self.tolerance = 1e-9
 
     def points(self, text):
@@ -95,7 +91,7 @@ class Printed:
         log_r = self.product(ratio.removeprefix("r(a) = "), actions)
         (product,) = groups(r"π\S+ is the member of the family nearest to (.+) / Z, by maximum likelihood", limit)
         density = self.symbols.log_density(self.symbols.spec.policy, reference, actions)
-        self.equal.append((self.product(product, actions), log_r + density))
+        np.testing.assert_allclose(self.product(product, actions), log_r + density, rtol=1e-9, atol=1e-9)
         return self.likelihood(log_r, shares, actions, float(cap), heads)
 
     def likelihood(self, log_r, shares, actions, cap, heads):

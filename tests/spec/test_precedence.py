@@ -138,7 +138,7 @@ def test_two_specs_may_share_a_base_through_others(write, tmp_path):
 def test_a_shipped_spec_is_extended_by_its_name(write):
     write(top="extends: td3_bc\nseeds: 4\n", flow="extends: flows/quadratic_w2\nname: mine\n")
     shipped = spec_path("td3_bc")
-    expect(read("top.yaml"), {"seeds": (4, "file top.yaml:2"), "name": ("td3-bc", f"base {shipped}:4")})
+    expect(read("top.yaml"), {"seeds": (4, "file top.yaml:2"), "name": ("td3-bc", f"base {shipped}:5")})
     assert value(read("flow.yaml"), "target.kind") == "quadratic"
 
 
