@@ -50,7 +50,7 @@ def collect(dataset_id, name="Pendulum-v1", wrap=lambda env: env, form="hdf5", e
 
 
 def rescaled(env):
-    return gymnasium.wrappers.RescaleAction(env, np.float32(-0.5), np.float32(0.5))
+    return gymnasium.wrappers.RescaleAction(env, -0.5, 0.5)
 
 
 def by_hand(action, wrap=lambda env: env, seed=3, **arguments):
