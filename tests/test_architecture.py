@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "pogospec"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "types", "registry", "__init__"},
+    {"errors", "regular", "types", "registry", "__init__"},
     {"spec", "nets", "runs"},
     {"data"},
     {"policies", "critics", "energies", "geometries", "steps", "targets"},

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from pogospec import __version__
-from pogospec.errors import PogospecError, UsageError
+from pogospec.cli import streams
+from pogospec.errors import PogospecError, RunError, UsageError, reason
 from pogospec.training import stop
 
 if TYPE_CHECKING:
@@ -54,19 +55,33 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MUJOCO_GL", "egl")
     stop.listen()
+    heard = streams.listen()
+    sys.exit(_run() or streams.close(heard))
+
+
+def _run() -> int:
+    """Run a command; its exit code."""
     try:
         app(_with_sources(sys.argv[1:]))
     except PogospecError as error:
         print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             _leave()
-        raise
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except KeyboardInterrupt:
+        _leave()
+    except OSError as error:
+        if stop.asked():
+            _leave()
+        print(reason(error), file=sys.stderr)
+        return RunError.exit_code
     except Exception:  # an interrupt inside a library may come out as another error
         if not stop.asked():
             raise
         _leave()
+    return 0
 
 
 def _with_sources(arguments: list[str]) -> list[str]:
@@ -74,7 +89,7 @@ def _with_sources(arguments: list[str]) -> list[str]:
     if "--published" in arguments:
         after = arguments.index("--published") + 1
         name = arguments[after] if after < len(arguments) else "-"
-        if name.startswith("-") or Path(name).exists():
+        if name.startswith("-") or os.path.exists(name):
             return [*arguments[:after], "all", *arguments[after:]]
     return arguments
 

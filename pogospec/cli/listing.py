@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from pogospec.cli.app import make_console
-from pogospec.errors import UsageError
+from pogospec.errors import RunDirectoryError, UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Row = dict[str, Any]
@@ -118,10 +119,13 @@ def runs(folder: Path) -> list[Row]:
 
     rows = []
     for path in sorted(folder.glob("*/manifest.json")):
-        directory = RunDirectory.open(path.parent)
-        status, about = directory.status(), directory.manifest
-        done = {"state": status["state"], "updates": status["update"]}
-        rows.append({"run": str(path.parent), **done, "name": about["name"], "dataset": about["dataset"]})
+        try:
+            directory = RunDirectory.open(path.parent)
+            status, about = directory.status(), directory.manifest
+            done = {"state": status["state"], "updates": status["update"]}
+            rows.append({"run": str(path.parent), **done, "name": about["name"], "dataset": about["dataset"]})
+        except RunDirectoryError as error:  # the others are runs all the same
+            print(f"passed over: {error}", file=sys.stderr)
     return rows
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pogospec.data.catalog import at_hand, source_of
+from pogospec.errors import DataError
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset
 
@@ -40,6 +41,14 @@ def find_for(spec: Spec) -> None:
     """Look for the data of a spec as `find` does, and refuse entries to observe where there is nothing to choose."""
     if spec.target is None:
         source_of(spec.data.dataset, spec.data.observe).find(spec.data.dataset)
+
+
+def whole_id(dataset_id: str) -> str:
+    """The id of a dataset as every working directory understands it."""
+    try:
+        return source_of(dataset_id).whole_id(dataset_id)
+    except DataError:  # of no source at hand
+        return dataset_id
 
 
 def load(dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Dataset:

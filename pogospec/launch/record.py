@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pogospec.checking.recorded import identity
+from pogospec.data import whole_id
 from pogospec.errors import UsageError
 from pogospec.launch.job import Job
 from pogospec.runs.directory import RunDirectory
@@ -28,26 +30,32 @@ def new_run(
 ) -> RunDirectory:
     """Create the run directory of a spec, or of cell `number` of a sweep, which sets the values in `cell`.
 
-    Raises TaskError, with none left behind, where its task cannot be made.
+    Raises TooLargeError where it needs more memory than there is, TaskError where its task cannot be made, and
+    RunDirectoryError; none is left behind then.
     """
+    from pogospec.explain import require_memory
     from pogospec.training.rollout import Evaluator
 
+    require_memory([spec], dataset.space, dataset)
     if dataset.environment is not None:
         with closing(Evaluator(dataset.environment, 1, spec.evaluate.seed, dataset.space)) as evaluator:
             evaluator.check()
     terms = sorted({name for step in spec.schedule.steps for name in step.energy or {}})
-    about = manifest(spec, dataset, device) | ({"sweep": cell, "cell": number} if cell else {})
-    return RunDirectory.create(out, dump(spec), about, terms)
+    placed = anywhere(spec)
+    about = manifest(placed, dataset, device) | ({"sweep": cell, "cell": number} if cell else {})
+    return RunDirectory.create(out, dump(placed), about, terms)
 
 
 def begin(job: Job, dataset: Dataset, device: str, number: int = 0) -> RunDirectory:
-    """Create the run directory of a job, of a sweep that of cell `number`; see `new_run`.
-
-    What a killed process left of a beginning is removed.
-    """
-    if job.path.exists():
-        shutil.rmtree(job.path)
+    """Create the run directory of a job, of a sweep that of cell `number`; see `new_run`."""
     return new_run(job.spec, dataset, job.path, device, job.document.cell, number)
+
+
+def anywhere(spec: Spec) -> Spec:
+    """A spec that names its data so that every working directory leads to them."""
+    if spec.target is not None:
+        return spec
+    return replace(spec, data=replace(spec.data, dataset=whole_id(spec.data.dataset)))
 
 
 def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
@@ -55,7 +63,8 @@ def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
     return {
         "name": spec.name,
         "digest": digest(spec),
-        "dataset": dataset.id,
+        "identity": identity(spec, dataset.sha256),
+        "dataset": spec.data.dataset,
         "data_sha256": dataset.sha256,
         "environment": dataset.environment,
         "reference": None if dataset.reference is None else dataset.reference._asdict(),

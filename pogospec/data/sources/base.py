@@ -71,6 +71,10 @@ class Source:
         """Whether an id is of this source, wherever the dataset may be."""
         return bool(self.prefix) and dataset_id.startswith(self.prefix)
 
+    def whole_id(self, dataset_id: str) -> str:
+        """The id as every working directory understands it; a run keeps this one."""
+        return dataset_id
+
     def find(self, dataset_id: str) -> Path:
         """The file of a dataset, found without reading its rows.
 

@@ -25,6 +25,10 @@ class File(Source):
 
     label, prefix, form = "file", PREFIX, f"{PREFIX}PATH"
 
+    def whole_id(self, dataset_id: str) -> str:
+        """The id with the whole path of the file."""
+        return f"{PREFIX}{os.path.abspath(path_of(dataset_id))}"
+
     def find(self, dataset_id: str) -> Path:
         """The file; raises NotAtHand where it is missing, DataError where it is of another kind or damaged."""
         path = path_of(dataset_id)

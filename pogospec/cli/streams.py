@@ -1,0 +1,59 @@
+"""Standard output and errors that nobody may be reading any more: a training goes on without them."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+
+from pogospec.errors import reason
+
+GONE = (errno.EPIPE, errno.EIO)
+"""The reader has gone, or the terminal."""
+
+
+class Heard(io.FileIO):
+    """A stream that turns to nothing once it can no longer be written; `lost`: what kept it from being written."""
+
+    lost: OSError | None = None
+
+    def write(self, text) -> int:
+        """Write, or pass over."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self.lost = None if error.errno in GONE else error
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self.fileno())
+            os.close(nothing)
+            return len(text)
+
+
+def listen() -> list[Heard]:
+    """Take both streams over; those that are no files stay as they are."""
+    taken = []
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and isinstance(getattr(stream.buffer, "raw", None), io.FileIO):
+            stream.flush()
+            raw = Heard(stream.fileno(), "w", closefd=False)
+            taken.append(raw)
+            text = io.TextIOWrapper(
+                io.BufferedWriter(raw),
+                stream.encoding,
+                stream.errors,
+                line_buffering=stream.line_buffering or name == "stderr",
+            )
+            setattr(sys, name, text)
+    return taken
+
+
+def close(taken: list[Heard]) -> int:
+    """Write what is left; the exit code: 1 where output was lost for another reason than that nobody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    lost = [raw.lost for raw in taken if raw.lost is not None]
+    if lost:
+        print(f"output is incomplete: {reason(lost[0])}", file=sys.stderr, flush=True)
+    return 1 if lost else 0
