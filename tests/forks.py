@@ -42,7 +42,7 @@ AT_IMPORT = ("JAX_", "XLA_", "PYTHON", "MPL", "OPENBLAS", "TF_CPP", "MUJOCO")
 KILLED, FULL, FILES = "TEST_KILLED_AT", "TEST_FULL_AT", "TEST_FILES_OF"
 """Variables for a command: FOLDER:N, the change of files below a folder at which it is killed, or from which on there
 is no room on the disk; and the most bytes of a file."""
-IN_PLACE = "rb+"
+IN_PLACE = "r+"
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
 
 

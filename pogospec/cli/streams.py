@@ -35,16 +35,13 @@ def listen() -> list[Heard]:
     taken = []
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and isinstance(getattr(stream.buffer, "raw", None), io.FileIO):
+        buffer = getattr(stream, "buffer", None)
+        if isinstance(stream, io.TextIOWrapper) and isinstance(getattr(buffer, "raw", buffer), io.FileIO):
             stream.flush()
             raw = Heard(stream.fileno(), "w", closefd=False)
             taken.append(raw)
-            text = io.TextIOWrapper(
-                io.BufferedWriter(raw),
-                stream.encoding,
-                stream.errors,
-                line_buffering=stream.line_buffering or name == "stderr",
-            )
+            by_lines = stream.line_buffering or stream.write_through or name == "stderr"
+            text = io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=by_lines)
             setattr(sys, name, text)
     return taken
 
