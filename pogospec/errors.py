@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -10,6 +11,12 @@ def printable(text: str, most: int | None = None) -> str:
     """Text on one line: what does not print as an escape, and, where it is longer than `most`, without its middle."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if most is None or len(text) <= most else f"{text[: most * 2 // 3]}…{text[len(text) - most // 4 :]}"
+
+
+def reason(error: OSError) -> str:
+    """What cannot be done with which file, on one line."""
+    why = error.strerror or str(error) or type(error).__name__
+    return printable(f"{error.filename}: {why}" if isinstance(error.filename, (str, Path)) else why)
 
 
 class Origin(NamedTuple):
@@ -86,7 +93,17 @@ class RunError(PogospecError):
     """A run that failed while it was running."""
 
 
+class TooLargeError(RunError):
+    """A run that needs more memory than there is."""
+
+    exit_code = 2
+
+
 class RunDirectoryError(RunError):
     """A run directory or checkpoint that cannot be used as asked."""
 
     exit_code = 2
+
+
+class ForeignError(RunDirectoryError):
+    """A file in a run directory that is of another run."""

@@ -4,12 +4,15 @@ As a program, it is that process: a line of JSON in is a command to fork and wai
 """
 
 import atexit
+import errno
 import functools
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +39,11 @@ APART = (".__main__", ".antmaze", ".collect", ".fit")
 """Ends of names of modules that are programs, or need an extra."""
 AT_IMPORT = ("JAX_", "XLA_", "PYTHON", "MPL", "OPENBLAS", "TF_CPP", "MUJOCO")
 """How variables of the environment begin that are read at import: each setting of them has a process of its own."""
+KILLED, FULL, FILES = "TEST_KILLED_AT", "TEST_FULL_AT", "TEST_FILES_OF"
+"""Variables for a command: FOLDER:N, the change of files below a folder at which it is killed, or from which on there
+is no room on the disk; and the most bytes of a file."""
+IN_PLACE = "r+"
+CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
 
 
 def forked(arguments: list[str], env: Mapping[str, str], cwd: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -83,6 +91,36 @@ def _serve() -> None:
         os.write(answers, f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
+def _hook(folder: str, number: int, then) -> None:
+    """Call something before the change of files below a folder that has a number, and before all later ones."""
+    count = 0
+
+    def look(event, details):
+        nonlocal count
+        writes = event == "open" and details[2] & (os.O_WRONLY | os.O_RDWR) and details[1] != IN_PLACE
+        if (writes or event in CHANGES) and str(details[0]).startswith(folder):
+            count += 1
+            if count >= number:
+                then(event)
+
+    sys.addaudithook(look)
+
+
+def _full(event: str) -> None:
+    if event == "open" or event == "os.mkdir":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _trouble(env: dict[str, str]) -> None:
+    """What a test has in store for a command."""
+    for name, then in ((KILLED, lambda _: os.kill(os.getpid(), signal.SIGKILL)), (FULL, _full)):
+        folder, _, number = env.get(name, "").rpartition(":")
+        if folder:
+            _hook(folder, int(number), then)
+    if FILES in env:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(env[FILES]),) * 2)
+
+
 def _become(arguments: list[str], env: dict[str, str], cwd: str, paths: list[str]) -> None:
     os.environ.clear()
     os.environ.update(env)
@@ -91,6 +129,7 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, paths: list[str
     for number, path in enumerate(paths, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = ["pogospec", *arguments]
+    _trouble(env)
     sys.path[0] = ""
     code: object = 0
     try:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "pogospec"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "text", "terminal", "console", "types", "registry", "modules", "__init__"},
+    {"errors", "regular", "text", "terminal", "console", "types", "registry", "modules", "__init__"},
     {"spec", "nets", "runs"},
     {"data"},
     {"policies", "critics", "energies", "geometries", "steps", "targets"},

@@ -15,7 +15,8 @@ from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
 from pogospec import __version__, terminal
-from pogospec.errors import PogospecError, UsageError
+from pogospec.cli import streams
+from pogospec.errors import PogospecError, RunError, UsageError, reason
 from pogospec.terminal import say
 from pogospec.text import plain
 from pogospec.training import stop
@@ -85,21 +86,35 @@ def main() -> None:
     """Run the command line; errors of the user or the run become one message and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("MUJOCO_GL", "egl")
-    terminal.prepare()
     stop.listen()
+    heard = streams.listen()
+    terminal.prepare()
+    sys.exit(_run() or streams.close(heard))
+
+
+def _run() -> int:
+    """Run a command; its exit code."""
     try:
         app(_with_sources(sys.argv[1:]))
     except PogospecError as error:
         say(error, error=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             _leave()
-        raise
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except KeyboardInterrupt:
+        _leave()
+    except OSError as error:
+        if stop.asked():
+            _leave()
+        say(reason(error), error=True)
+        return RunError.exit_code
     except Exception:  # an interrupt inside a library may come out as another error
         if not stop.asked():
             raise
         _leave()
+    return 0
 
 
 def _with_sources(arguments: list[str]) -> list[str]:
@@ -107,7 +122,7 @@ def _with_sources(arguments: list[str]) -> list[str]:
     if "--published" in arguments:
         after = arguments.index("--published") + 1
         name = arguments[after] if after < len(arguments) else "-"
-        if name.startswith("-") or Path(name).exists():
+        if name.startswith("-") or os.path.exists(name):
             return [*arguments[:after], "all", *arguments[after:]]
     return arguments
 

@@ -78,6 +78,9 @@ def explain(
         _origins(console, found, origins)
         _pairs(console, "Fixed by the program", found.choices)
     if space is not None:
+        from pogospec.explain import require_memory
+
+        require_memory([loaded], space, data)
         with located(document):
             found = replace(found, cost=cost(loaded, found.plan, space, data, measure))
     if to == "json":
@@ -261,20 +264,16 @@ def _cost(console: Console, found: Explanation) -> None:
 
 
 def _memory(found: Explanation, cost: Cost) -> str:
+    from pogospec.explain import bytes_text
+
     memory = cost.memory
-    data = "data not counted" if memory.data is None else f"data {_bytes(memory.data)}"
+    data = "data not counted" if memory.data is None else f"data {bytes_text(memory.data)}"
+    weights, optimizers, activations = map(bytes_text, (memory.weights, memory.optimizers, memory.activations))
     temporary = "temporaries of the compiled chunk" if any(r.reserved for r in cost.rates) else "matrix products"
     return (
-        f"about {_bytes(memory.total)}: networks, slow copies and reference {_bytes(memory.weights)}, optimisers "
-        f"{_bytes(memory.optimizers)} (both held twice), {data}, {temporary} {_bytes(memory.activations)}"
+        f"about {bytes_text(memory.total)}: networks, slow copies and reference {weights}, optimisers {optimizers} "
+        f"(both held twice), {data}, {temporary} {activations}"
     )
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB" if count >= 1e4 else f"{count:,} bytes"
 
 
 def _warnings(console: Console, found: Explanation) -> None:

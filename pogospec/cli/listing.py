@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pogospec.cli.app import make_console
-from pogospec.errors import UsageError
+from pogospec.errors import RunDirectoryError, UsageError
 from pogospec.terminal import say
 from pogospec.text import json_text
 
@@ -119,10 +119,13 @@ def runs(folder: Path) -> list[Row]:
 
     rows = []
     for path in sorted(folder.glob("*/manifest.json")):
-        directory = RunDirectory.open(path.parent)
-        status, about = directory.status(), directory.manifest
-        done = {"state": status["state"], "updates": status["update"]}
-        rows.append({"run": str(path.parent), **done, "name": about["name"], "dataset": about["dataset"]})
+        try:
+            directory = RunDirectory.open(path.parent)
+            status, about = directory.status(), directory.manifest
+            done = {"state": status["state"], "updates": status["update"]}
+            rows.append({"run": str(path.parent), **done, "name": about["name"], "dataset": about["dataset"]})
+        except RunDirectoryError as error:  # the others are runs all the same
+            say(f"passed over: {error}", error=True)
     return rows
 
 

@@ -138,15 +138,15 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow =
         _sweep(make_console(quiet), jobs, run, find_device(device))
         return
     from pogospec.checking.at_hand import require
-    from pogospec.checking.check import checked, located
+    from pogospec.checking.check import located
+    from pogospec.checking.recorded import reread
     from pogospec.data import load_for
     from pogospec.runs.directory import RunDirectory
-    from pogospec.spec.resolve import read
 
+    _refuse_suite(run)
     directory, console = RunDirectory.open(run), make_console(quiet)
     if directory.status()["state"] != "done":
-        document = read(run / "spec.yaml")
-        loaded = checked(document)
+        document, loaded = reread(directory)
         require([document])
         found = find_device(device)
         from pogospec.launch.one import go_on
@@ -156,6 +156,14 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow =
         with located(document):
             go_on(console, loaded, load_for(loaded), directory)
     _finish(console, run)
+
+
+def _refuse_suite(folder: Path) -> None:
+    from pogospec.report.reading import open_plan
+
+    plan = open_plan(folder)
+    if plan is not None:
+        raise UsageError(f"{folder} holds the suite '{plan.name}'; go on with: pogospec suite FILE --out {folder}")
 
 
 def evaluate(

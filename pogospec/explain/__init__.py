@@ -4,7 +4,10 @@ In their order, each on what stands before it: `numbers` and the `stages` of a s
 `origins`, `cautions` and `costs` side by side; the `overview` of it all. The costs that a run shows are named here.
 """
 
+from pogospec.explain.costs.limits import bytes_text, require_memory
 from pogospec.explain.costs.operations import matrix_rate, operations, seconds, stage_seconds
 from pogospec.explain.costs.sizes import known_space
 
-__all__ = ["known_space", "matrix_rate", "operations", "seconds", "stage_seconds"]
+__all__ = [
+    "bytes_text", "known_space", "matrix_rate", "operations", "require_memory", "seconds", "stage_seconds",
+]  # fmt: skip

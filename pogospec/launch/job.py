@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ class Job(NamedTuple):
     @property
     def begun(self) -> bool:
         """Whether there is a run to go on with; a process that is killed early leaves none."""
-        return (self.path / "manifest.json").is_file()
+        return os.path.lexists(self.path / "manifest.json")
 
 
 class Failure(NamedTuple):

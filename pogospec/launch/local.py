@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Protocol
 
-from pogospec.errors import PogospecError
+from pogospec.errors import PogospecError, RunError, printable, reason
 from pogospec.runs import cache
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec
@@ -31,8 +31,9 @@ def train(
     """Train specs that are one program, each into its run directory, whose status tells how it ended.
 
     `resume` goes on from the newest checkpoint that all have. Of several runs one that fails is marked, and the others
-    go on. Raises RunDirectoryError where another process writes into a run, RunError where all have failed, and
-    KeyboardInterrupt where someone asked to stop, whatever a library made of it.
+    go on. Raises RunDirectoryError where another process writes into a run, RunError where all have failed, or where
+    there is no room on a disk or in memory, and KeyboardInterrupt where someone asked to stop, whatever a library made
+    of it.
     """
     from pogospec.training.loop import train_all
 
@@ -44,25 +45,39 @@ def train(
         listener(event)
 
     cache.enable()
-    with ExitStack() as locks:
+    with contextlib.ExitStack() as locks:
         for run in runs:
             locks.enter_context(run.lock())
-        status.write("running")
         try:
+            status.write("running")
             with listener:
                 train_all(specs, dataset, runs, tell, resume)
+            status.write("done")
         except BaseException as error:
+            with stop.held():
+                status.end(error)
             if isinstance(error, KeyboardInterrupt) or stop.asked():
-                status.write("interrupted", "stopped by the user")
                 raise KeyboardInterrupt from None
-            status.write("failed", message_of(error))
+            if isinstance(error, OSError) or no_memory(error):
+                raise RunError(message_of(error)) from None
             raise
-        status.write("done")
 
 
 def message_of(error: BaseException) -> str:
     """What is said of an error that ended a run; of one that is not ours, its type too."""
-    return str(error) if isinstance(error, PogospecError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, PogospecError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{reason(error)}; mend that, and go on from the newest checkpoint"
+    if no_memory(error):
+        asked = printable(" ".join(str(error).split()), 200)
+        return f"there is not memory enough ({asked}); take smaller networks, batches or samples, or fewer seeds"
+    return f"{type(error).__name__}: {error}"
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on this machine or on its accelerator."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 class _Status:
@@ -75,6 +90,14 @@ class _Status:
     def write(self, state: str, message: str = "") -> None:
         for run in self.going.values():
             run.status(state, message, self.done)
+
+    def end(self, error: BaseException) -> None:
+        """Say how the runs ended, as far as that can be written."""
+        interrupted = isinstance(error, KeyboardInterrupt) or stop.asked()
+        state, message = ("interrupted", "stopped by the user") if interrupted else ("failed", message_of(error))
+        for run in self.going.values():
+            with contextlib.suppress(OSError):
+                run.status(state, message, self.done)
 
     def note(self, event: events.Event) -> None:
         if isinstance(event, events.Progress):

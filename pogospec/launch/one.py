@@ -43,10 +43,13 @@ def execute(
 
 def go_on(console: Console, spec: Spec, dataset: Dataset, run: RunDirectory, after: float | None = None) -> None:
     """Go on with a run from its newest checkpoint; raises UsageError where its data changed."""
+    from pogospec.explain import require_memory
+
     if run.status()["state"] == "failed":
         before = run.status()["message"]
         console.print(f"note: the run failed before: {before}", highlight=False, markup=False, soft_wrap=True)
     for change in moved(run):
         console.print(f"note: {change}; numbers may move", highlight=False)
     check_data(run, dataset)
+    require_memory([spec], dataset.space, dataset)
     execute(console, spec, dataset, run, True, after)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from contextlib import closing
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pogospec.checking.recorded import identity
 from pogospec.data import kept
 from pogospec.data.arrays import check_rewards
 from pogospec.errors import UsageError
@@ -30,13 +30,16 @@ def new_run(
 ) -> RunDirectory:
     """Create the run directory of a spec, or of cell `number` of a sweep, which sets the values in `cell`.
 
-    Its spec names the data by a path that leads there from anywhere. Raises DataError, with none left behind, where its
-    task cannot be played or its rewards cannot be trained on.
+    Its spec names the data by a path that leads there from anywhere. Raises DataError where its rewards cannot be
+    trained on, TooLargeError where it needs more memory than there is, TaskError where its task cannot be made, and
+    RunDirectoryError; none is left behind then.
     """
-    spec = kept(spec)
-    check_rewards(dataset.transitions, spec.data.reward)
+    from pogospec.explain import require_memory
     from pogospec.training.rollout import Evaluator
 
+    spec = kept(spec)
+    check_rewards(dataset.transitions, spec.data.reward)
+    require_memory([spec], dataset.space, dataset)
     if dataset.environment is not None:
         with closing(Evaluator(dataset.environment, 1, spec.evaluate.seed, dataset.space)) as evaluator:
             evaluator.check()
@@ -46,12 +49,7 @@ def new_run(
 
 
 def begin(job: Job, dataset: Dataset, device: str, number: int = 0) -> RunDirectory:
-    """Create the run directory of a job, of a sweep that of cell `number`; see `new_run`.
-
-    What a killed process left of a beginning is removed.
-    """
-    if job.path.exists():
-        shutil.rmtree(job.path)
+    """Create the run directory of a job, of a sweep that of cell `number`; see `new_run`."""
     return new_run(job.spec, dataset, job.path, device, job.document.cell, number)
 
 
@@ -60,7 +58,8 @@ def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
     return {
         "name": spec.name,
         "digest": digest(spec),
-        "dataset": dataset.id,
+        "identity": identity(spec, dataset.sha256),
+        "dataset": spec.data.dataset,
         "data_sha256": dataset.sha256,
         "environment": dataset.environment,
         "reference": None if dataset.reference is None else dataset.reference._asdict(),

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pogospec.checking.check import checked
+from pogospec.checking.recorded import reread
 from pogospec.data import kept
 from pogospec.errors import PogospecError, RunDirectoryError
 from pogospec.launch.job import Job
-from pogospec.runs.directory import RunDirectory
+from pogospec.runs.directory import RunDirectory, begun
 from pogospec.spec.build import digest, to_plain
-from pogospec.spec.resolve import read
 from pogospec.spec.schema import Spec
-
-BEGUN = {"checkpoints", "policies", "spec.yaml", "metrics.csv", "returns.csv", "flow.csv", "status.json"}
-"""What a run directory holds before it has a manifest."""
 
 
 class State(NamedTuple):
@@ -60,17 +57,19 @@ def _state(job: Job) -> State:
 
 def _refuse_foreign(path: Path) -> None:
     """Refuse a directory that holds something else than the beginning of a run."""
-    names = {entry.name.removesuffix(".part") for entry in path.iterdir()} if path.is_dir() else set()
-    if names - BEGUN - {"manifest.json"} or (path.exists() and not path.is_dir()):
+    if os.path.lexists(path) and not begun(path) and not (path.is_dir() and not any(path.iterdir())):
         raise RunDirectoryError(f"{path} exists and is no run")
 
 
 def _changes(run: RunDirectory, spec: Spec) -> list[str]:
-    """Values that a run has otherwise than a spec; its defaults are those of today."""
-    spec = kept(spec)
-    if run.manifest["digest"] == digest(spec):
+    """Values that a run has otherwise than a spec; its defaults are those of today.
+
+    Raises RunDirectoryError where the spec in the run directory was edited.
+    """
+    same = run.manifest["digest"] in (digest(spec), digest(kept(spec)))
+    if same and run.untouched():
         return []
-    before, now = (dict(_leaves(to_plain(one))) for one in (kept(checked(read(run.path / "spec.yaml"))), spec))
+    before, now = (dict(_leaves(to_plain(kept(one)))) for one in (reread(run)[1], spec))
     paths = [path for path in {**before, **now} if before.get(path) != now.get(path) and path != "about"]
     return [f"{path} {before.get(path)}, now {now.get(path)}" for path in paths]
 

@@ -7,6 +7,7 @@ NAME-DATASET a run directory, as `pogospec run` makes it
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import time
 from collections.abc import Sequence
@@ -103,8 +104,9 @@ def run_all(
             console.print(f"failed: {said}", style="red", highlight=False, markup=False, soft_wrap=True)
         finally:
             if job.begun:
-                reached = RunDirectory.open(job.path).status()["update"]
-                forecast.note(job, state.update, reached, time.monotonic() - clock)
+                with contextlib.suppress(RunDirectoryError, OSError):  # times are good to have, not needed
+                    reached = RunDirectory.open(job.path).status()["update"]
+                    forecast.note(job, state.update, reached, time.monotonic() - clock)
             jax.clear_caches()
     return failures
 

@@ -13,13 +13,14 @@ from pogospec.checking.check import checked_all, located
 from pogospec.data import load_for
 from pogospec.errors import RunError, UsageError
 from pogospec.launch import local
+from pogospec.launch.grid import cells_in, record
 from pogospec.launch.job import Failure, Job
 from pogospec.launch.record import begin, check_data
 from pogospec.launch.states import states
 from pogospec.launch.view import View
 from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.spec.build import to_plain
-from pogospec.spec.resolve import Document, read
+from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
 from pogospec.spec.sweep import cell_title, short_names, value_text
 from pogospec.training.decisions import backtracking_of
@@ -87,21 +88,17 @@ def _without_numbers(plain: Any) -> Any:
 
 def reopen(folder: Path) -> list[Job]:
     """The runs of a sweep that was begun, in the order of its grid; none where the folder holds no sweep."""
-    found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if (path / "manifest.json").is_file():
-            about = RunDirectory.open(path).manifest
-            if about.get("sweep"):
-                found.append((about["cell"], read(path / "spec.yaml")._replace(cell=about["sweep"])))
-    return jobs_of([document for _, document in sorted(found, key=lambda pair: pair[0])], folder) if found else []
+    documents = cells_in(folder)
+    return jobs_of(documents, folder) if documents else []
 
 
 def run_sweep(console: Console, jobs: Sequence[Job], device: str) -> list[Failure]:
-    """Run what is not done; cells that fail are returned, and stop no other.
+    """Write the grid down, and run what is not done; cells that fail are returned, and stop no other.
 
     Raises RunDirectoryError where the folder holds runs of other settings.
     """
     todo = {job.path: state.word for job, state in zip(jobs, states(jobs), strict=True) if state.left}
+    record(jobs, jobs[0].path.parent)
     numbers = {job.path: number for number, job in enumerate(jobs)}
     failures: list[Failure] = []
     for group in groups_of([job for job in jobs if job.path in todo]):
@@ -114,11 +111,12 @@ def run_sweep(console: Console, jobs: Sequence[Job], device: str) -> list[Failur
 
 def _run(console: Console, jobs: Sequence[Job], numbers: Sequence[int], device: str) -> list[Failure]:
     """Begin the runs of a group, or go on with them, in one program from the newest checkpoint that all have."""
-    from pogospec.explain import operations
+    from pogospec.explain import operations, require_memory
 
     try:
         with located(jobs[0].document):
             data = load_for(jobs[0].spec)
+            require_memory([job.spec for job in jobs], data.space, data)
             runs = [_open(job, number, data, device) for job, number in zip(jobs, numbers, strict=True)]
             counts = operations(jobs[0].spec, data.space)
             view = View(console, runs, counts, names=[job.method for job in jobs])

@@ -1,7 +1,9 @@
 """The contract of a run directory; plain files, safetensors and JSON only.
 
 spec.yaml       the resolved spec
-manifest.json   name, digest, data and its hash, environment, versions, device, seeds, reference returns
+manifest.json   name, digest, data and its hash, environment, versions, device, seeds, reference returns; the format of
+                the directory, the hash of spec.yaml, and the identity: a digest of the spec and the data, which
+                checkpoints and policies carry too
 status.json     state (running, done, failed or interrupted), message, update
 metrics.csv     one row a chunk of updates and seed
 returns.csv     one row an evaluation episode, raw and undiscounted
@@ -9,13 +11,13 @@ flow.csv        one row a policy that was measured on held-out states and seed
 checkpoints/    complete states with their checksum, published atomically; the newest two are kept
 policies/       a whole policy a file: behavior and each Euler step, all seeds
 
-What the columns of the tables mean is in `columns.py`.
+The manifest comes last: a directory without it is the beginning of a run that was stopped as it was made. What the
+columns of the tables mean is in `columns.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import json
 import os
@@ -26,12 +28,17 @@ from typing import Any
 
 import numpy as np
 
-from pogospec.errors import RunDirectoryError
-from pogospec.runs import files
+from pogospec import regular
+from pogospec.errors import ForeignError, RunDirectoryError, reason
+from pogospec.runs import files, tables
 from pogospec.runs.columns import FLOW, HEAD, RETURNS
+from pogospec.runs.manifest import FORMAT, checked
 
 TABLES = ("metrics.csv", "returns.csv", "flow.csv")
 STATES = ("running", "done", "failed", "interrupted")
+FOLDERS = ("checkpoints", "policies")
+BEGUN = {*FOLDERS, *TABLES, "spec.yaml", "status.json", "manifest.json"}
+"""What a run directory may hold, perhaps half written, before it has a manifest."""
 KEPT = 2
 MOST_LETTERS, MOST_BYTES = 100, 200
 """Of the name of a directory; file systems take 255 bytes, and a time may follow."""
@@ -48,48 +55,118 @@ class RunDirectory:
     def create(
         cls, path: str | Path, spec_yaml: str, manifest: dict[str, Any], terms: Sequence[str] = ()
     ) -> RunDirectory:
-        """Make a new run directory; `terms` are the names of the energy's terms, a metric each."""
-        path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunDirectoryError(
-                f"{path} exists already; choose another directory with --out, or go on with: pogospec resume {path}"
-            )
-        try:
-            (path / "checkpoints").mkdir(parents=True)
-            (path / "policies").mkdir()
-        except OSError as error:
-            raise RunDirectoryError(f"{path} cannot be made: {error.strerror}; choose another --out") from None
+        """Make a new run directory; `terms` are the names of the energy's terms, a metric each.
+
+        The beginning of a run that was stopped as it was made gives way. Raises RunDirectoryError, with none left
+        behind, where the directory holds something else or cannot be made.
+        """
         run = cls(path)
-        (path / "spec.yaml").write_text(spec_yaml, encoding="utf-8")
-        run._append("metrics.csv", [[*HEAD, *(f"energy.{term}" for term in terms)]])
-        run._append("returns.csv", [list(RETURNS)])
-        run._append("flow.csv", [list(FLOW)])
-        run.status("running")
-        files.write_json(path / "manifest.json", manifest)
+        run._refuse_taken()
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            with run.lock():
+                run._refuse_taken()
+                try:
+                    run._clear()
+                    run._make(spec_yaml, manifest, terms)
+                except OSError:
+                    with contextlib.suppress(OSError):
+                        run._clear()
+                    raise
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                (run.path / ".lock").unlink(missing_ok=True)
+                run.path.rmdir()
+            raise RunDirectoryError(f"{run.path} cannot be made: {reason(error)}; choose another --out") from None
         return run
+
+    def _refuse_taken(self) -> None:
+        try:
+            names = {entry.name for entry in self.path.iterdir()} - {".lock"}
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            names = {""}
+        except OSError as error:
+            raise RunDirectoryError(f"{self.path} cannot be made: {reason(error)}; choose another --out") from None
+        if names and not begun(self.path):
+            raise RunDirectoryError(
+                f"{self.path} exists already; choose another directory with --out, or go on with: "
+                f"pogospec resume {self.path}"
+            )
+
+    def _make(self, spec_yaml: str, manifest: dict[str, Any], terms: Sequence[str]) -> None:
+        """Write all that a run begins with, the manifest last."""
+        for name in FOLDERS:
+            (self.path / name).mkdir()
+        files.publish(self.path / "spec.yaml", spec_yaml.encode())
+        self._append("metrics.csv", [[*HEAD, *(f"energy.{term}" for term in terms)]])
+        self._append("returns.csv", [list(RETURNS)])
+        self._append("flow.csv", [list(FLOW)])
+        self.status("running")
+        about = {"format": FORMAT, "spec_sha256": hashlib.sha256(spec_yaml.encode()).hexdigest()}
+        files.write_json(self.path / "manifest.json", {**manifest, **about})
+
+    def _clear(self) -> None:
+        """Remove the beginning of a run; raises OSError where a folder is not empty."""
+        for entry in self.path.iterdir():
+            if entry.name in FOLDERS:
+                entry.rmdir()
+            elif entry.name != ".lock":
+                entry.unlink()
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
-        """Open an existing run directory."""
-        if not (Path(path) / "manifest.json").is_file():
+        """Open an existing run directory; raises RunDirectoryError where there is none that this version reads."""
+        run = cls(path)
+        if not os.path.lexists(run.path / "manifest.json"):  # of names too long too
+            if begun(run.path):
+                raise RunDirectoryError(
+                    f"{path} is a run that was stopped as it was made; begin it again with: "
+                    f"pogospec run SPEC --out {path}"
+                )
             raise RunDirectoryError(
                 f"{path} is no run directory (it has no manifest.json); `pogospec list runs` shows runs"
             )
-        return cls(path)
+        _ = run.manifest
+        return run
 
     @property
     def manifest(self) -> dict[str, Any]:
         """What was run, on what, with which versions."""
-        return files.read_json(self.path / "manifest.json")
+        path = self.path / "manifest.json"
+        content = files.read_json(path)
+        checked(path, content)
+        return content
+
+    def untouched(self) -> bool:
+        """Whether spec.yaml is as it was written; True where the format of the directory does not tell."""
+        written = self.manifest.get("spec_sha256")
+        try:
+            return written in (None, hashlib.sha256(regular.read(self.path / "spec.yaml")).hexdigest())
+        except OSError:
+            return False
 
     def status(self, state: str | None = None, message: str = "", update: int = 0) -> dict[str, Any]:
         """Read the status, or set it."""
         if state is None:
-            return files.read_json(self.path / "status.json")
+            return self._status()
         if state not in STATES:
             raise ValueError(f"found state {state!r}, allowed {', '.join(STATES)}")
-        content = {"state": state, "message": message, "update": update}
-        files.publish(self.path / "status.json", json.dumps(content, ensure_ascii=False).encode())
+        path, content = self.path / "status.json", {"state": state, "message": message, "update": update}
+        text = json.dumps(content, ensure_ascii=False).encode()
+        try:
+            files.publish(path, text)
+        except OSError:  # where a disk is full there is room in the place of the old one
+            files.write_over(path, text)
+        return content
+
+    def _status(self) -> dict[str, Any]:
+        path = self.path / "status.json"
+        content = files.read_json(path)
+        state, update = content["state"], content["update"]
+        if state not in STATES or type(update) is not int or update < 0 or not isinstance(content["message"], str):
+            raise RunDirectoryError(f"{path} is missing or damaged")
         return content
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
@@ -110,7 +187,8 @@ class RunDirectory:
         row = {"seed": seed, "stage": stage, "update": update, "total_update": total}
         row |= {"seconds": f"{seconds:.3f}", "updates_per_second": f"{rate:.1f}"}
         row |= {name: repr(float(value)) for name, value in metrics.items()}
-        self._append("metrics.csv", [[row.get(name, "") for name in self._head("metrics.csv")]])
+        head = tables.head(self.path / "metrics.csv")
+        self._append("metrics.csv", [[row.get(name, "") for name in head]])
 
     def append_returns(self, policy: str, total: int, returns: np.ndarray, stage: str) -> None:
         """Add the raw returns [seeds, episodes] of one evaluation."""
@@ -127,36 +205,20 @@ class RunDirectory:
         """Add what was measured of one policy on held-out states; what is not known stays empty."""
         row = {"seed": seed, "stage": stage, "update": update, "total_update": total, "flow_time": repr(time)}
         row |= {"accepted": accepted} | {name: repr(value) for name, value in found.items() if value == value}
-        self._append("flow.csv", [[row.get(name, "") for name in self._head("flow.csv")]])
+        self._append("flow.csv", [[row.get(name, "") for name in tables.head(self.path / "flow.csv")]])
 
     def _append(self, name: str, rows: list[list[Any]]) -> None:
-        with (self.path / name).open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
-
-    def _head(self, name: str) -> list[str]:
-        """The columns that a table has; one of an older version may lack some."""
-        with (self.path / name).open(newline="", encoding="utf-8") as file:
-            return next(csv.reader(file))
+        files.append(self.path / name, tables.lines_of(rows))
 
     def read(self, name: str) -> list[dict[str, str]]:
-        """Rows of metrics.csv or returns.csv; a row cut short at the end is left out."""
-        try:
-            with (self.path / name).open(newline="", encoding="utf-8") as file:
-                return [row for row in csv.DictReader(file) if None not in row.values() and None not in row]
-        except OSError:
-            raise RunDirectoryError(f"{self.path / name} is missing") from None
+        """Rows of one of the tables; a row cut short at the end is left out. Raises RunDirectoryError."""
+        head, rows = tables.read(self.path / name)
+        return [dict(zip(head, row, strict=True)) for row in rows]
 
     def truncate_after(self, total: int) -> None:
         """Drop what lies beyond an update, so that a resumed run writes the files of an uninterrupted one."""
         for name in TABLES:
-            with (self.path / name).open(newline="", encoding="utf-8") as file:
-                head, *rows = list(csv.reader(file))
-            at = head.index("total_update")
-            kept = [r for r in rows if len(r) == len(head) and r[at].isdigit() and int(r[at]) <= total]
-            if "update" in head:  # what was measured when the next stage began is measured again
-                kept = [r for r in kept if int(r[at]) < total or r[head.index("update")] != "0"]
-            lines = "\r\n".join(",".join(row) for row in [head, *kept]) + "\r\n"
-            files.publish(self.path / name, lines.encode())
+            files.publish(self.path / name, tables.cut_back(self.path / name, total))
         for file in self._checkpoints():
             if int(file.stem) > total:
                 file.unlink()
@@ -168,20 +230,24 @@ class RunDirectory:
     def save_checkpoint(self, n: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Publish a checkpoint after n updates: written aside, synced, renamed; the two newest stay."""
         for name in TABLES:
-            with (self.path / name).open("rb") as file:
-                os.fsync(file.fileno())
+            files.sync(self.path / name)
         folder = self.path / "checkpoints"
-        files.save_arrays(folder / f"{n:012d}.safetensors", arrays, meta)
+        files.save_arrays(folder / f"{n:012d}.safetensors", arrays, meta | self._identity())
         files.sync(folder)
         for old in [*self._checkpoints()[:-KEPT], *folder.glob("*.part")]:
             old.unlink()
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """The newest whole checkpoint, or None where none was written; a damaged one is passed over with a note."""
+        """The newest whole checkpoint, or None where none was written; a damaged one is passed over with a note.
+
+        Raises ForeignError where the newest is of another run, RunDirectoryError where none is whole.
+        """
         broken = []
         for file in reversed(self._checkpoints()):
             try:
-                loaded = files.load_arrays(file)
+                loaded = self._load(file)
+            except ForeignError:
+                raise
             except RunDirectoryError as error:
                 broken.append(str(error))
                 continue
@@ -196,22 +262,44 @@ class RunDirectory:
         return [int(file.stem) for file in self._checkpoints()]
 
     def load_checkpoint_of(self, n: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The checkpoint after n updates; raises RunDirectoryError where it is damaged."""
-        return files.load_arrays(self.path / "checkpoints" / f"{n:012d}.safetensors")
+        """The checkpoint after n updates; raises RunDirectoryError where it is damaged, ForeignError of another run."""
+        return self._load(self.path / "checkpoints" / f"{n:012d}.safetensors")
+
+    def _load(self, file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, meta = self._own(file)
+        if meta.get("total_update") != int(file.stem):
+            raise ForeignError(
+                f"{file} is the checkpoint after {meta.get('total_update')} updates, under another name; remove it, "
+                "and the run goes on from the newest of the others"
+            )
+        return arrays, meta
+
+    def _own(self, file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays of a file of this run, and what it says of them."""
+        arrays, meta = files.load_arrays(file)
+        identity = self.manifest.get("identity")
+        if meta.pop("identity", None) != identity and identity is not None:
+            raise ForeignError(f"{file} is of another run, with another spec or other data; remove it")
+        return arrays, meta
+
+    def _identity(self) -> dict[str, str]:
+        """What the files of this run carry; nothing in directories of a format that knows none."""
+        identity = self.manifest.get("identity")
+        return {} if identity is None else {"identity": identity}
 
     def save_policy(self, label: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Save the policies of all seeds under a label."""
-        files.save_arrays(self._policy(label), arrays, meta)
+        files.save_arrays(self._policy(label), arrays, meta | self._identity())
 
     def load_policy(self, label: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Load what `save_policy` saved."""
         path = self._policy(label)
-        if not path.is_file():
+        if not os.path.lexists(path):
             if label in self._trained():
                 raise self._missing([label])
             known = ", ".join(self.saved()) or "none yet"
             raise RunDirectoryError(f"{self.path} holds no policy '{label}', allowed {known}")
-        return files.load_arrays(path)
+        return self._own(path)
 
     def policies(self) -> list[str]:
         """Labels of the policies, in the order of training; raises RunDirectoryError where a saved one was removed."""
@@ -249,6 +337,24 @@ class RunDirectory:
 
     def _policy(self, label: str) -> Path:
         return self.path / "policies" / f"{label.replace(' ', '_')}.safetensors"
+
+
+def begun(path: Path) -> bool:
+    """Whether a directory holds what a run leaves that is stopped as it is made, and nothing else."""
+    try:
+        entries = [entry for entry in path.iterdir() if entry.name != ".lock"]
+        return bool(entries) and all(map(_at_the_beginning, entries))
+    except OSError:
+        return False
+
+
+def _at_the_beginning(entry: Path) -> bool:
+    """Whether this is something that a run directory holds before the run begins; tables have no rows then."""
+    if entry.name.removesuffix(".part") not in BEGUN or entry.name == "manifest.json":
+        return False
+    if entry.name in FOLDERS:
+        return not any(entry.iterdir())
+    return entry.name not in TABLES or regular.read(entry).count(b"\n") <= 1
 
 
 def run_name(*parts: str) -> str:

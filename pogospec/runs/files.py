@@ -12,52 +12,102 @@ from typing import Any
 
 import numpy as np
 
-from pogospec.errors import RunDirectoryError
+from pogospec import regular
+from pogospec.errors import RunDirectoryError, reason
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say of an OSError which file it is about; writing says none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def publish(path: Path, content: bytes) -> None:
-    """Write a file aside, sync it and rename it, so that nobody ever sees a part of it."""
+    """Write a file aside, sync it and rename it, so that nobody ever sees a part of it; raises OSError."""
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder last beyond a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with naming(path), part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(OSError):  # its room is needed for the status
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_over(path: Path, content: bytes) -> None:
+    """Write a small JSON file in its place, which takes no room where it is no longer than before; raises OSError."""
+    with naming(path), path.open("r+b", buffering=0) as file:
+        file.write(content.ljust(path.stat().st_size))
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add to the end of a file; raises OSError."""
+    with naming(path), path.open("ab") as file:
+        file.write(content)
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, last beyond a power cut; raises OSError."""
+    with naming(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a folder; raises RunDirectoryError where one is in."""
+    """Keep a second process out of a folder; raises RunDirectoryError where one is in, or it cannot be told."""
     import fcntl
 
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    try:
+        descriptor = _opened(folder / ".lock")
+    except OSError as error:
+        raise RunDirectoryError(f"{reason(error)}; whether the folder is in use cannot be told") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
             raise RunDirectoryError(f"{folder} is in use by another process; wait for it or stop it") from None
+        raise RunDirectoryError(f"{folder / '.lock'} cannot be locked: {reason(error)}") from None
+    try:
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(lock: Path) -> int:
+    """The file of a lock, made where it is missing; one that is read-only serves too."""
+    try:
+        return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
+    except PermissionError:
+        return os.open(lock, os.O_RDONLY | os.O_NONBLOCK)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Publish a JSON file: whole or not at all."""
+    """Publish a JSON file: whole or not at all; raises OSError."""
     publish(path, json.dumps(content, indent=2, ensure_ascii=False).encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """What a JSON file holds; raises RunDirectoryError where it is missing or damaged, or lacks a key when asked."""
     try:
-        return _Content(json.loads(path.read_text(encoding="utf-8")), path)
-    except (OSError, ValueError, TypeError):
-        raise RunDirectoryError(f"{path} is missing or damaged") from None
+        content = json.loads(regular.read(path).decode())
+        json.dumps(content, ensure_ascii=False).encode()  # escapes can make what no text holds
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise RunDirectoryError(f"{path} is missing or damaged")
+    return _Content(content, path)
 
 
 class _Content(dict[str, Any]):
@@ -72,7 +122,7 @@ class _Content(dict[str, Any]):
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-    """Publish a safetensors file: arrays, JSON metadata and the digest of both."""
+    """Publish a safetensors file: arrays, JSON metadata and the digest of both; raises OSError."""
     from safetensors.numpy import save
 
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -81,16 +131,19 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any])
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What `save_arrays` published; raises RunDirectoryError where it is damaged."""
+    """What `save_arrays` published; raises RunDirectoryError where it is missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    raw = path.read_bytes()
+    try:
+        raw = regular.read(path)
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read: {reason(error)}") from None
     try:
         arrays = load(raw)
         metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
         whole = metadata["sha256"] == _digest(arrays, metadata["meta"])
-    except (SafetensorError, KeyError):
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise RunDirectoryError(f"{path} is damaged or cut short") from None
     if not whole:
         raise RunDirectoryError(f"{path} is damaged: its checksum differs")

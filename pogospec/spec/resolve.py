@@ -8,6 +8,7 @@ cell of a `sweep` sets comes last.
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -108,7 +109,7 @@ def _meet(one: Any, two: Any) -> bool:
     return one == two or (not isinstance(one, str) and not isinstance(two, str) and None in (one, two))
 
 
-def _extend(tree: Node, path: Path, seen: tuple[Path, ...]) -> Node:
+def _extend(tree: Node, path: Path, seen: tuple[str, ...]) -> Node:
     base = tree.value.pop("extends", None)
     if base is None:
         return tree
@@ -119,8 +120,8 @@ def _extend(tree: Node, path: Path, seen: tuple[Path, ...]) -> Node:
         parent = path.parent / base.value if Path(base.value).suffix else spec_path(base.value)
     except UsageError as error:
         raise SpecError([Problem(base.origin, "extends", str(error))]) from None
-    seen = (*seen, path.resolve())
-    if parent.resolve() in seen:
+    seen = (*seen, os.path.realpath(path))  # of links that lead in a circle too
+    if os.path.realpath(parent) in seen:
         message = f"found {show(base.value)}, which extends itself; allowed a spec outside this chain"
         raise SpecError([Problem(base.origin, "extends", message)])
     if len(seen) > MAX_BASES:

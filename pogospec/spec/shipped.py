@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pogospec.errors import UsageError
@@ -30,7 +31,7 @@ def spec_path(name: str | Path) -> Path:
     """A path as given, or a shipped spec by its name, the folder left out or not; raises UsageError where unknown."""
     path = Path(name)
     folder, _, stem = str(name).rpartition("/")
-    if path.is_file() or path.suffix or folder not in FOLDERS or stem in (".", ".."):
+    if os.path.isfile(path) or path.suffix or folder not in FOLDERS or stem in (".", ".."):
         return path
     shipped = {spec_name(spec): spec for spec in shipped_specs()}
     wanted = stem.replace("-", "_")
@@ -51,7 +52,7 @@ def shipped_suites() -> list[Path]:
 def suite_path(name: str | Path) -> Path:
     """A path as given, or a shipped suite by its name; raises UsageError where unknown."""
     path, shipped = Path(name), {suite.stem: suite for suite in shipped_suites()}
-    if path.is_file() or path.suffix or len(path.parts) != 1:
+    if os.path.isfile(path) or path.suffix or len(path.parts) != 1:
         return path
     wanted = path.name.replace("-", "_")
     if wanted not in shipped:

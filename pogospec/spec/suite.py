@@ -6,6 +6,7 @@ Precedence, low to high: the spec with what it tunes for the dataset, the suite'
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def _file(entry: Node, path: str, suite: Path, builder: Builder) -> Path:
     where = f"{path}.spec" if isinstance(entry.value, dict) else path
     try:
         file = suite.parent / node.value if Path(node.value).suffix else spec_path(node.value)
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise UsageError(f"found {show(node.value)}, but there is no file {file}; paths start at the suite")
     except UsageError as error:
         return builder.fail(node, where, str(error))

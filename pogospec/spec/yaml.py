@@ -20,6 +20,7 @@ import yaml
 from yaml.composer import Composer
 from yaml.resolver import BaseResolver
 
+from pogospec import regular
 from pogospec.errors import Origin, Problem, SpecError, printable
 
 KEYS = "policy, energy, schedule"
@@ -142,8 +143,7 @@ def read_file(path: str | Path, layer: str = "file") -> str:
     """Read the text of a file of bounded size; raises SpecError."""
     file = str(path)
     try:
-        with open(path, "rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
+        raw = regular.read(path, MAX_BYTES + 1, pipes=layer == "file")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError([Problem(Origin(layer, file), "", f"cannot be read: {reason}")]) from None

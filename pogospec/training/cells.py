@@ -17,7 +17,7 @@ import numpy as np
 from pogospec.compiler.chain import OF, by_actor
 from pogospec.compiler.compile import compile_spec
 from pogospec.compiler.program import Program, Stage, State
-from pogospec.errors import RunDirectoryError
+from pogospec.errors import ForeignError, RunDirectoryError
 from pogospec.nets import with_products
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.saved import SavedPolicy
@@ -191,9 +191,9 @@ class Cells:
             return None
         try:
             arrays = {name: np.concatenate([own[name] for own, _ in loaded]) for name in loaded[0][0]}
-        except KeyError as error:
-            raise lacking(self.all[0].run, error) from None
-        return arrays, Place.of_parts([Place(**meta["place"]) for _, meta in loaded])
+            return arrays, Place.of_parts([Place(**meta["place"]) for _, meta in loaded])
+        except (KeyError, TypeError, ValueError) as error:
+            raise unfit(self.all[0].run, error) from None
 
     def truncate_after(self, total: int) -> None:
         """Drop what was written after an update from the files of all runs."""
@@ -208,11 +208,13 @@ class Cells:
         for total in sorted(common, reverse=True):
             try:
                 return [cell.run.load_checkpoint_of(total) for cell in self.all]
+            except ForeignError:
+                raise
             except RunDirectoryError as error:
                 self.all[0].run.notes.append(f"{error}; going on from an earlier checkpoint")
         return []
 
 
-def lacking(run: RunDirectory, name: Any) -> RunDirectoryError:
-    """What to say of a checkpoint that lacks an array."""
-    return RunDirectoryError(f"{run.path}: the checkpoint lacks {name}; it was made by another spec")
+def unfit(run: RunDirectory, why: object) -> RunDirectoryError:
+    """What to say of a checkpoint that cannot be gone on from."""
+    return RunDirectoryError(f"{run.path}: the checkpoint does not fit ({why}); it was made by another spec or version")

@@ -17,7 +17,7 @@ from pogospec.spec.schema import Spec
 from pogospec.steps.schedule import Backtracking
 from pogospec.training import decisions
 from pogospec.training.batching import Batching
-from pogospec.training.cells import Cells, lacking
+from pogospec.training.cells import Cells, unfit
 from pogospec.training.chunk import as_floats, precision
 from pogospec.training.evaluation import Evaluation
 from pogospec.training.events import Event, Failed, Finished, Noted, Progress, Started
@@ -223,9 +223,13 @@ class _Trainer:
             return self.programs.fresh()
         arrays, self.place = restored
         leaves, structure = jax.tree_util.tree_flatten_with_path(self.programs.template(self.place.number))
-        try:
-            values = [jnp.asarray(arrays[jax.tree_util.keystr(path)]) for path, _ in leaves]
-        except KeyError as error:
-            raise lacking(self.cells.all[0].run, error) from None
+        values = [self._leaf(arrays, jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
         self.cells.truncate_after(self.place.total)
         return jax.tree_util.tree_unflatten(structure, values)
+
+    def _leaf(self, arrays: dict[str, np.ndarray], name: str, wanted: jax.ShapeDtypeStruct) -> jax.Array:
+        found = arrays.get(name)
+        if found is None or (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            what = "is missing" if found is None else f"is {found.dtype}{list(found.shape)}"
+            raise unfit(self.cells.all[0].run, f"{name} {what}, needed {wanted.dtype}{list(wanted.shape)}")
+        return jnp.asarray(found)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
-from typing import NoReturn
+from collections.abc import Iterator
 
-_asked = threading.Event()
+_asked, _held = threading.Event(), threading.Event()
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
+"""Those that whoever started the process may have told it to ignore, as shells and nohup do."""
 
 
 def listen() -> None:
-    """Take Ctrl-C and termination alike; a shell may have told background jobs to ignore the first."""
+    """Take Ctrl-C, termination, and the end of the terminal alike."""
     signal.signal(signal.SIGTERM, _note)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _note)
+    for one in SIGNALS:
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, _note)
     sys.unraisablehook = _unraisable
 
 
@@ -29,9 +33,20 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
-def _note(*_) -> NoReturn:
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """What is written inside is written to its end: who asks to stop meanwhile is heard afterwards."""
+    _held.set()
+    try:
+        yield
+    finally:
+        _held.clear()
+
+
+def _note(*_) -> None:
     _asked.set()
-    raise KeyboardInterrupt
+    if not _held.is_set():
+        raise KeyboardInterrupt
 
 
 def _unraisable(found: sys.UnraisableHookArgs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -99,7 +100,7 @@ def intermediates(jaxpr: Any) -> int:
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             result = equation.outvars[0].aval
-            total += int(np.prod(result.shape)) * result.dtype.itemsize
+            total += math.prod(result.shape) * result.dtype.itemsize
         elif equation.primitive.name == "cond":
             total += max(intermediates(branch.jaxpr) for branch in equation.params["branches"])
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,7 @@ def _network(name: str, network: Any) -> Network:
     chain = all(a[1] == b[0] for a, b in zip(matrices, matrices[1:], strict=False))
     widths = [*(a for a, _ in matrices), *(b for _, b in matrices[-1:])]
     shape = " → ".join(map(str, widths)) if chain else ", ".join(f"{a}x{b}" for a, b in matrices)
-    return Network(name, shape, members, sum(int(np.prod(leaf.shape)) for leaf in leaves))
+    return Network(name, shape, members, sum(math.prod(leaf.shape) for leaf in leaves))
 
 
 def memory(spec: Spec, space: Space, dataset: Dataset | None, reserved: int | None = None) -> Memory:
@@ -104,9 +105,9 @@ def memory(spec: Spec, space: Space, dataset: Dataset | None, reserved: int | No
     weights = optimizers = activations = 0
     for stage in (stage for index, stage in enumerate(program.stages) if stage.source == index):
         state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
-        further = [_bytes((actor.policy, actor.geometry)) for actor in state.chain]
-        weights = max(weights, sum(_bytes(getattr(state, name)) for name in COPIES) + sum(further))
-        optimizers = max(optimizers, _bytes([state.optimizer, *(actor.optimizer for actor in state.chain)]))
+        further = [bytes_of((actor.policy, actor.geometry)) for actor in state.chain]
+        weights = max(weights, sum(bytes_of(getattr(state, name)) for name in COPIES) + sum(further))
+        optimizers = max(optimizers, bytes_of([state.optimizer, *(actor.optimizer for actor in state.chain)]))
         jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
         activations = max(activations, intermediates(jaxpr.jaxpr))
     data = None if dataset is None else sum(np.asarray(column).nbytes for column in dataset.transitions)
@@ -114,5 +115,6 @@ def memory(spec: Spec, space: Space, dataset: Dataset | None, reserved: int | No
     return Memory(spec.seeds * weights, spec.seeds * optimizers, data, activations)
 
 
-def _bytes(tree: Any) -> int:
-    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+def bytes_of(tree: Any) -> int:
+    """Bytes of the arrays of a tree, or of their shapes."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.checking.check import load
+from pogospec.checking.recorded import reread
 from pogospec.data import load_for
 from pogospec.errors import UsageError
 from pogospec.policies.base import Point, TanhNormal
@@ -50,7 +50,7 @@ def densities(run: RunDirectory, state: int | None = None) -> Densities:
             raise UsageError(f"--state: found {state} for {run.path}, whose known energy has no states; leave it out")
         known = Known.open(run)
         return Densities({label: known.parameters(label) for label in known.labels}, known)
-    data = load_for(load(run.path / "spec.yaml"))
+    data = load_for(reread(run)[1])
     if data.sha256 != run.manifest["data_sha256"]:
         raise UsageError(f"density: the data of {run.path} changed since the run: its states are not those of now")
     observations = data.transitions.observations

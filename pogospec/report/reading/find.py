@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from pogospec.errors import RunDirectoryError
 from pogospec.runs.directory import RunDirectory, run_name
+from pogospec.runs.files import read_json
 from pogospec.spec.suite import suite_name
 from pogospec.terminal import command
 
@@ -27,7 +27,7 @@ def open_runs(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
     found: dict[Path, Path] = {}
     missing, other = [], []
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             missing.append(f"{path} (does not exist)")
             continue
         inside = sorted(_inside(path)) if path.is_dir() else []
@@ -58,23 +58,26 @@ def open_plan(path: Path) -> Plan | None:
     The runs of a file are those in the folder that `pogospec suite FILE` takes.
     """
     folder = path
-    if path.is_file() and path.suffix in (".yaml", ".yml"):
+    if os.path.isfile(path) and path.suffix in (".yaml", ".yml"):
         folder = Path("runs") / run_name(suite_name(path))
         if not (folder / PLAN).is_file():
             raise RunDirectoryError(
                 f"{path}: no runs in {folder}; start them with: {command('suite', path)}, or name the folder of --out"
             )
     file = folder / PLAN
-    if not file.is_file():
+    if not os.path.lexists(file):
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         runs = {entry["run"]: (entry["method"], entry["dataset"]) for entry in content["runs"]}
-        if any(Path(name).name != name or name == ".." for name in runs):
-            raise ValueError("a run elsewhere")
-        return Plan(content["name"], folder, runs)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunDirectoryError(f"{file} is damaged; remove it, and `pogospec suite` writes it again") from None
+        texts = [content["name"], *runs, *(text for pair in runs.values() for text in pair)]
+        if all(isinstance(text, str) for text in texts) and not any(
+            Path(name).name != name or name == ".." for name in runs
+        ):
+            return Plan(content["name"], folder, runs)
+    except (RunDirectoryError, KeyError, TypeError):
+        pass
+    raise RunDirectoryError(f"{file} is damaged; remove it, and `pogospec suite` writes it again")
 
 
 def open_planned(plan: Plan) -> list[RunDirectory]:
@@ -96,7 +99,7 @@ def _inside(path: Path) -> Iterator[Path]:
 def _checked(path: Path) -> RunDirectory:
     run = RunDirectory.open(path)
     manifest = run.manifest
-    lacking = [key for key in NEEDED if key not in manifest] if isinstance(manifest, dict) else list(NEEDED)
+    lacking = [key for key in NEEDED if key not in manifest]
     if lacking:
         raise RunDirectoryError(f"{path / 'manifest.json'} is no manifest of a run: it lacks {', '.join(lacking)}")
     return run

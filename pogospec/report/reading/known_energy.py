@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.checking.check import load
+from pogospec.checking.recorded import reread
 from pogospec.compiler.compile import compile_spec
 from pogospec.compiler.optimum import Least, least
 from pogospec.compiler.program import Stage
@@ -48,8 +48,8 @@ class Known:
 
     @classmethod
     def open(cls, run: RunDirectory) -> Known:
-        """Read the spec of a run; raises SpecError where it cannot be read, UsageError where it has no target."""
-        spec = load(run.path / "spec.yaml")
+        """Read the spec of a run; raises as `reread` does, and UsageError where it has no target."""
+        _, spec = reread(run)
         if spec.target is None:
             raise UsageError(f"{run.path} is no flow on a known energy; its spec has no target")
         return cls(run, spec, compile_spec(spec, one_state(spec.target, spec.data.dataset).space).stages)

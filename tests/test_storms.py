@@ -1,0 +1,232 @@
+"""Storms: commands killed at any change of their files, disks that are full at any, and every file damaged."""
+
+import io
+import json
+import math
+import os
+import random
+import shutil
+import signal
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+from commands import pogospec
+from forks import FILES, FULL, KILLED
+from test_resume import RUN, assert_same
+from test_suite import SMALL as SUITE
+from test_sweep_runs import spec_of
+
+from pogospec.cli import app
+from pogospec.errors import PogospecError, reason
+from pogospec.runs.directory import RunDirectory
+from pogospec.training import loop
+
+FLOW = """\
+target: {kind: quadratic, center: [0.8], curvature: [2.0]}
+policy: gaussian
+energy: {q: {actions: quadrature}, entropy: {weight: 0.5}}
+geometry: wasserstein2
+train: {log_every: 10, checkpoint_every: 10}
+schedule: {steps: [{from: previous, tau: 0.4, repeat: 3, updates: 30}]}
+"""
+
+
+def commands_of(kind, folder):
+    """What begins a kind of run in a folder, and the file from which on `resume` takes it."""
+    file = folder.parent / f"{kind}.yaml"
+    if kind == "run":
+        return [*RUN, "--out", folder], folder / "manifest.json"
+    if kind == "flow":
+        file.write_text(FLOW)
+        return ["run", file, "--out", folder], folder / "manifest.json"
+    if kind == "sweep":
+        grid = "sweep: {policy.hidden: [[8], [4]], energy.entropy.weight: [0, 0.3]}\n"
+        file.write_text(spec_of("map", grid).replace("updates: 50", "updates: 20").replace("updates: 25", "updates: 5"))
+        return ["run", file, "--out", folder], folder / "sweep.json"
+    file.write_text(SUITE.replace("updates: 40", "updates: 20"))
+    return ["suite", file, "--out", folder], None
+
+
+def runs_in(folder):
+    return [path.parent for path in folder.rglob("manifest.json")]
+
+
+def assert_alike(whole, folder):
+    assert {run.relative_to(folder) for run in runs_in(folder)} == {run.relative_to(whole) for run in runs_in(whole)}
+    for run in runs_in(whole):
+        assert_same(run, folder / run.relative_to(whole))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Of each kind, what nothing stopped."""
+    found = {}
+
+    def get(kind):
+        if kind not in found:
+            found[kind] = tmp_path_factory.mktemp(kind) / "whole"
+            pogospec(*commands_of(kind, found[kind])[0], "--quiet")
+        return found[kind]
+
+    return get
+
+
+def storm(kind, kills, whole, folder, seed=0, most=400, env=None):
+    """Kill commands again and again, at changes of files drawn so that early ones are as likely as late ones."""
+    draw, done = random.Random(seed), 0
+    begin, mark = commands_of(kind, folder)
+    while done < kills:
+        command = ["resume", folder] if mark is not None and mark.exists() else begin
+        number = int(math.exp(draw.uniform(0, math.log(most))))
+        below = draw.choice([folder, folder, folder.parent]) if env else folder
+        trouble = {**(env or {}), KILLED: f"{below}:{number}"}
+        ended = pogospec(*command, "--quiet", check=False, env=trouble)
+        if ended.returncode == -signal.SIGKILL:
+            done += 1
+            continue
+        assert ended.returncode == 0, ended.stderr
+        assert_alike(whole, folder)
+        shutil.rmtree(folder)
+    pogospec(*(["resume", folder] if mark is not None and mark.exists() else begin), "--quiet")
+    assert_alike(whole, folder)
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep", "suite", "flow"])
+@pytest.mark.exhaustive("a storm of kills")
+def test_whatever_is_killed_anywhere_ends_the_same(kind, whole, tmp_path):
+    storm(kind, 47, whole(kind), tmp_path / "killed")
+
+
+@pytest.mark.exhaustive("compiles anew each time")
+def test_killed_while_compiled_programs_are_kept_and_removed(whole, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    env = {"POGOSPEC_COMPILE_CACHE": str(tmp_path / "cache")}
+    storm("flow", 12, whole("flow"), tmp_path / "killed", most=20, env=env)
+
+
+def test_a_few_kills_of_a_flow(whole, tmp_path):
+    storm("flow", 3, whole("flow"), tmp_path / "killed", seed=1)
+
+
+def fill(kind, numbers, whole, tmp_path):
+    for number in numbers:
+        folder = tmp_path / str(number)
+        begin, mark = commands_of(kind, folder)
+        full = pogospec(*begin, "--quiet", check=False, env={FULL: f"{folder}:{number}"})
+        assert full.returncode in (1, 2), full.stderr
+        (line,) = full.stderr.splitlines()
+        assert "No space left on device" in line
+        begun = mark.exists()
+        if begun:
+            assert RunDirectory.open(folder).status()["state"] == "failed"
+        pogospec(*(["resume", folder] if begun else begin), "--quiet")
+        assert_alike(whole(kind), folder)
+
+
+@pytest.mark.exhaustive("twenty runs")
+def test_a_disk_that_is_full_loses_nothing(whole, tmp_path):
+    fill("flow", [*range(1, 12), *range(14, 60, 5)], whole, tmp_path)
+
+
+def test_a_disk_that_is_full_at_two_points(whole, tmp_path):
+    fill("flow", [3, 30], whole, tmp_path)
+
+
+def test_a_limit_of_the_size_of_files_is_one_line(whole, tmp_path):
+    folder = tmp_path / "run"
+    begin, _ = commands_of("flow", folder)
+    largest = max(file.stat().st_size for file in whole("flow").rglob("*.safetensors"))
+    done = pogospec(*begin, "--quiet", check=False, env={FILES: str(largest - 1)})
+    assert done.returncode in (1, 2)
+    (line,) = done.stderr.splitlines()
+    assert "File too large" in line
+    pogospec(*(["resume", folder] if (folder / "manifest.json").exists() else begin), "--quiet")
+    assert_alike(whole("flow"), folder)
+
+
+def replaced(file, by):
+    file.unlink()
+    by(file)
+
+
+WAYS = {
+    "removed": lambda file: file.unlink(),
+    "empty": lambda file: file.write_bytes(b""),
+    "cut": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "flipped": lambda file: file.write_bytes(bytes([255 - file.read_bytes()[0]]) + file.read_bytes()[1:]),
+    "noise": lambda file: file.write_bytes(random.Random(0).randbytes(500)),
+    "zeros": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+    "JSON of another type": lambda file: file.write_text('[{"a": 1e999}]\n'),
+    "garbage behind": lambda file: file.write_bytes(file.read_bytes() + b"\xff,\x00\n\xff\n"),
+    "words for numbers": lambda file: file.write_bytes(file.read_bytes().replace(b"0", b'"x"')),
+    "a folder": lambda file: replaced(file, os.mkdir),
+    "a pipe": lambda file: replaced(file, os.mkfifo),
+    "a circle of links": lambda file: replaced(file, lambda path: path.symlink_to(path)),
+}
+FILES_OF_A_RUN = (
+    "spec.yaml", "manifest.json", "status.json", "metrics.csv", "returns.csv", "flow.csv",
+    "checkpoints/000000000080.safetensors", "policies/step_1.safetensors",
+)  # fmt: skip
+CASES = [(file, way) for file in FILES_OF_A_RUN for way in WAYS]
+
+
+def told(*arguments):
+    """What a command says of its errors, and its exit code; anything else than a message is raised."""
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            app([*map(str, arguments)], standalone_mode=False)
+    except PogospecError as error:
+        return str(error), error.exit_code
+    except OSError as error:
+        return reason(error), 1
+    except SystemExit as ended:
+        return err.getvalue(), ended.code
+    return err.getvalue(), 0
+
+
+def damaged(source, target, file, way):
+    shutil.copytree(source, target)
+    RunDirectory.open(target).status("interrupted", update=80)
+    WAYS[way](target / file)
+
+
+def assert_told(run, file, way, monkeypatch):
+    """Every command ends by itself, with one line where it does not do what it was asked."""
+    monkeypatch.setattr(loop._Trainer, "go", lambda self, resume: self._restored())
+    commands = [("compare", run), ("list", "runs", "--folder", run.parent)]
+    commands += [("resume", run, "--quiet")] if file != "returns.csv" or way != "a pipe" else []
+    if file.endswith(".csv"):
+        commands.append(("plot", run, "--y", "energy", "--out", run.parent / "x.svg"))
+    if file.startswith(("policies", "spec")):
+        commands.append(("plot", run, "--figure", "density", "--out", run.parent / "x.svg"))
+    if file == "spec.yaml":
+        commands.append(("explain", run / file, "--no-measure"))
+    for command in commands:
+        message, code = told(*command)
+        assert code in (0, 1, 2), (command, message)
+        lines = message.strip().splitlines()
+        assert len(lines) <= (1 if command[0] != "explain" else 40), (command, message)
+        assert code == 0 or lines, command
+        assert all(line.isprintable() for line in lines), message
+
+
+@pytest.mark.thinned(6, "every file in every way")
+@pytest.mark.parametrize(("file", "way"), CASES)
+def test_every_command_says_in_a_line_what_is_damaged(whole, tmp_path, file, way, monkeypatch):
+    damaged(whole("run"), tmp_path / "runs" / "run", file, way)
+    assert_told(tmp_path / "runs" / "run", file, way, monkeypatch)
+
+
+@pytest.mark.parametrize("entry", [
+    {"seeds": "2"}, {"seeds": 0}, {"versions": 3}, {"reference": {"low": 1}}, {"episodes": 1.5}, {"name": None},
+    {"environment": 'Reacher-v4 {"a": '}, {"dataset": ["x"]}, {"sweep": 1}, {"format": "2"}, {"action": {}},
+])  # fmt: skip
+def test_wrong_types_in_a_manifest_are_named(whole, tmp_path, entry):
+    run = tmp_path / "run"
+    shutil.copytree(whole("run"), run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | entry))
+    for command in ("compare", "resume"):
+        message, code = told(command, run)
+        assert (code, message.partition(" is not ")[0]) == (2, f"{run}/manifest.json is damaged: {next(iter(entry))}")
