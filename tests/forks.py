@@ -118,7 +118,8 @@ def _trouble(env: dict[str, str]) -> None:
         if folder:
             _hook(folder, int(number), then)
     if FILES in env:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(env[FILES]),) * 2)
+        most = int(env[FILES])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
 def _become(arguments: list[str], env: dict[str, str], cwd: str, paths: list[str]) -> None:

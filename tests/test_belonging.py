@@ -7,6 +7,7 @@ import shutil
 import pytest
 from rich.console import Console
 
+from pogospec.checking.check import checked
 from pogospec.checking.recorded import identity, reread
 from pogospec.cli.training import resume
 from pogospec.data import load_for
@@ -29,7 +30,7 @@ schedule: {steps: [{from: previous, tau: 0.4, updates: 20}]}
 
 
 def made(path, rate="0.01"):
-    spec = read_text(FLOW % rate).spec
+    spec = checked(read_text(FLOW % rate))
     run = new_run(spec, load_for(spec), path, "cpu")
     run.save_checkpoint(10, {}, {"total_update": 10})
     run.status("interrupted", update=10)
@@ -61,7 +62,7 @@ def test_an_edited_spec_is_refused_with_what_to_do(run):
 
 
 def test_where_the_data_lie_may_change():
-    one, two = (read_text(f"extends: td3_bc\ndata: {{dataset: 'file:{name}.npz'}}\n").spec for name in "ab")
+    one, two = (checked(read_text(f"extends: td3_bc\ndata: {{dataset: 'file:{name}.npz'}}\n")) for name in "ab")
     assert identity(one, "x") == identity(two, "x") != identity(one, "y")
 
 

@@ -112,6 +112,7 @@ def fill(kind, numbers, whole, tmp_path):
     for number in numbers:
         folder = tmp_path / str(number)
         begin, mark = commands_of(kind, folder)
+        assert mark is not None
         full = pogospec(*begin, "--quiet", check=False, env={FULL: f"{folder}:{number}"})
         assert full.returncode in (1, 2), full.stderr
         (line,) = full.stderr.splitlines()

@@ -33,8 +33,9 @@ def test_a_closed_pipe_does_not_end_a_training(flow, tmp_path):
     process = subprocess.Popen(
         [*COMMAND, "run", str(flow), "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    process.stdout.close()
-    process.stderr.close()
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
     assert process.wait() == 0
     assert RunDirectory.open(tmp_path / "run").status()["state"] == "done"
 

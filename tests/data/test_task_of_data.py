@@ -50,7 +50,8 @@ def collect(dataset_id, name="Pendulum-v1", wrap=lambda env: env, form="hdf5", e
 
 
 def rescaled(env):
-    return gymnasium.wrappers.RescaleAction(env, -0.5, 0.5)
+    bounds: Any = (-0.5, 0.5)  # Minari keeps no wrapper whose arguments JSON has not
+    return gymnasium.wrappers.RescaleAction(env, *bounds)
 
 
 def by_hand(action, wrap=lambda env: env, seed=3, **arguments):
