@@ -256,11 +256,17 @@ def test_check_notes_what_another_machine_may_have(stocked, tmp_path, dataset_id
     assert [(note["line"], note["path"]) for note in entry["notes"]] == [(3, "data.dataset")]
 
 
+def whole(dataset_id):
+    """As a run keeps it: found from any folder."""
+    scheme, _, name = dataset_id.rpartition(":")
+    return f"{scheme}:{Path(name).absolute()}" if scheme else name
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_check_and_run_take_what_is_at_hand(stocked, tmp_path, name):
     _, checked, _ = agree(tmp_path, stocked[name][0], (0, 0))
     assert checked.stderr == ""
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["dataset"] == stocked[name][0]
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["dataset"] == whole(stocked[name][0])
 
 
 def test_check_refuses_files_of_another_kind_and_entries_of_one_array(stocked, tmp_path):

@@ -508,4 +508,4 @@ def test_a_run_finds_its_file_from_another_folder(tmp_path, monkeypatch):
     kept = read(run.path / "spec.yaml").spec
     assert kept is not None
     assert data.load_for(kept).sha256 == RunDirectory.open(run.path).manifest["data_sha256"]
-    assert run.manifest["dataset"] == "file:rows.npz"
+    assert run.manifest["dataset"] == f"file:{tmp_path / 'a' / 'rows.npz'}"

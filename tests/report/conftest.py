@@ -17,14 +17,14 @@ STEPS = {100: np.array([[0.0, 0.0]] * 3), 200: np.array([[4.0, 6.0], [9.0, 11.0]
 VERSIONS = {"mujoco": "4.0.0", "gymnasium": "1.4.0", "jax": "0.10.2"}
 
 
-def make_run(path, seeds=3, done=True, more=(), evaluated=True, **changes):
+def make_run(path, seeds=3, done=True, more=(), evaluated=True, spec="", **changes):
     """Two steps of 200 updates, evaluated twice each; 3, 4, 1 and 2 seconds a chunk of 100 updates."""
     manifest = {
         "name": "flow", "digest": "d", "dataset": "pocket/x", "data_sha256": "a" * 64, "environment": "X-v4",
         "reference": REFERENCE, "seeds": seeds, "episodes": 2, "action": "mean", "evaluation_seed": 1000,
         "versions": VERSIONS,
     }  # fmt: skip
-    run = RunDirectory.create(path, "", manifest | changes, ["q"])
+    run = RunDirectory.create(path, spec, manifest | changes, ["q"])
     for total, seconds in ((100, 3.0), (200, 4.0), (300, 1.0), (400, 2.0)):
         stage, own = ("step 1", {"critic_loss"}) if total <= 200 else ("step 2", set())
         for seed in range(seeds):

@@ -39,13 +39,13 @@ OURS = set(
 def runs(make):
     """Two runs, of which nothing but numbers is ours."""
     reference = {"low": 0.0, "high": 100.0, "source": FOREIGN, "label": FOREIGN}
-    same = {"dataset": FOREIGN, "reference": reference, "environment": FOREIGN, "action": FOREIGN}
+    same = {"dataset": FOREIGN, "reference": reference, "environment": FOREIGN}
     versions = [{"mujoco": FOREIGN + "1", "gymnasium": "1", "jax": "1"}, {"mujoco": FOREIGN, "jax": "2"}]
     found = [
         make(f"run {i} {FOREIGN.replace('/', '')[:40]}", name=FOREIGN + str(i), versions=versions[i], **same)
         for i in (0, 1)
     ]
-    (found[1].path / "status.json").write_text(json.dumps({"state": FOREIGN, "message": FOREIGN, "update": 1}))
+    (found[1].path / "status.json").write_text(json.dumps({"state": "failed", "message": FOREIGN, "update": 1}))
     return found
 
 

@@ -111,8 +111,7 @@ def on_data(make):
     """A run on embedded data with a behaviour and a step, of untrained networks."""
     spec = load("pogo_w_two_step", [("policy.hidden", "[4]"), ("behavior.hidden", "[4]")])
     data = load_for(spec)
-    run = make(seeds=2, dataset=spec.data.dataset, data_sha256=data.sha256)
-    (run.path / "spec.yaml").write_text(dump(spec))
+    run = make(seeds=2, spec=dump(spec), dataset=spec.data.dataset, data_sha256=data.sha256)
     normalizer = Normalizer(np.full(data.space.obs_dim, 0.5, np.float32), np.full(data.space.obs_dim, 2.0, np.float32))
     for seed, label in enumerate(("behavior", "step 1")):
         network = spec.policy.init(jax.random.key(seed), data.space)
