@@ -139,7 +139,7 @@ class Printed:
         assert f"nearest to π_D(a|s) · {ratio} / Z" in limit
         actions = self.symbols.batch.actions
         weights = jnp.minimum(jnp.exp(self.product(ratio, actions)), float(cap))
-        return -(weights * self.symbols.log_density(self.symbols.spec.policy, heads, actions)).mean()
+        return -(weights * self.symbols.log_density(self.symbols.spec.policy, heads)).mean()
 
     def transported(self, bare, heads):
         """Half the mean squared gap of moved points."""
