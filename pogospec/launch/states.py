@@ -57,7 +57,8 @@ def _state(job: Job) -> State:
 
 def _refuse_foreign(path: Path) -> None:
     """Refuse a directory that holds something else than the beginning of a run."""
-    if os.path.lexists(path) and not begun(path) and not (path.is_dir() and not any(path.iterdir())):
+    vacant = path.is_dir() and all(entry.name == ".lock" for entry in path.iterdir())
+    if os.path.lexists(path) and not vacant and not begun(path):
         raise RunDirectoryError(f"{path} exists and is no run")
 
 
