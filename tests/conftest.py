@@ -10,9 +10,9 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from xdist.scheduler import LoadScopeScheduling
 
-SPREAD = {"test_flow.py", "test_mutations.py"}
+SPREAD = {"test_flow.py", "test_mutations.py", "test_storms.py"}
 """Files whose tests share nothing, and go to whichever worker is free; those of other files stay together."""
-LONGEST = ("test_no_inert_option.py", "test_flow.py", "test_formula.py")
+LONGEST = ("test_no_inert_option.py", "test_storms.py", "test_flow.py", "test_formula.py")
 """Files that begin first, so that no worker is left with a long one at the end."""
 QUICK_TO_COMPILE = " ".join(
     (
