@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_loses_nothing(whole, tmp_path):
 
 
 def test_a_disk_that_is_full_at_two_points(whole, tmp_path):
-    fill("flow", [3, 30], whole, tmp_path)
+    fill("flow", [10, 30], whole, tmp_path)
 
 
 def test_a_limit_of_the_size_of_files_is_one_line(whole, tmp_path):

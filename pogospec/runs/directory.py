@@ -157,8 +157,10 @@ class RunDirectory:
         text = json.dumps(content, ensure_ascii=False).encode()
         try:
             files.publish(path, text)
-        except OSError:  # where a disk is full there is room in the place of the old one
-            files.write_over(path, text)
+        except OSError:
+            if not path.exists():
+                raise
+            files.write_over(path, text)  # where a disk is full there is room in the place of the old one
         return content
 
     def _status(self) -> dict[str, Any]:
