@@ -99,7 +99,7 @@ def test_the_commands_and_python_take_such_runs(whole, tmp_path):
 
 def test_resume_after_kill_9(whole, tmp_path):
     out = tmp_path / "killed"
-    process = started(*RUN, "--out", out)
+    process = started(*RUN, "--out", out, "--quiet")
     while not (out / "checkpoints" / f"{20:012d}.safetensors").exists():
         time.sleep(0.002)
         assert process.poll() is None
@@ -113,7 +113,7 @@ def test_resume_after_kill_9(whole, tmp_path):
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_value_that_is_not_finite_is_told_of_its_policy(tmp_path, number):
     huge = f"schedule.steps[{number}].optimizer.policy.learning_rate=3e38"
-    done = pogospec(*RUN, *sets(huge), "--out", tmp_path / "run", check=False)
+    done = pogospec(*RUN, "--quiet", *sets(huge), "--out", tmp_path / "run", check=False)
     assert done.returncode == 1
     label = "(steps 1 to 3|step 2)" if number == 0 else "step [23]"  # near a reference that is lost
     assert re.match(rf"{label}, update \d, seed [01]: [a-z_. ]+ is not finite\. Run the spec again with", done.stderr)

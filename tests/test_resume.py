@@ -29,7 +29,7 @@ SMALL = ["seeds=2", "schedule.steps[*].updates=40", "train.log_every=5", "train.
 SMALL += ["evaluate.every=20", "evaluate.episodes=1", "train.batch_size=16"]
 SMALL += ["policy.hidden=[8]", "behavior.hidden=[8]", "critic.hidden=[8]"]
 SPEC = "pogo_fr_two_step"
-RUN = ["run", SPEC, *sets(*SMALL)]
+RUN = ["run", SPEC, *sets(*SMALL), "--quiet"]
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_resume_after_kill_9_while_a_checkpoint_is_written(whole, tmp_path):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert (out / "checkpoints" / f"{30:012d}.safetensors.part").is_file()
-    pogospec("resume", out)
+    pogospec("resume", out, "--quiet")
     assert_same(whole, out)
 
 
@@ -223,7 +223,7 @@ def test_an_interrupted_run_says_how_to_go_on(whole, tmp_path, sent):
     assert process.returncode == 130, errors
     assert errors.strip() == f"interrupted; go on from the newest checkpoint with: pogospec resume {out}"
     assert RunDirectory.open(out).status()["state"] == "interrupted"
-    pogospec("resume", out)
+    pogospec("resume", out, "--quiet")
     assert_same(whole, out)
 
 

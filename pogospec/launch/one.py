@@ -27,10 +27,10 @@ def execute(
     """
     from pogospec.explain import operations, seconds
 
-    counts = operations(spec, dataset.space)
+    counts = [] if console.quiet else operations(spec, dataset.space)
     for change in dataset.changes:
         console.print(f"note: {change}", highlight=False, markup=False, soft_wrap=True)
-    if not resume and after is None:
+    if counts and not resume and after is None:
         console.print(f"estimated time: about {span(seconds(spec, counts))}, and compiling", highlight=False)
     try:
         local.train([spec], dataset, [run], View(console, [run], counts, after), resume)

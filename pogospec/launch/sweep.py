@@ -118,7 +118,7 @@ def _run(console: Console, jobs: Sequence[Job], numbers: Sequence[int], device: 
             data = load_for(jobs[0].spec)
             require_memory([job.spec for job in jobs], data.space, data)
             runs = [_open(job, number, data, device) for job, number in zip(jobs, numbers, strict=True)]
-            counts = operations(jobs[0].spec, data.space)
+            counts = [] if console.quiet else operations(jobs[0].spec, data.space)
             view = View(console, runs, counts, names=[job.method for job in jobs])
             local.train([job.spec for job in jobs], data, runs, view, resume=True)
     except RunError as error:  # of all cells

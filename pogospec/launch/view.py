@@ -24,8 +24,9 @@ PLAIN_EVERY, AMONG_EVERY = 4.0, 60.0
 class View:
     """Shows the events of runs that train together: a live bar on a terminal, else a plain line every few seconds.
 
-    `operations` of an update of each stage share out the time that is left. `after`: of a run among others, the
-    seconds that those after it take; then less is said of each. `names`: what to call the cells of a sweep.
+    `operations` of an update of each stage share out the time that is left; none where nobody sees it. `after`: of a
+    run among others, the seconds that those after it take; then less is said of each. `names`: what to call the cells
+    of a sweep.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class View:
 
     def _left(self, event: events.Progress) -> float:
         """Seconds left at this rate, were an update of every stage to cost what its operations say."""
+        if not self.operations:
+            return 0.0
         here = event.number
         after = zip(self.updates[here + 1 :], self.operations[here + 1 :], strict=True)
         work = (event.updates - event.update) * self.operations[here] + sum(count * cost for count, cost in after)
