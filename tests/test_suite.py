@@ -203,7 +203,7 @@ def test_a_directory_that_is_no_run_is_left_alone(file, tmp_path):
 
 def test_flows_on_known_energies(tmp_path):
     (tmp_path / "flows.yaml").write_text("specs: [quadratic_w2, flows/quadratic_fr]\nseeds: 2\nupdates: 20\n")
-    left = tmp_path / "out" / "quadratic-w2-target-quadratic" / ".lock"  # by a run that was killed before its first file
+    left = tmp_path / "out" / "quadratic-w2-target-quadratic" / ".lock"  # of a run killed as it was made
     left.parent.mkdir(parents=True)
     left.touch()
     shown = pogospec("suite", tmp_path / "flows.yaml", "--out", tmp_path / "out").stdout
