@@ -36,7 +36,7 @@ def known_energy_rules(spec: Spec) -> Problems:
         if step.learn != ("policy",):
             yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
         for key, geometry in geometries(step):
-            if geometry.by_samples:
+            if geometry.estimated():
                 message = f"found {geometry.kind}, which is estimated by samples; allowed here: those with closed forms"
                 yield f"{where}.{key}", message
         references = [term.reference for term in step.proximal or ()] + [step.from_]
