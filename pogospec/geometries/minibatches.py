@@ -23,9 +23,9 @@ from pogospec.types import Actions, Key, Values
 def compared(
     cost: Callable[[Actions, Actions], Values], policy: Any, reference: Any, count: int, debiased: bool, key: Key
 ) -> Values:
-    """The cost of `count` samples of each, one value a row; debiased: the minibatch energy distance of two sets of each.
+    """The cost of `count` samples of each, one value a row; debiased: the minibatch energy distance.
 
-    `cost` takes pairs of sets, [pairs, count, ..., act] each, to [pairs, ...].
+    That takes two sets of each. `cost` takes pairs of sets, [pairs, count, ..., act] each, to [pairs, ...].
     """
     sets = 2 if debiased else 1
     x, y = (side.reshape(sets, count, *side.shape[1:]) for side in drawn(policy, reference, sets * count, key))

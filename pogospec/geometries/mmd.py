@@ -62,7 +62,8 @@ class MMD(AbstractGeometry):
         noise = "noise falls as 1/√n, and as 1/n where both are the same"
         if self.estimate == "unbiased":
             return f"n = {self.samples} actions of each: no bias; {noise}"
-        return f"n = {self.samples} actions of each: too large by (2 − E k(x, x') − E k(y, y'))/(2n), which narrows π; {noise}"
+        much = "(2 − E k(x, x') − E k(y, y'))/(2n)"
+        return f"n = {self.samples} actions of each: too large by {much}, which narrows π; {noise}"
 
     def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""

@@ -27,11 +27,14 @@ from pogospec.types import Actions, Values
 
 SHORTFALL = 5e-3
 """Part of the mean cost of the centred samples by which a dual value may be short at most, as its bound says."""
-SHARPEST, BLUNTEST = 1e-3, 1e6
+SHARPEST, BLUNTEST = 2e-3, 1e6
 """Bounds of eps as a part of that cost: float32 tells no more below, and above it is as good as infinite."""
-COOLING, OVERRELAXATION = 0.7, 1.8
-"""Factor of eps from iteration to iteration until it is reached; how far past its optimum a potential goes."""
-CHECKED, MOST = 10, 1000
+COOLING = 0.7
+"""Factor of eps from iteration to iteration until the one asked for is reached."""
+OVERRELAXATION, TURN = (1.8, 1.3), 100
+"""How far towards its optimum and past it a potential goes, for so many iterations in turn: what circles under one
+settles under the other."""
+CHECKED, MOST = 10, 2000
 """Iterations between checks, and at most."""
 
 
@@ -69,15 +72,19 @@ class Sinkhorn(AbstractGeometry):
         gaps = jnp.square(x.mean(-2) - y.mean(-2)).sum(-1)
         x, y = (side - side.mean(-2, keepdims=True) for side in (x, y))
         cost = (jnp.square(x).sum(-1).mean(-1) + jnp.square(y).sum(-1).mean(-1)).mean(0)
-        eps = self.epsilon * (cost if self.unit == "mean_cost" else jnp.ones_like(cost))
-        eps = jnp.clip(eps, SHARPEST * cost, BLUNTEST * cost)
-        return gaps + transport(jnp.square(x[..., :, None, :] - y[..., None, :, :]).sum(-1), eps, cost)
+        cost = jnp.where(cost > 0, cost, 1.0)
+        # in units in which it is 1, so that no digits are lost where all actions are close
+        unit = jax.lax.stop_gradient(cost)
+        eps = self.epsilon * (cost if self.unit == "mean_cost" else 1.0) / unit
+        costs = jnp.square(x[..., :, None, :] - y[..., None, :, :]).sum(-1) / unit[..., None, None]
+        eps = jnp.broadcast_to(jnp.clip(eps, SHARPEST, BLUNTEST), costs.shape[:-2])
+        return gaps + unit * transport(costs, eps)
 
     def accuracy(self) -> str:
         """How bias and noise fall with the samples, in words."""
         count = f"n = {self.samples} actions on each side of a transport"
         if self.debiased:
-            return f"{count}, two sets of each: no bias where both are alike, elsewhere one of order 1/n; noise falls as 1/√n"
+            return f"{count}, two sets of each: no bias where both are alike, else of order 1/n; noise falls as 1/√n"
         part = f"{self.epsilon:.12g} of the mean cost" if self.unit == "mean_cost" else f"{self.epsilon:.12g}"
         return (
             f"{count}: too large by the cost of n actions to n others of the same distribution, which falls as 1/n (as "
@@ -106,18 +113,17 @@ class Potentials(NamedTuple):
     short: Values
 
 
-def transport(costs: Float[Array, "*batch n m"], eps: Values, scale: Values) -> Values:
-    """OT of uniform weights under costs, with the gradient in costs and eps; `scale`: a size of the costs.
+def transport(costs: Float[Array, "*batch n m"], eps: Values) -> Values:
+    """OT of uniform weights under costs of about 1, with its gradient in costs and eps.
 
-    Where no more than MOST iterations are needed, short of the minimum by at most SHORTFALL times the scale.
+    Where no more than MOST iterations are needed, short of the minimum by at most SHORTFALL.
     """
-    eps, scale = (jnp.broadcast_to(jnp.maximum(x, jnp.finfo(costs.dtype).tiny), costs.shape[:-2]) for x in (eps, scale))
-    f, g, _ = jax.lax.stop_gradient(potentials(*jax.lax.stop_gradient((costs, eps, scale))))
+    f, g, _ = jax.lax.stop_gradient(potentials(*jax.lax.stop_gradient((costs, eps))))
     exponents = (f[..., :, None] + g[..., None, :] - costs) / eps[..., None, None]
     return f.mean(-1) + g.mean(-1) - eps * jnp.expm1(exponents).mean((-1, -2))
 
 
-def potentials(costs: Float[Array, "*batch n m"], eps: Values, scale: Values) -> Potentials:
+def potentials(costs: Float[Array, "*batch n m"], eps: Values) -> Potentials:
     """The potentials of `transport`, by overrelaxed iterations under an eps that falls to the one that is asked for."""
     turned, hottest = jnp.swapaxes(costs, -1, -2), costs.max((-1, -2))
     span = (costs.max(-2) - costs.min(-2)).max(-1)
@@ -125,8 +131,9 @@ def potentials(costs: Float[Array, "*batch n m"], eps: Values, scale: Values) ->
     def step(index, pair):
         f, g = pair
         heat = jnp.maximum(eps, hottest * COOLING**index)
-        f += OVERRELAXATION * (_softmin(costs - g[..., None, :], heat) - f)
-        return f, g + OVERRELAXATION * (_softmin(turned - f[..., None, :], heat) - g)
+        far = jnp.where(index // TURN % 2 == 0, *OVERRELAXATION)
+        f += far * (_softmin(costs - g[..., None, :], heat) - f)
+        return f, g + far * (_softmin(turned - f[..., None, :], heat) - g)
 
     def check(carry):
         index, f, g, _ = carry
@@ -137,7 +144,7 @@ def potentials(costs: Float[Array, "*batch n m"], eps: Values, scale: Values) ->
         f = _softmin(costs - g[..., None, :], eps)
         g = _softmin(turned - f[..., None, :], eps)
         rows = jnp.expm1((f[..., :, None] + g[..., None, :] - costs) / eps[..., None, None]).mean(-1)
-        return Potentials(f, g, jnp.abs(rows).mean(-1) * span / scale)
+        return Potentials(f, g, jnp.abs(rows).mean(-1) * span)
 
     first = jnp.int32(0), 0 * costs[..., 0], 0 * costs[..., 0, :], jnp.asarray(jnp.inf, costs.dtype)
     going = lambda carry: (carry[0] < MOST) & (carry[3] > SHORTFALL)  # noqa: E731

@@ -46,7 +46,7 @@ class SlicedWasserstein2(AbstractGeometry):
         return compared(self._sliced(seen.key), policy, reference, self.samples, self.debiased, seen.key) / 2
 
     def _sliced(self, key: Key) -> Callable[[Actions, Actions], Values]:
-        """d SW2^2 of pairs [k, n, ..., act] of samples in each state, all along the same directions."""
+        """SW2^2, times d, of pairs [k, n, ..., act] of samples in each state, all along the same directions."""
 
         def along(x, y):
             size = x.shape[-1]
@@ -58,15 +58,12 @@ class SlicedWasserstein2(AbstractGeometry):
 
     def accuracy(self) -> str:
         """How bias and noise fall with the samples, in words."""
-        noise = "noise falls as 1/√n, and in d > 1 dimensions with the bases"
+        count, noise = f"n = {self.samples} actions on each side", "noise falls as 1/√n, in d > 1 with the bases too"
         if self.debiased:
-            return (
-                f"n = {self.samples} actions on each side, two sets of each: no bias where both are alike, elsewhere one "
-                f"that falls as 1/n; {noise}"
-            )
+            return f"{count}, two sets of each: no bias where both are alike, else one that falls as 1/n; {noise}"
         return (
-            f"n = {self.samples} actions on each side: too large by the distance of n actions from n others of the same "
-            f"distribution, which falls as 1/n (as log log n / n for Gaussians) and narrows π; {noise}"
+            f"{count}: too large by the distance of n actions from n others of one distribution, which falls as 1/n "
+            f"(log log n/n for Gaussians) and narrows π; {noise}"
         )
 
     def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:

@@ -4,9 +4,9 @@ Diagonal Gaussians: W2^2 = sum_j (m1 - m2)_j^2 + (s1 - s2)_j^2. Its pull-back me
 diag(1, s^2). Where a tanh-Gaussian takes part, the monotone coupling shares the standard normal of each dimension, and
 W2^2 is the mean squared gap of the quantiles, by a quadrature that follows the bends of each tanh.
 
-With the coupling `shared_noise` it is E_z |T1(s, z) - T2(s, z)|^2 of maps T1, T2 of the same noise, by samples: the cost
-of one coupling, so never less than W2^2 on average. It is W2^2 where T1 and T2 order the noise alike (increasing maps of
-each dimension), and the distillation loss of FQL (Park, Li, Levine, "Flow Q-learning", 2025) between any maps.
+With the coupling `shared_noise` it is E_z |T1(s, z) - T2(s, z)|^2 of maps T1, T2 of the same noise, by samples: the
+cost of one coupling, so never less than W2^2 on average. It is W2^2 where both maps order the noise alike (increasing
+maps of each dimension), and the distillation loss of FQL (Park, Li, Levine, "Flow Q-learning", 2025) between any maps.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Wasserstein2(AbstractGeometry):
     reduction: Annotated[Literal["sum", "mean"], "over action dimensions; released code uses mean"] = "sum"
     coupling: Annotated[
         Literal["optimal", "shared_noise"] | SharedNoise,
-        "optimal, in closed form; shared_noise, an upper bound for all that is drawn from: one noise a state (FQL), or n",
+        "optimal, in closed form; shared_noise, an upper bound by samples: a noise a state (FQL), or {shared_noise: n}",
     ] = "optimal"
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
 
@@ -77,8 +77,8 @@ class Wasserstein2(AbstractGeometry):
         if not self.estimated():
             return ""
         return (
-            f"n = {self.noises} noises a state: an upper bound of W₂² on average, equal to it where both maps order the "
-            "noise alike; no bias beside that, which does not fall with n; noise falls as 1/√n"
+            f"n = {self.noises} noise{'s' * (self.noises > 1)} a state: above W₂² by what the coupling is not optimal, "
+            "nothing where both maps order the noise alike, which does not fall with n; noise falls as 1/√n"
         )
 
     def reduce(self, squares):
@@ -95,7 +95,7 @@ class Wasserstein2(AbstractGeometry):
         if self.estimated():
             symbol, latex = "W̃₂²", r"\tilde W_2^2"
             meaning = (
-                f"W̃₂²: E_z |T_π(s, z) − T_ref(s, z)|² ≥ W₂², the same noise z on both sides, by {self.noises} of z"
+                f"W̃₂²: E_z |T_π(s, z) − T_ref(s, z)|² ≥ W₂², the same noise z on both sides, by {self.noises} z a state"
             )
         if self.reduction == "sum":
             return f"{symbol}({p[0]}, {q[0]})/2", rf"\tfrac{{1}}{{2}} {latex}({p[1]}, {q[1]})", meaning
