@@ -203,9 +203,9 @@ def test_hard_samples_have_finite_values_and_gradients_in_float32():
         found, *slopes = of_samples(geometry, *sides)
         assert all(np.isfinite(part).all() for part in (found, *slopes))
         rounding = 1e-6 * (exact + scale)
-        assert (2 * found - exact > -sinkhorn.SHORTFALL * scale - rounding).all()
+        assert (2 * found - exact >= -sinkhorn.SHORTFALL * scale - rounding).all()
         if epsilon < 1e-3:
-            assert (2 * found - exact < sinkhorn.SHARPEST * math.log(8) * scale + rounding).all()
+            assert (2 * found - exact <= sinkhorn.SHARPEST * math.log(8) * scale + rounding).all()
     for geometry in (SlicedWasserstein2(samples=8, debiased=False), EnergyDistance(), SlicedWasserstein2(samples=4)):
         found, *slopes = of_samples(geometry, *sides)
         assert all(np.isfinite(part).all() for part in (found, *slopes))
@@ -301,7 +301,7 @@ EQUAL = {
 @pytest.mark.parametrize("name", EQUAL)
 def test_at_equal_distributions_there_is_nothing_on_average_nor_any_pull(name, float64):
     """Debiased; else the estimate is too large, and narrows the policy."""
-    p = normal([0.2, -0.1], [0.5, 0.3], 6000)
+    p = normal([0.2, -0.1], [0.5, 0.3], 3000)
     without, biased = EQUAL[name]
     values, slopes = estimates(without, p, p)
     assert sure(values, 0.0, 0.01)
@@ -355,6 +355,7 @@ def test_the_sample_bias_in_one_dimension_is_that_of_order_statistics(float64):
             assert error < 0.006
 
 
+@pytest.mark.exhaustive("iterates for thousands of states")
 def test_sinkhorn_finds_the_closed_form_of_gaussians_as_one_over_n(float64):
     """Of N(0, s^2), N(0, t^2) it is s^2 + t^2 - r + eps/2 (1 - log eps + log(r + eps/2)), r^2 = 4 s^2 t^2 + eps^2/4.
 
@@ -375,7 +376,8 @@ def test_sinkhorn_finds_the_closed_form_of_gaussians_as_one_over_n(float64):
             values, _ = estimates(geometry, p, q)
             off.append(values.mean() - exact / 2)
             assert values.std() / math.sqrt(len(values)) < 0.003
-        print(debiased, exact, off, values.std() / math.sqrt(1500))
+        assert off[0] * (-1 if debiased else 1) > 0.01
+        assert 2 < off[0] / off[1] < 4.5
 
 
 def mean_length(gap, std):
