@@ -99,7 +99,9 @@ def sinkhorn(one, first, second):
         return [plan(x, y, heat) for x, y in pairs]
 
     def plan(x, y, heat):
-        c = ((x[:, None] - y[None]) ** 2).sum(-1) / heat
+        c = ((x[:, None] - y[None]) ** 2).sum(-1)
+        heat = jnp.where(heat > 0, heat, 1.0)  # between points there is one plan
+        c = c / heat
         n = jnp.log(len(x))
 
         def step(_, g):

@@ -52,7 +52,7 @@ SAMPLED = (
     "{kind: energy_distance, samples: 2, estimate: biased}",
     "{kind: sliced_wasserstein2, samples: 4, bases: 1, debiased: false}",
     "{kind: sinkhorn, samples: 3, epsilon: 0.7}",
-    "{kind: sinkhorn, samples: 4, epsilon: 0.3, unit: absolute, debiased: false}",
+    "{kind: sinkhorn, samples: 4, epsilon: 2, unit: absolute, debiased: false}",
     "{kind: wasserstein2, coupling: shared_noise}",
     "{kind: wasserstein2, coupling: {shared_noise: 3}, reduction: mean, weight: 2}",
 )
