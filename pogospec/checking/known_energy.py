@@ -37,7 +37,8 @@ def known_energy_rules(spec: Spec) -> Problems:
             yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
         for key, geometry in geometries(step):
             if geometry.estimated():
-                message = f"found {geometry.kind}, which is estimated by samples; allowed here: those with closed forms"
+                how = ", which is" if geometry.by_samples else " with keys by which it is"
+                message = f"found {geometry.kind}{how} estimated by samples; allowed here: those with closed forms"
                 yield f"{where}.{key}", message
         references = [term.reference for term in step.proximal or ()] + [step.from_]
         if "data" in references:
