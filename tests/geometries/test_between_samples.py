@@ -74,7 +74,7 @@ def entropic(x, y, eps):
 
     def dual(g):
         z = (g - c) / eps
-        f = -eps * (logsumexp(z, 1) - math.log(n))
+        f = -eps * (np.asarray(logsumexp(z, 1)) - math.log(n))
         p = softmax(z, 1) / len(x)
         hess = (np.diag(p.sum(0)) - len(x) * p.T @ p) / eps
         return -(f.mean() + g.mean()), p.sum(0) - 1 / n, hess

@@ -311,7 +311,7 @@ ALONE = [
         "{kind: wasserstein2, coupling: shared_noise}\nschedule: {defaults: {}",
         "4:11: schedule.steps[0].geometry: found wasserstein2 with keys by which it is estimated by samples; allowed",
     ),
-    (SPEC, "fisher_rao", "{kind: sinkhorn, epsilon: 0}", "5:34: geometry.epsilon: found 0, allowed a number > 0"),
+    (SPEC, "fisher_rao", "{kind: sinkhorn, epsilon: 0}", "5:37: geometry.epsilon: found 0, allowed a number > 0"),
     (
         SPEC,
         "fisher_rao",
