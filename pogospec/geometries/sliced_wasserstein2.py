@@ -30,7 +30,7 @@ class SlicedWasserstein2(AbstractGeometry):
     by_samples: ClassVar[bool] = True
 
     samples: Annotated[int, Within(ge=1), "actions on each side of a comparison"] = 8
-    bases: Annotated[int, Within(ge=1), "random orthonormal bases, whose axes are the directions of all states"] = 4
+    bases: Annotated[int, Within(ge=1), "random orthonormal bases, whose axes are the directions of all states"] = 1
     debiased: Annotated[
         bool, "whether the distance of each distribution to itself is taken off, between samples of their own"
     ] = True
@@ -51,8 +51,8 @@ class SlicedWasserstein2(AbstractGeometry):
         def along(x, y):
             size = x.shape[-1]
             axes = jax.random.orthogonal(jax.random.fold_in(key, 2), size, (self.bases,), x.dtype)
-            x, y = (jnp.sort(jnp.einsum("kn...d,bde->kn...be", side, axes), 1) for side in (x, y))
-            return jnp.square(x - y).mean((1, -1, -2)) * size
+            x, y = (jnp.sort(jnp.einsum("kn...d,bde->k...ben", side, axes)) for side in (x, y))
+            return jnp.square(x - y).mean((-1, -2, -3)) * size
 
         return along
 
@@ -71,6 +71,6 @@ class SlicedWasserstein2(AbstractGeometry):
         less = ", less half that of x to x' and of y to y'" if self.debiased else ""
         meaning = (
             f"SW₂²: mean square of the gaps between sorted projections of x and y{less}, by {self.samples} samples of "
-            f"each along the axes of {self.bases} random bases; d: action dimensions"
+            f"each along the axes of {self.bases} random bas{'ei'[self.bases == 1]}s; d: action dimensions"
         )
         return f"d SW₂²({p[0]}, {q[0]})/2", rf"\tfrac{{d}}{{2}} \mathrm{{SW}}_2^2({p[1]}, {q[1]})", meaning

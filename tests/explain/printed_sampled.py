@@ -67,7 +67,7 @@ def compared(cost, one, count, debiased):
 def sliced(one, first, second):
     less, count, bases = groups(
         r"mean square of the gaps between sorted projections of x and y(, less half that of x to x' and of y to y')?, "
-        r"by (\d+) samples of each along the axes of (\d+) random bases",
+        r"by (\d+) samples of each along the axes of (\d+) random bas[ei]s",
         one.said["SW₂²"],
     )
 
