@@ -118,7 +118,7 @@ def test_the_examples_are_checked_explained_and_listed(added, capsys):
         "− 1 · (1/2) Σ_k mean_i Q_i(s, a_k)", "+ 0.5 · (1/4) Σ_k |(|a_k| − 0.9)₊|²", "+ (1/1) · M²(π, π_β)/2 ]",
         "y = r + 0.99 (1 − terminated) min_i Q̄_i(s', a')", "5 × (4 → 8 → 1)", "58 transitions in 3 episodes",
         "a' ~ π(·|s'), clipped to ±1", "M² squared gap of E (a, a²), by 8 samples of each",
-        "by samples n = 8 actions of each: no bias", "(3 → 8 → 2): 50 parameters",
+        "by samples moments, n = 8 actions of each: no bias", "(3 → 8 → 2): 50 parameters",
     ):  # fmt: skip
         assert words in told
     explaining.explain(str(added.spec), set_=SMALL, to="latex", measure=False)

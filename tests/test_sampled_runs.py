@@ -37,7 +37,7 @@ def test_a_step_near_a_behaviour_of_another_family(tmp_path):
     said = re.sub(r"\s+", " ", command("explain", path, "--no-measure").stdout)
     for words in (
         "+ (1/0.01) · S(π, π_β)/2", "· OT(π, π_β)/2", "· d SW₂²(π, π_β)/2", "· E²(π, π_β)/2", "· W̃₂²(π, π_β)/2",
-        "by samples n = 3 actions on each side of a transport, two sets of each: no bias where both are alike",
+        "by samples sinkhorn, n = 3 actions on each side of a transport, two sets of each: no bias where",
         "n = 4 actions on each side of a transport: too large by", "and by the blur of ε = 0.05, which does not fall",
         "n = 2 noises a state: above W₂²",
     ):  # fmt: skip

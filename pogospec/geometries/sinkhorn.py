@@ -9,7 +9,7 @@ apart cost no digits and no iterations, and a relative eps does not change with 
 
 The dual value mean f + mean g - eps mean(exp((f + g - C)/eps) - 1) is differentiated at fixed potentials, which is the
 gradient of OT where they are optimal (envelope theorem), and its error is of second order in theirs. After an update of
-g, half the mean row violation times the range of the costs bounds what the dual value is short by.
+g, the mean row violation times the range of the costs in a column bounds what the dual value is short by.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Sinkhorn(AbstractGeometry):
     by_samples: ClassVar[bool] = True
 
     samples: Annotated[int, Within(ge=2), "actions on each side of a transport problem (PORL: 4)"] = 8
-    epsilon: Annotated[float, Within(gt=0.0), "entropic regularisation; towards 0, W2 of the samples"] = 0.1
+    epsilon: Annotated[
+        float, Within(gt=0.0), "entropic regularisation, at least 2e-3 of the mean cost; towards 0, W2 of the samples"
+    ] = 0.1
     unit: Annotated[
         Literal["mean_cost", "absolute"],
         "of epsilon: mean_cost, |x - y|^2 on average once means are matched; absolute, squared scaled actions",
@@ -83,20 +85,23 @@ class Sinkhorn(AbstractGeometry):
     def accuracy(self) -> str:
         """How bias and noise fall with the samples, in words."""
         count = f"n = {self.samples} actions on each side of a transport"
+        noise = f"noise falls as 1/√n; iterations end within {SHORTFALL:.1%} of the mean cost"
         if self.debiased:
-            return f"{count}, two sets of each: no bias where both are alike, else of order 1/n; noise falls as 1/√n"
+            return f"{count}, two sets of each: no bias where both are alike, else of order 1/n; {noise}"
         part = f"{self.epsilon:.12g} of the mean cost" if self.unit == "mean_cost" else f"{self.epsilon:.12g}"
         return (
             f"{count}: too large by the cost of n actions to n others of the same distribution, which falls as 1/n (as "
             f"n^(−2/d) towards ε = 0 in d > 4 dimensions), and by the blur of ε = {part}, which does not fall with n; "
-            "both narrow π; noise falls as 1/√n"
+            f"both narrow π; {noise}"
         )
 
     def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
-        eps = f"{self.epsilon:.12g}"
+        share = "of the mean cost once means are matched"
         if self.unit == "mean_cost":
-            eps += " · the mean cost once means are matched"
+            eps = f"{min(max(self.epsilon, SHARPEST), BLUNTEST):.12g} {share}"
+        else:
+            eps = f"{self.epsilon:.12g}, at least {SHARPEST:g} {share}"
         how = f"by {self.samples} samples of each"
         meaning = f"OT: min_P <P, C> + ε KL(P ‖ x ⊗ y), C = |x − y|², ε = {eps}, {how}"
         if not self.debiased:

@@ -87,15 +87,15 @@ def sinkhorn(one, first, second):
     debiased = "S" in one.said
     if debiased:
         assert one.said["S"] == "Sinkhorn divergence OT(x, y) − [OT(x, x') + OT(y, y')]/2, two sets of each"
-    eps, relative, count = groups(
-        r"min_P <P, C> \+ ε KL\(P ‖ x ⊗ y\), C = \|x − y\|², ε = ([\d.e-]+)( · the mean cost once means are matched)?, "
-        r"by (\d+) samples of each",
+    eps, absolute, count = groups(
+        r"min_P <P, C> \+ ε KL\(P ‖ x ⊗ y\), C = \|x − y\|², ε = ([\d.e-]+)(, at least 0.002)? of the mean "
+        r"cost once means are matched, by (\d+) samples of each",
         one.said["OT"],
     )
 
     def cost(pairs):
         widths = [((side - side.mean(0)) ** 2).sum(-1).mean(0) for pair in pairs for side in pair]
-        heat = float(eps) * (2 * sum(widths) / len(widths) if relative else 1.0)
+        heat = float(eps) * (2 * sum(widths) / len(widths) if absolute is None else 1.0)
         return [plan(x, y, heat) for x, y in pairs]
 
     def plan(x, y, heat):
