@@ -115,13 +115,14 @@ def test_the_examples_are_checked_explained_and_listed(added, capsys):
     explaining.explain(str(added.spec), set_=SMALL, measure=False)
     told = re.sub(r"\s+", " ", capsys.readouterr().out)
     for words in (
-        "− 1 · (1/2) Σ_k mean_i Q_i(s, a_k)", "+ 0.5 · (1/4) Σ_k |(|a_k| − 0.9)₊|²", "+ (1/1) · E²(π, π_β)/2 ]",
+        "− 1 · (1/2) Σ_k mean_i Q_i(s, a_k)", "+ 0.5 · (1/4) Σ_k |(|a_k| − 0.9)₊|²", "+ (1/1) · M²(π, π_β)/2 ]",
         "y = r + 0.99 (1 − terminated) min_i Q̄_i(s', a')", "5 × (4 → 8 → 1)", "58 transitions in 3 episodes",
-        "a' ~ π(·|s'), clipped to ±1", "E energy distance, by 8 samples of each", "(3 → 8 → 2): 50 parameters",
+        "a' ~ π(·|s'), clipped to ±1", "M² squared gap of E (a, a²), by 8 samples of each",
+        "by samples moments, n = 8 actions of each: no bias", "(3 → 8 → 2): 50 parameters",
     ):  # fmt: skip
         assert words in told
     explaining.explain(str(added.spec), set_=SMALL, to="latex", measure=False)
-    assert r"\tfrac{1}{2} E^2(\pi, \pi_\beta)" in capsys.readouterr().out
+    assert r"\tfrac{1}{2} M^2(\pi, \pi_\beta)" in capsys.readouterr().out
     language.list_("kinds", as_json=True)
     listed = {(row["slot"], row["kind"]) for row in json.loads(capsys.readouterr().out)}
     assert {(slot, kind) for slot, kind, _ in KINDS if slot != "source"} <= listed
@@ -155,15 +156,15 @@ def test_the_oracle_of_the_document_holds_the_geometry(added):
     oracle()
 
 
-def test_the_energy_distance_of_points_is_their_distance_and_has_a_gradient(added):
-    geometry, there = added.classes["energy_distance"](weight=2.0), Point(jnp.zeros((2, 2)))
+def test_the_moments_of_points_are_those_of_their_actions_and_have_a_gradient(added):
+    geometry, there = added.classes["moments"](weight=2.0), Point(jnp.zeros((2, 2)))
     seen = Seen(jnp.zeros((2, 0)), jax.random.key(0))
     rows = lambda p: geometry.divergence(p, there, seen)  # noqa: E731
     found, gradient = jax.jit(lambda p: (rows(p), jax.grad(lambda p: rows(p).sum())(p)))(
         Point(jnp.array([[0.3, 0.4], [0.0, 0.0]]))
     )
-    np.testing.assert_allclose(found, [1.0, 0.0], atol=1e-6)
-    np.testing.assert_allclose(gradient.mean, [[1.2, 1.6], [0.0, 0.0]], atol=1e-6)
+    np.testing.assert_allclose(found, [0.25 + 0.3**4 + 0.4**4, 0.0], atol=1e-6)
+    np.testing.assert_allclose(gradient.mean, [[0.6 + 4 * 0.3**3, 0.8 + 4 * 0.4**3], [0.0, 0.0]], atol=1e-6)
 
 
 laplace: Any = stats.laplace

@@ -72,6 +72,11 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     "squared error": shipped("bc", ("policy", "dirac"), ("energy", "{squared_error: {weight: 0.5}}")),
     "natural behaviour": shipped("pogo_fr", ("schedule.steps[0].behavior_gradient", "natural")),
     "mmd": shipped("kl_brac", ("geometry", "{kind: mmd, bandwidth: 0.5, samples: 2}")),
+    "sinkhorn": shipped("kl_brac", ("geometry", "{kind: sinkhorn, samples: 3, epsilon: 0.3}")),
+    "sinkhorn with its bias": shipped("kl_brac", ("geometry", "{kind: sinkhorn, debiased: false, unit: absolute}")),
+    "sliced": shipped("kl_brac", ("geometry", "{kind: sliced_wasserstein2, samples: 3, bases: 2, debiased: true}")),
+    "energy distance": shipped("kl_brac", ("geometry", "{kind: energy_distance, samples: 3}")),
+    "shared noise": shipped("kl_brac", ("geometry", "{kind: wasserstein2, coupling: {shared_noise: 2}}")),
     "dual critic": shipped("w_brac", ("geometry.hidden", "[5]"), ("geometry.learning_rate", "0.5")),  # steep at once
     "multiplier": shipped(
         "kl_brac",

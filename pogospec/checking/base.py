@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pogospec.geometries.base import has_points
 from pogospec.policies.base import DiagonalNormal
 from pogospec.registry import kind_of
 from pogospec.spec.catalog import keys_of, kinds_of
@@ -42,6 +43,8 @@ def no_distance(spec: Spec, geometry: Any, reference: type) -> str:
     policy, geometries = spec.policy.parameter_type, kinds_of("geometry").items()
     plain = {kind: cls() for kind, cls in geometries if not any(key.required for key in keys_of(cls))}
     allowed = [kind for kind, other in plain.items() if other.supports(policy, reference)]
+    if has_points(policy, reference) and "wasserstein2" not in allowed:
+        allowed.insert(0, "wasserstein2 with coupling: shared_noise")
     return (
         f"{geometry.kind} knows no distance from {policy_kind(spec.policy)} to a reference of type "
         f"{reference.__name__}; allowed here: {', '.join(allowed) or 'none'}"

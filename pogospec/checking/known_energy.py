@@ -36,8 +36,9 @@ def known_energy_rules(spec: Spec) -> Problems:
         if step.learn != ("policy",):
             yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
         for key, geometry in geometries(step):
-            if geometry.by_samples:
-                message = f"found {geometry.kind}, which is estimated by samples; allowed here: those with closed forms"
+            if geometry.estimated():
+                how = ", which is" if geometry.by_samples else " with keys by which it is"
+                message = f"found {geometry.kind}{how} estimated by samples; allowed here: those with closed forms"
                 yield f"{where}.{key}", message
         references = [term.reference for term in step.proximal or ()] + [step.from_]
         if "data" in references:

@@ -85,6 +85,14 @@ class AbstractGeometry(eqx.Module):
 
     weight: eqx.AbstractVar[Annotated[float, Within(ge=0.0), "factor of this divergence"]]
 
+    def estimated(self) -> bool:
+        """Whether D is estimated by samples with these keys."""
+        return self.by_samples
+
+    def accuracy(self) -> str:
+        """How bias and noise of the estimate fall with its samples, in words; empty where there is none."""
+        return ""
+
     def init(self, key: Key, space: Space) -> Any:
         """State that the geometry learns; none unless a variant says otherwise."""
         return None
@@ -121,9 +129,19 @@ class AbstractGeometry(eqx.Module):
 
 def drawn(policy: Any, reference: Any, count: int, key: Key) -> tuple[Actions, Actions]:
     """Actions [count, ..., act] of both distributions, independent and differentiable, not clipped."""
-    shape, dtype = (count, *policy.mean.shape), policy.mean.dtype
     other = jax.random.fold_in(key, 1)
-    return policy.at(jax.random.normal(key, shape, dtype)), reference.at(jax.random.normal(other, shape, dtype))
+    return policy.at(_noise(policy, count, key)), reference.at(_noise(policy, count, other))
+
+
+def drawn_together(policy: Any, reference: Any, count: int, key: Key) -> tuple[Actions, Actions]:
+    """Actions [count, ..., act] of both distributions at the same noise, differentiable, not clipped."""
+    z = _noise(policy, count, key)
+    return policy.at(z), reference.at(z)
+
+
+def _noise(policy: Any, count: int, key: Key) -> Actions:
+    """Standard normals for `at`, `count` of them in each state."""
+    return jax.random.normal(key, (count, *policy.mean.shape), policy.mean.dtype)
 
 
 def has_points(*types: type) -> bool:

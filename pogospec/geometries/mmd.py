@@ -57,6 +57,14 @@ class MMD(AbstractGeometry):
         count = self.samples  # k(x, x) = 1
         return (self._pairs(x, x).sum((0, 1)) - count) / (count * (count - 1))
 
+    def accuracy(self) -> str:
+        """How bias and noise fall with the samples, in words."""
+        noise = "noise falls as 1/√n, and as 1/n where both are the same"
+        if self.estimate == "unbiased":
+            return f"n = {self.samples} actions of each: no bias; {noise}"
+        much = "(2 − E k(x, x') − E k(y, y'))/(2n)"
+        return f"n = {self.samples} actions of each: too large by {much}, which narrows π; {noise}"
+
     def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
         width = f"{self.bandwidth:.12g}"

@@ -93,6 +93,13 @@ class Wasserstein1(AbstractGeometry):
     def _adam(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
+    def accuracy(self) -> str:
+        """How bias and noise fall with the samples, in words."""
+        return (
+            f"n = {self.samples} actions of each: no bias for c as it is, noise falls as 1/√n; c lags behind the "
+            "policy, and its slope may exceed 1, which more actions do not mend"
+        )
+
     def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
         count = self.samples

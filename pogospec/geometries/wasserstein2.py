@@ -3,19 +3,31 @@
 Diagonal Gaussians: W2^2 = sum_j (m1 - m2)_j^2 + (s1 - s2)_j^2. Its pull-back metric in (mean, log std) is
 diag(1, s^2). Where a tanh-Gaussian takes part, the monotone coupling shares the standard normal of each dimension, and
 W2^2 is the mean squared gap of the quantiles, by a quadrature that follows the bends of each tanh.
+
+With the coupling `shared_noise` it is E_z |T1(s, z) - T2(s, z)|^2 of maps T1, T2 of the same noise, by samples: the
+cost of one coupling, so never less than W2^2 on average. It is W2^2 where both maps order the noise alike (increasing
+maps of each dimension), and the distillation loss of FQL (Park, Li, Levine, "Flow Q-learning", 2025) between any maps.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+import equinox as eqx
 import jax.numpy as jnp
 
-from pogospec.geometries.base import AbstractGeometry, divergence, inverse_metric
+from pogospec.geometries.base import AbstractGeometry, Seen, divergence, drawn_together, has_points, inverse_metric
 from pogospec.geometries.bures import bures_squared
 from pogospec.geometries.full_gaussians import Spectrum, eigenvalues, full
 from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal, panels
 from pogospec.spec.fields import Within
+from pogospec.types import Values
+
+
+class SharedNoise(eqx.Module):
+    """The coupling by the same noise on both sides, with more than one noise a state."""
+
+    shared_noise: Annotated[int, Within(ge=1), "noises a state"]
 
 
 class Wasserstein2(AbstractGeometry):
@@ -27,7 +39,47 @@ class Wasserstein2(AbstractGeometry):
     retraction = "transport"
 
     reduction: Annotated[Literal["sum", "mean"], "over action dimensions; released code uses mean"] = "sum"
+    coupling: Annotated[
+        Literal["optimal", "shared_noise"] | SharedNoise,
+        "optimal, in closed form; shared_noise, an upper bound by samples: a noise a state (FQL), or {shared_noise: n}",
+    ] = "optimal"
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
+
+    @property
+    def noises(self) -> int:
+        """Noises a state of the coupling by shared noise; 0 for the optimal one."""
+        if isinstance(self.coupling, SharedNoise):
+            return self.coupling.shared_noise
+        return int(self.coupling == "shared_noise")
+
+    def estimated(self) -> bool:
+        """Whether the coupling is that by shared noise, which is drawn."""
+        return self.noises > 0
+
+    def supports(self, policy: type, reference: type) -> bool:
+        """Whether W2 is known for the pair, or with shared noise, whether both can be drawn from."""
+        return has_points(policy, reference) if self.estimated() else super().supports(policy, reference)
+
+    def has_metric(self, policy: type) -> bool:
+        """Whether natural gradients are known; maps of shared noise have W2's metric where they are increasing."""
+        return super().has_metric(policy) and not (self.estimated() and policy is FullNormal)
+
+    def unweighted(self, policy: Any, reference: Any, seen: Seen | None) -> Values:
+        """D without its weight: the closed form, or the mean over the noises."""
+        if not self.estimated():
+            return super().unweighted(policy, reference, seen)
+        assert seen is not None
+        x, y = drawn_together(policy, reference, self.noises, seen.key)
+        return self.reduce(jnp.square(x - y)).mean(0)
+
+    def accuracy(self) -> str:
+        """How bias and noise of the coupling by shared noise fall with the noises, in words."""
+        if not self.estimated():
+            return ""
+        return (
+            f"n = {self.noises} noise{'s' * (self.noises > 1)} a state: above W₂² by what the coupling is not optimal, "
+            "nothing where both maps order the noise alike, which does not fall with n; noise falls as 1/√n"
+        )
 
     def reduce(self, squares):
         """Half the sum or the mean over action dimensions; [..., act] -> [...]."""
@@ -39,12 +91,17 @@ class Wasserstein2(AbstractGeometry):
 
     def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of D(p, q) without its weight; p and q: text and LaTeX of policy and reference."""
-        meaning = "W₂: 2-Wasserstein distance"
+        symbol, latex, meaning = "W₂²", "W_2^2", "W₂: 2-Wasserstein distance"
+        if self.estimated():
+            symbol, latex = "W̃₂²", r"\tilde W_2^2"
+            meaning = (
+                f"W̃₂²: E_z |T_π(s, z) − T_ref(s, z)|² ≥ W₂², the same noise z on both sides, by {self.noises} z a state"
+            )
         if self.reduction == "sum":
-            return f"W₂²({p[0]}, {q[0]})/2", rf"\tfrac{{1}}{{2}} W_2^2({p[1]}, {q[1]})", meaning
+            return f"{symbol}({p[0]}, {q[0]})/2", rf"\tfrac{{1}}{{2}} {latex}({p[1]}, {q[1]})", meaning
         return (
-            f"W₂²({p[0]}, {q[0]})/(2d)",
-            rf"\tfrac{{1}}{{2d}} W_2^2({p[1]}, {q[1]})",
+            f"{symbol}({p[0]}, {q[0]})/(2d)",
+            rf"\tfrac{{1}}{{2d}} {latex}({p[1]}, {q[1]})",
             f"{meaning}; d: action dimensions",
         )
 

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from printed_sampled import ESTIMATES, Estimate
+from printed_text import groups
 
 from pogospec.checking.check import checked
 from pogospec.compiler.compile import compile_spec
@@ -19,13 +21,6 @@ from pogospec.types import Transitions
 NAME = r"[^\s(),]+(?:\([^()]*\))?"
 CRITIC = r".*?(Q̄?₁|min_i Q̄?_i|mean_i Q̄?_i|Q)\(.*"
 TERM = r"([−+]) (\S+) · (.+)"
-
-
-def groups(pattern, text):
-    """The groups of a pattern that a whole text must match."""
-    match = re.fullmatch(pattern, text)
-    assert match is not None, f"{text!r} is not of the form {pattern!r}"
-    return match.groups()
 
 
 def number(text):
@@ -257,32 +252,18 @@ class Symbols:
 
     def sampled(self, symbol, place, number):
         """The quantity of a proximal term that is estimated by samples; `place`: what its samples depend on."""
-        name, first, second, tail = groups(rf"(W₁|MMD²)\(({NAME}), ({NAME})\)(.*)", symbol)
+        name, first, second, tail = groups(rf"([^(]+)\(({NAME}), ({NAME})\)(.*)", symbol)
         p, q = (self.p if side == "π" else self.reference(side) for side in (first, second))
-        legend, key = self.said[name.removesuffix("²")], jax.random.fold_in(self.key, place)
+        key = jax.random.fold_in(self.key, place)
 
-        def drawn(count):
-            sides = (p, key), (q, jax.random.fold_in(key, 1))
-            return [self.act(r, jax.random.normal(k, (count, *p.mean.shape), float)) for r, k in sides]
+        def at(count, *keys):
+            shape = (count, *p.mean.shape)
+            return [self.act(r, jax.random.normal(k, shape, float)) for r, k in zip((p, q), keys, strict=True)]
 
-        if name == "W₁":
-            (gap,) = groups(rf".* as (.+), a.+ ~ {first} and b.+ ~ {second} in each state", legend)
-            (count,) = groups(r"(?:\(1/(\d+)\) Σ_k )?\[?c\(s, a.+\) − c\(s, b.+\)\]?", gap)
-            assert tail == ""
-            return jnp.mean(jnp.subtract(*(self.dual(number, a) for a in drawn(int(count or 1)))), 0)
-        shape, width, estimate, count = groups(
-            r".* the kernel exp\(−(\|x − y\|₁|\|x − y\|²)/(.+)\), (biased|unbiased), by (\d+) samples of each", legend
-        )
-        assert tail == "/2"
-        if shape == "|x − y|₁":
-            kernel = lambda a, b: jnp.exp(-jnp.abs(a - b).sum(-1) / float(width))  # noqa: E731
-        else:
-            square = float(groups(r"\(2 · (.+)²\)", width)[0]) ** 2
-            kernel = lambda a, b: jnp.exp(-((a - b) ** 2).sum(-1) / 2 / square)  # noqa: E731
-        (x, y), n = drawn(int(count)), range(int(count))
-        own = [(i, j) for i in n for j in n if i != j or estimate == "biased"]
-        inner = jnp.stack([kernel(x[i], x[j]) + kernel(y[i], y[j]) for i, j in own]).mean(0)
-        return inner / 2 - jnp.stack([kernel(x[i], y[j]) for i in n for j in n]).mean(0)
+        drawn = lambda count: at(count, key, jax.random.fold_in(key, 1))  # noqa: E731
+        together = lambda count: at(count, key, key)  # noqa: E731
+        dual = lambda actions: self.dual(number, actions)  # noqa: E731
+        return ESTIMATES[name](Estimate(self.said, tail, key, drawn, together, dual), first, second)
 
     def dual(self, number, actions):
         """The dual critic of a proximal term at actions [n, batch, act]."""
@@ -307,7 +288,7 @@ class Symbols:
         """The batch mean of a printed quantity; `index`: its place, `proximal`: that among the proximal terms."""
         if proximal is None:
             return self.energy(symbol, index).mean()
-        by_samples = symbol.startswith(("W₁", "MMD"))
+        by_samples = symbol.partition("(")[0] in ESTIMATES
         return jnp.mean(self.sampled(symbol, index, proximal) if by_samples else self.divergence(symbol))
 
 

@@ -203,7 +203,7 @@ SCHEMES = {
     "clip": Explicit(Hermite(7), clip=2.0),
     "implicit": Implicit(),
 }
-GEOMETRIES = [name for name in registry.table("geometry") if not registry.load("geometry", name).by_samples]
+GEOMETRIES = [name for name in registry.table("geometry") if not registry.load("geometry", name)().estimated()]
 COMBINATIONS = [
     (family, geometry, scheme)
     for family in FAMILIES

@@ -48,7 +48,7 @@ TABLE = [
         "fisher_rau",
         "5:11",
         "geometry",
-        "allowed wasserstein2, fisher_rao, gaussian_fisher_rao, kl, hellinger, mmd, wasserstein1, did you mean fisher_",
+        "sliced_wasserstein2, energy_distance, mmd, wasserstein1, did you mean fisher_rao?",
     ),
     ("first", "frist", "3:16", "energy.q.critics", "found 'frist', allowed min, first, mean, did you mean first?"),
     ("entropy:", "entropie:", "4:3", "energy.entropie", "did you mean entropy?"),
@@ -305,6 +305,19 @@ ALONE = [
         "mmd\nschedule: {defaults: {}",
         "4:11: schedule.steps[0].geometry: found mmd, which is estimated by samples; allowed here: those with closed",
     ),
+    (
+        TARGET,
+        "wasserstein2\nschedule: {defaults: {gradient: natural}",
+        "{kind: wasserstein2, coupling: shared_noise}\nschedule: {defaults: {}",
+        "4:11: schedule.steps[0].geometry: found wasserstein2 with keys by which it is estimated by samples; allowed",
+    ),
+    (SPEC, "fisher_rao", "{kind: sinkhorn, epsilon: 0}", "5:37: geometry.epsilon: found 0, allowed a number > 0"),
+    (
+        SPEC,
+        "fisher_rao",
+        "{kind: wasserstein2, coupling: share_noise}",
+        "5:42: geometry.coupling: found 'share_noise', allowed optimal, shared_noise",
+    ),
     (SPEC, "fisher_rao", "{kind: mmd, samples: 1}", "5:32: geometry.samples: found 1, allowed a whole number >= 2"),
     (
         SPEC,
@@ -367,8 +380,22 @@ def test_density_kinds_are_refused_on_dirac(tmp_path):
         "4:12: schedule.steps[0].energy.entropy: needs a policy with a density, found dirac, "
         "allowed gaussian, full_gaussian, tanh_gaussian",
         "5:11: schedule.steps[0].geometry: fisher_rao knows no distance from dirac to a reference of type Point; "
-        "allowed here: wasserstein2, mmd, wasserstein1",
+        "allowed here: wasserstein2, sinkhorn, sliced_wasserstein2, energy_distance, mmd, wasserstein1",
     }
+
+
+def test_where_no_closed_form_is_known_the_coupling_by_shared_noise_is_named(tmp_path):
+    text = changed(NODE, "policy: full_gaussian\nbehavior: tanh_gaussian").replace("fisher_rao", "wasserstein2")
+    text = text.replace("from: previous", "from: behavior")
+    found = [str(p) for p in problems(tmp_path, text)]
+    said = "wasserstein2 knows no distance from full_gaussian to a reference of type TanhNormal; allowed here: "
+    said += (
+        "wasserstein2 with coupling: shared_noise, sinkhorn, sliced_wasserstein2, energy_distance, mmd, wasserstein1"
+    )
+    assert len(found) == 1
+    assert found[0].endswith(said)
+    path = tmp_path / "spec.yaml"
+    load(path, [("geometry.coupling", "shared_noise")])
 
 
 def test_mistakes_of_a_file_come_together(tmp_path):

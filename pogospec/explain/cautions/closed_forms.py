@@ -78,6 +78,8 @@ def fixed_point(spec: Spec, stage: Stage, act_dim: int) -> Limit | None:
     if reference not in (Point, DiagonalNormal, family):
         return None
     if kind == "wasserstein2":
+        if geometry.estimated() and family is FullNormal and reference is not Point:
+            return None
         mean = geometry.reduction == "mean"
         product = heat * step * (act_dim if mean else 1)
         name = "λ tau d" if mean else "λ tau"

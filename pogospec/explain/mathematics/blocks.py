@@ -45,6 +45,9 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
         if not any(stage.begins_flow(name) for name in names):
             rows.append(("starts from", start(spec, stage)))
         rows += [("centred at", f"{stage.reference(name)[0]}: {reference(spec, stage, name)}") for name in names]
+        estimates = [] if stage.weighs_data else [t.geometry for t in stage.proximal if t.geometry.accuracy()]
+        told = dict.fromkeys(f"{kind_of('geometry', geometry)}, {geometry.accuracy()}" for geometry in estimates)
+        rows += [("by samples", text) for text in told]
         rows += [("dual critic", t.geometry.learning(number)) for t in stage.proximal if t.geometry.learns]
     rows += _critic(spec, stage, optimizer)
     loss = behavior_loss(spec, stage)
