@@ -256,7 +256,7 @@ def hollow(seen: list, spec, space):
 
     def entered(stage):
         def enter(numbers, state, data, key):
-            further = Actor(state.policy, (), {}, {}, None)
+            further = Actor(state.policy, (), {}, {}, None, {})
             return state._replace(chain=(further,) * (len(stage.actors) - 1))
 
         return enter
