@@ -34,6 +34,7 @@ class AbstractCritic(eqx.Module):
     """A critic; its fields are configuration, its networks come from `init`."""
 
     needs_policy: ClassVar[bool] = True  # whether its loss asks for next actions of a policy
+    pessimistic: ClassVar[bool] = False  # whether its values are low where data are few, and so hold the policy back
     needs_density: ClassVar[bool] = False  # whether it asks for the density of that policy
 
     target_rate: eqx.AbstractVar[float]

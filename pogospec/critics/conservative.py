@@ -51,6 +51,7 @@ class Networks(NamedTuple):
 class Conservative(BellmanCritic):
     """Two critics, low where the policy strays from the data (CQL)."""
 
+    pessimistic: ClassVar[bool] = True
     needs_density: ClassVar[bool] = True  # of the policy whose samples are pushed down
 
     target_actions: Annotated[Any, Slot("target_actions"), "next actions of the bootstrap"] = PolicySample()

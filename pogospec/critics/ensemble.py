@@ -9,7 +9,7 @@ where g_i is the gradient of Q_i at the logged action in the action, of length 1
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ EPS = 1e-10
 
 class Ensemble(BellmanCritic):
     """Many critics; the more there are, the lower the smallest is where data are few (SAC-N, EDAC)."""
+
+    pessimistic: ClassVar[bool] = True
 
     target_actions: Annotated[Any, Slot("target_actions"), "next actions of the bootstrap"] = PolicySample()
     members: Annotated[int, Within(ge=1), "critics in the ensemble"] = 10

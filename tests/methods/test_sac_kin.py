@@ -1,6 +1,7 @@
 """specs/sac_n.yaml, edac.yaml and cql.yaml against the methods written out from their formulas, in double precision."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -181,26 +182,27 @@ MEMBERS |= {f"antmaze-{maze}": (25, 10) for maze in ("umaze", "umaze-diverse", *
 @pytest.mark.parametrize("dataset", MEMBERS)
 def test_published_settings(dataset):
     data = [("data.dataset", f"d4rl/{dataset}-v2")]
-    sac, edac, cql = (load(SPECS / f"{stem}.yaml", data) for stem in ("sac_n", "edac", "cql"))
-    assert (sac.critic.members, edac.critic.members) == MEMBERS[dataset]  # type: ignore[union-attr]
-    assert edac.critic.diversity == (5 if dataset in ("halfcheetah-medium-expert", "walker2d-medium-expert") else 1)  # type: ignore[union-attr]
+    specs: Any = [load(SPECS / f"{stem}.yaml", data) for stem in ("sac_n", "edac", "cql")]
+    sac, edac, cql = specs
+    assert (sac.critic.members, edac.critic.members) == MEMBERS[dataset]
+    assert edac.critic.diversity == (5 if dataset in ("halfcheetah-medium-expert", "walker2d-medium-expert") else 1)
     for spec in (sac, edac):
         (step,) = spec.schedule.steps
-        assert spec.policy.log_std == (-5, 2)  # type: ignore[union-attr]
-        assert (step.updates, spec.policy.hidden, spec.critic.hidden) == (3_000_000, (256,) * 3, (256,) * 3)  # type: ignore[union-attr]
+        assert spec.policy.log_std == (-5, 2)
+        assert (step.updates, spec.policy.hidden, spec.critic.hidden) == (3_000_000, (256,) * 3, (256,) * 3)
         assert (step.order, spec.critic.backup_entropy, spec.data.normalize_observations) == (
             "policy_first",
             True,
             False,
-        )  # type: ignore[union-attr]
+        )
     (step,), maze = cql.schedule.steps, dataset.startswith("antmaze")
     critic = cql.critic
-    assert (cql.policy.log_std, cql.policy.log_std_affine) == ((-20, 2), (1, -1))  # type: ignore[union-attr]
+    assert (cql.policy.log_std, cql.policy.log_std_affine) == ((-20, 2), (1, -1))
     assert step.optimizer.policy.learning_rate == (1e-4 if maze else 3e-5)
-    assert step.energy["entropy"].temperature.learning_rate == step.optimizer.policy.learning_rate  # type: ignore[index]
-    assert critic.hidden == (256,) * (5 if maze else 3)  # type: ignore[union-attr]
-    assert (critic.weight, critic.floor) == ((5, -200) if maze else (10, None))  # type: ignore[union-attr]
-    assert (critic.lagrange is None, critic.target_actions.samples) == ((False, 10) if maze else (True, 1))  # type: ignore[union-attr]
+    assert step.energy["entropy"].temperature.learning_rate == step.optimizer.policy.learning_rate
+    assert critic.hidden == (256,) * (5 if maze else 3)
+    assert (critic.weight, critic.floor) == ((5, -200) if maze else (10, None))
+    assert (critic.lagrange is None, critic.target_actions.samples) == ((False, 10) if maze else (True, 1))
     reward = cql.data.reward
     scaled = {True: (10, -5, None), False: (5, -1, 1000) if dataset == "hopper-medium" else (1, 0, None)}[maze]
     assert (reward.scale, reward.shift, reward.return_range) == scaled
