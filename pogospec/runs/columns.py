@@ -9,7 +9,7 @@ METRICS = {
     "total_update": "updates done in the run",
     "seconds": "wall time of the chunk, all seeds",
     "updates_per_second": "rate of the chunk, all seeds advancing together",
-    "critic_loss": "sum over critics of the mean squared Bellman error; of an expectile critic plus the loss of V",
+    "critic_loss": "sum over critics of the mean squared Bellman error; of other critics with their further terms",
     "critic_loss_std": "standard deviation of critic_loss over the updates of the chunk",
     "q": "mean action value of the logged actions",
     "v": "mean state value, of an expectile critic",
