@@ -23,7 +23,9 @@ class Normalized(eqx.Module):
 
 LayerNorm = Literal["none", "before", "after"] | Normalized
 """Where layers are normalised; a word alone adds 1e-5 to the variance."""
-Init = Literal["torch", "lecun", "orthogonal", "glorot", "rebrac"]
+Init = Literal["torch", "lecun", "orthogonal", "glorot", "rebrac", "cql_policy", "cql_critic"]
+HIDDEN: dict[Init, Init] = {"cql_policy": "torch", "cql_critic": "orthogonal"}
+"""What hidden layers are drawn like where last layers are small."""
 
 
 class Linear(eqx.Module):
@@ -73,13 +75,16 @@ def with_products(tree, rounded: bool):
 
 
 def linear(key: Key, fan_in: int, fan_out: int, init: Init, end: float | None = None) -> Linear:
-    """A fresh layer; `end` is the bound of a last layer under `rebrac`.
+    """A fresh layer; `end`, given for a last layer alone, is its bound under `rebrac`.
 
     `torch`: weights and biases U(±1/sqrt(fan_in)); `lecun`: truncated normal of variance 1/fan_in and zero
     bias (flax's default); `orthogonal`: gain sqrt(2) and zero bias (IQL's); `glorot`: uniform and zero bias
     (TensorFlow's default, BRAC's); `rebrac`: U(±1/sqrt(fan_in)) and bias 0.1, last layer all U(±end)
-    (ReBRAC, SAC-N, EDAC).
+    (ReBRAC, SAC-N, EDAC); `cql_policy`: as `torch`, `cql_critic`: as `orthogonal`, but the last layer of 1/100 of a
+    glorot's or an orthogonal layer's gain 1, and zero bias (CORL's CQL).
     """
+    if end is None:
+        init = HIDDEN.get(init, init)
     weight_key, bias_key = jax.random.split(key)
     shape, bias = (fan_in, fan_out), jnp.zeros(fan_out)
     if init in ("torch", "rebrac"):
@@ -93,8 +98,10 @@ def linear(key: Key, fan_in: int, fan_out: int, init: Init, end: float | None = 
         "lecun": jax.nn.initializers.lecun_normal(),
         "orthogonal": jax.nn.initializers.orthogonal(math.sqrt(2)),
         "glorot": jax.nn.initializers.glorot_uniform(),
+        "cql_policy": jax.nn.initializers.glorot_uniform(),
+        "cql_critic": jax.nn.initializers.orthogonal(),
     }[init]
-    return Linear(draw(weight_key, shape), bias)
+    return Linear(draw(weight_key, shape) * (0.01 if init in HIDDEN else 1.0), bias)
 
 
 class Norm(eqx.Module):

@@ -43,6 +43,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "critic": {
         "clipped_double_q": "pogospec.critics.clipped_double_q:ClippedDoubleQ",
         "expectile": "pogospec.critics.expectile:Expectile",
+        "ensemble": "pogospec.critics.ensemble:Ensemble",
+        "conservative": "pogospec.critics.conservative:Conservative",
     },
     "target_actions": {
         "smoothed_mean": "pogospec.critics.target_actions:SmoothedMean",

@@ -75,6 +75,8 @@ def wild(shapes):
 
     def grow(net):
         net = jax.tree.map(draw, net)
+        if hasattr(net, "factor"):  # of the log-std
+            net = eqx.tree_at(lambda n: n.factor, net, jnp.full_like(net.factor, 9.0))
         shared = next((name for name in ("log_std", "log_diagonal") if hasattr(net, name)), None)
         if shared is None:
             return net
@@ -151,6 +153,16 @@ class Mathematics:
                 found.append(digest(state))
         return found
 
+    def drawn(self, numbers) -> str:
+        """The fresh networks, with these numbers in the place of the spec's."""
+        with jax.enable_x64(True):
+            return digest(self.drawing(numbers, self.key))
+
+    @functools.cached_property
+    def drawing(self) -> Any:
+        """How networks are drawn, compiled."""
+        return jax.jit(self.program.init, compiler_options=FAST)
+
     @functools.cached_property
     def ran(self) -> list[str]:
         return self.run(self.program.numbers)
@@ -163,7 +175,7 @@ class Mathematics:
             return True
         mine, others = self.program.numbers, other.program.numbers
         if jax.tree.structure(mine) == jax.tree.structure(others) and jax.tree.leaves(mine) != jax.tree.leaves(others):
-            return self.ran != self.run(others)
+            return self.ran != self.run(others) or self.drawn(mine) != self.drawn(others)
         return self.reads_differently(other, self.alike(other)) or self.reads_differently(other, 0)
 
     def alike(self, other: "Mathematics") -> int:
@@ -256,7 +268,7 @@ def hollow(seen: list, spec, space):
 
     def entered(stage):
         def enter(numbers, state, data, key):
-            further = Actor(state.policy, (), {}, {}, None)
+            further = Actor(state.policy, (), {}, {}, None, {})
             return state._replace(chain=(further,) * (len(stage.actors) - 1))
 
         return enter

@@ -261,6 +261,12 @@ OTHERS = {
     "learned by each": text_of(
         f"    - {{from: behavior, {DUAL}, {LEARNED}}}\n", step(f"{DUAL}, {LEARNED}, repeat: 2"), energy="q: {}"
     ),
+    "temperatures": text_of(
+        "    - {from: null, tau: null, learn: [critic, policy], order: policy_first}\n",
+        step("tau: 0.5, repeat: 2"),
+        energy="q: {}, entropy: {temperature: {learning_rate: 0.3}}",
+        critic="kind: ensemble, members: 3, hidden: [8], backup_entropy: true",
+    ),
     "frozen critic": text_of(
         FIT, "    - {from: behavior, learn: [policy], start: behavior}\n", step("energy: {q: {scale: step}}")
     ),
@@ -283,6 +289,10 @@ def test_other_critics_and_what_each_policy_learns(name, tmp_path):
         assert own
         assert all(np.isfinite(float(row["objective"])) for row in own)
         assert all(bool(row["dual_loss"]) == (name == "learned by each") for row in own)
+    if name == "temperatures":
+        last = {row["stage"]: row["temperature"] for row in run.read("metrics.csv") if row["seed"] == "0"}
+        assert all(last.values())
+        assert len(set(last.values())) > 1
     if name == "learned by each":
         taus = {row["stage"]: float(row["tau"]) for row in run.read("flow.csv") if row["seed"] == "0"}
         assert len(set(taus.values())) == 3

@@ -82,6 +82,11 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
         "kl_brac",
         ("schedule.steps[2].tau", "{kind: multiplier, start: 0.5, divergence: 0.3, learning_rate: 0.2, most: 2.1}"),
     ),
+    "temperature": shipped("sac_n", ("energy.entropy.temperature", "{start: 0.5, entropy: -1.0, learning_rate: 0.2}")),
+    "best of several": shipped("sac_n", ("critic.target_actions.samples", "3"), ("critic.reduction", "mean")),
+    "hard": shipped("edac", ("critic.backup_entropy", "false"), ("critic.target_actions", "smoothed_mean")),
+    "dual factor": shipped("cql", ("critic.lagrange", "{gap: 0.8, start: 2.0}"), ("critic.floor", "0.3")),
+    "soft": shipped("kl_brac", ("energy.entropy.weight", "0.1"), ("critic.backup_entropy", "true")),
     "full": shipped("pogo_w", ("policy", "full_gaussian"), ("behavior", "full_gaussian")),
     "settled": shipped(
         "pogo_w_two_step",

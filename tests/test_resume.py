@@ -174,6 +174,28 @@ def test_what_geometry_and_step_size_learn_is_resumed(tmp_path):
     assert all(row["dual_loss"] for row in rows(folders[0], "metrics.csv") if row["stage"] != "cloning")
 
 
+@pytest.mark.exhaustive("as what geometries learn")
+@pytest.mark.parametrize("name", ["sac_n", "cql"])
+def test_temperatures_and_what_a_critic_learns_beside_are_resumed(name, tmp_path):
+    small = ["train.batch_size=16", "train.log_every=5", "train.checkpoint_every=5", "evaluate.episodes=1"]
+    small += ["policy.hidden=[8]", "critic.hidden=[8]", "schedule.steps[*].updates=20"]
+    small += ["energy.entropy.temperature.learning_rate=0.1"]
+    small += ["critic.lagrange={gap: 0.8}"] if name == "cql" else ["critic.members=3"]
+    spec = package.load(name, [tuple(pair.split("=", 1)) for pair in small])  # type: ignore[misc]
+    data, folders = load_for(spec), (tmp_path / "whole", tmp_path / "stopped")
+    for out in folders:
+        new_run(spec, data, out, "cpu:0")
+    execute(Console(quiet=True), spec, data, RunDirectory.open(folders[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        before(patch, TRAINER, "_guard", lambda t, *_: t.place.total == 15)
+        with pytest.raises(Stopped):
+            execute(Console(quiet=True), spec, data, RunDirectory.open(folders[1]))
+    execute(Console(quiet=True), spec, data, RunDirectory.open(folders[1]), resume=True)
+    assert_same(*folders)
+    found = [row["multiplier" if name == "cql" else "temperature"] for row in rows(folders[0], "metrics.csv")]
+    assert len(set(found)) == len(found) == 4
+
+
 @pytest.mark.thinned(1, "a storm of kills")
 @pytest.mark.parametrize("seen", [10, 50])
 def test_resume_after_kill_9_in_the_midst_of_updates(whole, tmp_path, seen):

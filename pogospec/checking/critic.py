@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pogospec.checking.base import Problems, no_distance
+from pogospec.checking.base import Problems, no_distance, policy_kind
+from pogospec.energies.entropy import EntropyTerm
+from pogospec.registry import kind_of
+from pogospec.spec.catalog import kinds_of
 from pogospec.spec.geometries import geometries
 from pogospec.spec.schema import Spec, StepSpec
 
@@ -20,6 +23,13 @@ def critic_rules(spec: Spec, step: StepSpec, known: set[str], where: str) -> Pro
             f"{where}.learn",
             "found critic, whose next actions come from a policy that nothing has learned; add policy or behavior",
         )
+    family = spec.policy if "policy" in known or "behavior" not in known else spec.behavior
+    if spec.critic.needs_density and not family.has_density:
+        allowed = ", ".join(kind for kind, cls in kinds_of("policy").items() if cls.has_density)
+        yield "critic", f"needs a policy with a density, found {policy_kind(family)}, allowed {allowed}"
+    yield from _ensemble_rules(spec.critic)
+    if getattr(spec.critic, "backup_entropy", False):
+        yield from _entropy_rules(spec, step, where)
     penalty = spec.critic.target_penalty if hasattr(spec.critic, "target_penalty") else None
     if penalty is None:
         return
@@ -38,6 +48,33 @@ def critic_rules(spec: Spec, step: StepSpec, known: set[str], where: str) -> Pro
             f"{geometry.kind} shares what the proximal term of a step learns, but {where} has none with this geometry; "
             "give both the same keys",
         )
+
+
+def _ensemble_rules(critic: Any) -> Problems:
+    """What several critics are needed for."""
+    if getattr(critic, "diversity", None) is not None and critic.members < 2:
+        yield "critic.diversity", "compares critics, of which there is one; allowed with members: 2 or more"
+
+
+def _entropy_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What the entropy in the target needs: the density of the next actions, and a weight, which is the policy's."""
+    critic: Any = spec.critic
+    actions, place = critic.target_actions, "critic.backup_entropy"
+    if not hasattr(actions, "log_density"):
+        yield place, f"found true, but {_kind(actions)} has no density; use target_actions: policy_sample"
+    elif actions.copies != "online":
+        yield place, "found true, which is about the policy as it is now; allowed target_actions.copies: online"
+    heats = [term for term in (step.energy or {}).values() if isinstance(term, EntropyTerm)]
+    if "policy" not in step.learn or not heats:
+        yield (
+            place,
+            f"takes the entropy weight of the policy's energy, but {where} has none; add policy to its `learn` and "
+            "entropy to its energy",
+        )
+
+
+def _kind(actions: Any) -> str:
+    return kind_of("target_actions", type(actions))
 
 
 def _shared(geometry: Any, step: StepSpec) -> bool:

@@ -50,6 +50,14 @@ def _energy_rules(spec: Spec, step: StepSpec, term: Any, known: set[str], place:
     if term.needs_density and not spec.policy.has_density:
         families = [kind for kind, family in kinds_of("policy").items() if family.has_density]
         yield place, f"needs a policy with a density, found {policy_kind(spec.policy)}, allowed {', '.join(families)}"
+    if getattr(term, "temperature", None) is not None and (
+        spec.target is not None or isinstance(step.scheme, Explicit)
+    ):
+        where = "an explicit step" if spec.target is None else "a flow on a known energy"
+        yield (
+            f"{place}.temperature",
+            f"is learned from minibatches, which {where} has no use for; give the weight alone",
+        )
     if getattr(term, "scale", None) == "step" and "critic" in step.learn:
         yield f"{place}.scale", "found 'step', but the step learns the critic, so that its scale moves; use batch"
     for key, allowed in (("actions", ("mean",)), ("baseline", ("value", "mean"))):

@@ -16,6 +16,7 @@ class Actor(NamedTuple):
     energy: dict[str, Any]
     optimizer: dict[str, Any]
     multiplier: Any
+    temperature: Any
 
 
 class State(NamedTuple):
@@ -31,6 +32,7 @@ class State(NamedTuple):
     energy: dict[str, Any]  # what energy terms measured when the first step on this Q began
     optimizer: dict[str, Any]  # learner -> optimiser state
     multiplier: Any = None  # the learned 1/tau of the step
+    temperature: Any = None  # energy term -> its learned temperature in the step
     chain: tuple[Actor, ...] = ()  # the further actors that train at once with the policy
 
     @property

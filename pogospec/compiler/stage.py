@@ -12,13 +12,14 @@ from pogospec.compiler.program import Stage, State
 from pogospec.compiler.updates import (
     actor_gradient,
     actor_update,
-    at_tau,
+    as_learned,
     behavior_update,
     context_of,
     critic_update,
     move_targets,
     on_each,
     references_of,
+    temperatures,
 )
 from pogospec.energies.base import Context
 from pogospec.nets import with_products
@@ -27,6 +28,18 @@ from pogospec.types import Batch, Key, Space
 
 BEGIN_ROWS = 4096
 """Rows of the data that a term looks at when a step begins."""
+ORDERS = {
+    "critic_first": ("critic", "behavior", "policy"),
+    "policy_first": ("policy", "critic", "behavior"),
+    "at_once": ("critic", "behavior", "policy"),
+}
+"""Order of the learners within an update; at once, all see the weights before it."""
+OWN = {
+    "critic": ("critic",),
+    "behavior": ("behavior",),
+    "policy": ("policy", "geometry", "multiplier", "temperature"),
+}
+"""What each learner changes, beside its optimiser."""
 POINTS = 2**16
 """Points, of all states together, on which the health of a scheme is measured; at least those of one state."""
 
@@ -65,9 +78,10 @@ def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, ke
     terms = enumerate(nodes.problem.proximal)
     geometry = tuple(term.geometry.init(jax.random.fold_in(geometry_key, i), space) for i, term in terms)
     geometry = with_products(geometry, plan.rounded)
-    learned = geometry, None if nodes.multiplier is None else nodes.multiplier.init()
-    if plan.step.optimizer_state == "keep" and _alike(learned, (state.geometry, state.multiplier)):
-        learned = state.geometry, state.multiplier
+    multiplier = None if nodes.multiplier is None else nodes.multiplier.init()
+    learned = geometry, multiplier, {name: law.init() for name, law in temperatures(nodes).items()}
+    if plan.step.optimizer_state == "keep" and _alike(learned, (state.geometry, state.multiplier, state.temperature)):
+        learned = state.geometry, state.multiplier, state.temperature
     count = data.rewards.shape[0]
     rows = jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(rows_key, (BEGIN_ROWS,), 0, count)
     batch = jax.tree.map(lambda column: column[rows], data)
@@ -81,6 +95,7 @@ def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, ke
         reference=state.policy if "policy" in plan.step.learn else state.reference,
         geometry=learned[0],
         multiplier=learned[1],
+        temperature=learned[2],
         energy=energy,
         optimizer=state.optimizer | fresh,
     )
@@ -95,37 +110,48 @@ def _alike(first: Any, second: Any) -> bool:
 def _update(
     plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key, index, for_behavior: Batch | None
 ) -> tuple[State, dict]:
-    """What the step learns, in turn: critic, behaviour, policy; slow copies move with the policy, or on their own."""
+    """What the step learns, in the order that it says; slow copies move with the policy, or on their own."""
     step, info, before = plan.step, {}, state
     critic_key, actor_key = jax.random.split(key)
-    if "critic" in step.learn:
-        state, part = critic_update(plan, nodes, state, batch, critic_key)
-        info |= part
-    if "behavior" in step.learn:
-        state, part = behavior_update(plan, nodes, state, batch if for_behavior is None else for_behavior)
-        info |= part
+    learn = {
+        "critic": lambda seen: critic_update(plan, nodes, seen, batch, critic_key),
+        "behavior": lambda seen: behavior_update(plan, nodes, seen, batch if for_behavior is None else for_behavior),
+        "policy": lambda seen: actor_update(plan, nodes, seen, batch, actor_key, before.critic),
+    }
+    with_policy = step.order == "critic_first" and "policy" in step.learn and step.target_every is None
 
     def move(state):
         follow = before if step.slow_policy == "before_update" else state
         return move_targets(nodes, state, follow.policy)
 
-    if "policy" in step.learn:
+    for name in ORDERS[step.order]:
+        if name not in step.learn:
+            continue
 
-        def act(state):
-            new, part = actor_update(plan, nodes, state, batch, actor_key, before.critic)
-            return (move(new) if step.target_every is None and plan.targets else new), part
+        def one(state, name=name):
+            new, part = learn[name](before if step.order == "at_once" else state)
+            state = _joined(state, new, name)
+            return (move(state) if name == "policy" and with_policy and plan.targets else state), part
 
-        state, part = on_each(step.actor_every, index, act, state, step.actor_on == "first")
+        count = step.actor_every if name == "policy" else 1
+        state, part = on_each(count, index, one, state, step.actor_on == "first")
         info |= part
-    if plan.targets and (step.target_every is not None or "policy" not in step.learn):
-        every = step.target_every or 1
-        state, _ = on_each(every, index, lambda state: (move(state), {}), state)
+    if plan.targets and not with_policy:
+        rhythm = step.actor_every if "policy" in step.learn else 1
+        first = step.target_every is None and step.actor_on == "first"
+        state, _ = on_each(step.target_every or rhythm, index, lambda state: (move(state), {}), state, first)
     return state, info
+
+
+def _joined(state: State, new: State, learner: str) -> State:
+    """The state with what one learner has made of its own part."""
+    own = {name: getattr(new, name) for name in OWN[learner]}
+    return state._replace(**own, optimizer=state.optimizer | {learner: new.optimizer[learner]})
 
 
 def _measure(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> dict:
     """Numbers on a set of states; `q_rows` are the values of the logged actions by the first critic."""
-    nodes = at_tau(nodes, state)
+    nodes = as_learned(nodes, state)
     found, context = {}, context_of(nodes, state, batch)
     if state.critic is not None:
         found["q_rows"] = nodes.critic.values(state.critic, batch.observations, batch.actions, 1)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,13 +13,16 @@ from pogospec.compiler.nodes import Nodes, Plan
 from pogospec.compiler.program import State
 from pogospec.critics.base import Views
 from pogospec.energies.base import Context
+from pogospec.energies.entropy import EntropyTerm
 from pogospec.nets import polyak
-from pogospec.policies.base import Point
+from pogospec.policies.base import Point, Sample
 from pogospec.steps.base import divergences, learn
-from pogospec.types import Batch, Key, Params
+from pogospec.types import Batch, Key, Params, Scalar
 
 LEARNING = 1_000_003
 """Folded into the key of what geometries learn, whose samples are not those of the policy's update."""
+TEMPERATURE = 1_000_004
+"""Folded into the key of the entropy that a temperature looks at, likewise."""
 
 
 def critic_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
@@ -40,19 +45,44 @@ def behavior_update(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> tup
 
 
 def actor_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key, earlier: Params) -> tuple[State, dict]:
-    """The policy, then what geometries and step size learn beside it; `earlier`: the critic before its own update."""
-    seen = state
+    """Temperature, policy, then what geometries and step size learn; `earlier`: the critic before its own update."""
+    warm, info = _temperature_update(nodes, state, batch, key)
+    seen = state if plan.step.order == "at_once" else warm
     if "critic" in plan.step.learn:
-        seen = state._replace(critic=nodes.critic.for_policy(earlier, state.critic))
-    gradient, info = actor_gradient(nodes, seen, batch, key)
-    new, more = _proximal_update(nodes, _apply(plan, nodes, "policy", state, gradient), batch, key)
-    info |= more
-    return new, info
+        seen = seen._replace(critic=nodes.critic.for_policy(earlier, state.critic))
+    gradient, part = actor_gradient(nodes, seen, batch, key)
+    new, more = _proximal_update(nodes, _apply(plan, nodes, "policy", warm, gradient), batch, key)
+    return new, info | part | more
+
+
+def temperatures(nodes: Nodes) -> dict[str, Any]:
+    """The laws of the temperatures that terms of the energy learn, by the names of the terms."""
+    laws = {name: getattr(term, "temperature", None) for name, term in nodes.problem.energy.items()}
+    return {name: law for name, law in laws.items() if law is not None}
+
+
+def _temperature_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
+    """One step of each temperature, beside the policy as it is now, and the temperatures for people."""
+    laws = temperatures(nodes)
+    if not laws:
+        return state, {}
+    parameters = nodes.policy.parameters(state.policy, batch.observations)
+    entropy = nodes.policy.entropy(parameters, jax.random.fold_in(key, TEMPERATURE)).mean()
+    act_dim = batch.actions.shape[-1]
+    learned = {name: law.update(state.temperature[name], entropy, act_dim) for name, law in laws.items()}
+    state = state._replace(temperature=learned)
+    return state, {"temperature": entropy_weight(nodes, state)}
+
+
+def entropy_weight(nodes: Nodes, state: State) -> Scalar:
+    """Lambda, the weight of the entropy in the energy of a step, as it is now."""
+    terms = as_learned(nodes, state).problem.energy.values()
+    return jnp.asarray(sum(term.weight for term in terms if isinstance(term, EntropyTerm)), float)
 
 
 def actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
     """The gradient of the policy's network by the scheme of the step, and numbers for people."""
-    nodes = at_tau(nodes, state)
+    nodes = as_learned(nodes, state)
     heads = lambda network: nodes.policy.parameters(network, batch.observations)  # noqa: E731
     context = context_of(nodes, state, batch)
     return nodes.scheme.gradient(nodes.problem, heads, state.policy, references_of(nodes, state, batch), context, key)
@@ -128,13 +158,16 @@ def references_of(nodes: Nodes, state: State, batch: Batch) -> tuple:
     return tuple(reference(term.reference) for term in nodes.problem.proximal)
 
 
-def at_tau(nodes: Nodes, state: State) -> Nodes:
-    """The nodes with the step size as it is now, where it is learned."""
-    if nodes.multiplier is None:
-        return nodes
-    tau = nodes.multiplier.tau(state.multiplier)
-    proximal = tuple(term._replace(tau=tau) for term in nodes.problem.proximal)
-    return nodes._replace(problem=nodes.problem._replace(proximal=proximal))
+def as_learned(nodes: Nodes, state: State) -> Nodes:
+    """The nodes with step size and temperatures as they are now, where they are learned."""
+    problem = nodes.problem
+    if nodes.multiplier is not None:
+        tau = nodes.multiplier.tau(state.multiplier)
+        problem = problem._replace(proximal=tuple(term._replace(tau=tau) for term in problem.proximal))
+    energy: dict[str, Any] = dict(problem.energy)
+    for name in temperatures(nodes):
+        energy[name] = energy[name].at(state.temperature[name])
+    return nodes._replace(problem=problem._replace(energy=energy))
 
 
 def _views(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
@@ -144,10 +177,18 @@ def _views(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
         family, online, slow = nodes.policy, state.policy, state.policy_target
     else:
         family, online, slow = nodes.behavior, behavior, behavior
-    sample = lambda network, key: _within(family.sample(family.parameters(network, nexts), key))  # noqa: E731
+
+    def sample(network, key, count=None):
+        actions = family.actions(Sample(count or 1), family.parameters(network, nexts), key)
+        return _within(actions if count else actions[0])
+
+    def scored(observations, key, count):
+        actions, densities = family.scored(family.parameters(online, observations), key, count)
+        return _within(actions), densities
+
     return Views(
         target_mean=lambda: _within(family.mean_action(family.parameters(slow, nexts))),
-        online_sample=lambda key: sample(online, key),
+        online_sample=lambda key, count=None: sample(online, key, count),
         online=lambda: family.parameters(online, nexts),
         behavior=None if behavior is None else lambda: nodes.behavior.parameters(behavior, nexts),
         behavior_mean=None
@@ -161,7 +202,10 @@ def _views(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
             ),
             None,
         ),
-        target_sample=lambda key: sample(slow, key),
+        target_sample=lambda key, count=None: sample(slow, key, count),
+        scored=lambda key, count: scored(nexts, key, count),
+        scored_here=lambda key, count: scored(batch.observations, key, count),
+        entropy_weight=entropy_weight(nodes, state),
     )
 
 

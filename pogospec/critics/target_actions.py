@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from pogospec.critics.base import Views
 from pogospec.spec.fields import Within
-from pogospec.types import Actions, Key
+from pogospec.types import Actions, Key, Values
 
 
 class SmoothedMean(eqx.Module):
@@ -33,20 +33,32 @@ class SmoothedMean(eqx.Module):
 
 
 class PolicySample(eqx.Module):
-    """One sample of the policy as it is now (SAC, AWAC, BRAC), or of its slow copy (POGO, eq. 14)."""
+    """A sample of the policy as it is (SAC, AWAC, BRAC) or of its slow copy (POGO, eq. 14), or the best of several."""
 
     copies: Annotated[Literal["online", "slow"], "the policy itself (SAC), or its slow copy (POGO, eq. 14)"] = "online"
+    samples: Annotated[
+        int, Within(ge=1), "actions a state, of which that of the greatest next value counts (CQL: max_target_backup)"
+    ] = 1
 
     def actions(self, views: Views, key: Key) -> Actions:
-        """Next actions, clipped to the bounds."""
-        if self.copies == "online":
-            return views.online_sample(key)
-        assert views.target_sample is not None
-        return views.target_sample(key)
+        """Next actions, clipped to the bounds; [samples, batch, act] where there are several."""
+        sample = views.online_sample if self.copies == "online" else views.target_sample
+        assert sample is not None
+        return sample(key) if self.samples == 1 else sample(key, self.samples)
+
+    def log_density(self, views: Views, key: Key) -> Values:
+        """Log densities in nats of the actions of this key, of the policy as it is now."""
+        assert views.scored is not None
+        _, densities = views.scored(key, self.samples)
+        return densities[0] if self.samples == 1 else densities
 
     def formula(self, online: tuple[str, str], slow: tuple[str, str], parts: dict) -> tuple[str, str]:
         """The next action, as text and LaTeX; `online`, `slow`: the policy at s' and its slow mean action."""
         text, latex = online
         if self.copies == "slow":  # the behaviour, where it stands for the policy, is its own slow copy
             text, latex = text.replace("π(", "π̄("), latex.replace(r"\pi(", r"\bar\pi(")
-        return f"a' ~ {text}, clipped to ±1", rf"a' \sim {latex}\ \text{{clipped to }} \pm 1"
+        text, latex = f"a' ~ {text}, clipped to ±1", rf"a' \sim {latex}\ \text{{clipped to }} \pm 1"
+        if self.samples == 1:
+            return text, latex
+        best = f", of {self.samples} that of the greatest next value"
+        return text + best, rf"{latex}\text{{{best}}}"

@@ -1,21 +1,30 @@
-"""The entropy term -H(pi(. | s))."""
+"""The entropy term -H(pi(. | s)), at a weight that is given or learned."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, ClassVar
 
 from pogospec.energies.base import AbstractTerm, Context
+from pogospec.energies.temperature import Learned, Temperature
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Key, Values
 
 
 class EntropyTerm(AbstractTerm):
-    """Negative entropy in nats, of the unclipped distribution; `weight` is lambda."""
+    """Negative entropy in nats, of the unclipped distribution; `weight`: lambda, or lambda/alpha beside temperature."""
 
     needs_density: ClassVar[bool] = True
     needs_critic: ClassVar[bool] = False
 
     weight: Annotated[float, Within(ge=0.0), "lambda, the entropy weight"] = 1.0
+    temperature: Annotated[
+        Temperature | None, "learn a factor alpha of the weight, so that the entropy is what it aims at (SAC): {}"
+    ] = None
+
+    def at(self, learned: Learned) -> EntropyTerm:
+        """The term with the temperature as it is now."""
+        return dataclasses.replace(self, weight=self.weight * learned.alpha, temperature=None)  # type: ignore[arg-type]
 
     def value(self, parameters: Any, context: Context, key: Key) -> Values:
         """-H of each row."""
@@ -27,7 +36,10 @@ class EntropyTerm(AbstractTerm):
 
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of the unweighted term; a leading minus is drawn in front of its weight."""
-        return "−H[π(·|s)]", r"-\mathcal{H}[\pi(\cdot\mid s)]", "H: entropy in nats of the policy before any clipping"
+        meaning = "H: entropy in nats of the policy before any clipping"
+        if self.temperature is None:
+            return "−H[π(·|s)]", r"-\mathcal{H}[\pi(\cdot\mid s)]", meaning
+        return "−α H[π(·|s)]", r"-\alpha\,\mathcal{H}[\pi(\cdot\mid s)]", f"α: the learned temperature; {meaning}"
 
     def variation(self, reference: tuple[str, str]) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of `potential` without its weight; `reference`: text and LaTeX of the reference."""

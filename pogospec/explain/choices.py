@@ -118,7 +118,8 @@ def _training(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     learners = [text for name, text in names.items() if any(name in stage.step.learn for stage in plan)]
     if len(learners) > 1:
         but = ", the policy V as it was before" if getattr(spec.critic, "seen_value", "updated") != "updated" else ""
-        yield "order", f"within an update: {', '.join(learners)}, each seeing the new weights of the one before{but}"
+        for order in dict.fromkeys(stage.step.order for stage in plan if len(stage.step.learn) > 1):
+            yield "order", _order(order, learners) + (but if order == "critic_first" else "")
     if plan[-1].at_once:
         yield (
             "chain",
@@ -138,6 +139,15 @@ def _training(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     rounded = spec.train.precision == "bfloat16_matmul"
     what = "float32, layers multiply numbers rounded to bfloat16" if rounded else spec.train.precision
     yield "numbers", f"{what}; {keys}"
+
+
+def _order(order: str, learners: list[str]) -> str:
+    """Who learns before whom."""
+    if order == "at_once":
+        return f"within an update: {', '.join(learners)} at once, each seeing the weights before the update"
+    if order == "policy_first":
+        learners = sorted(learners, key=lambda name: name != "policy")
+    return f"within an update: {', '.join(learners)}, each seeing the new weights of the one before"
 
 
 def _evaluation(spec: Spec) -> Iterator[tuple[str, str]]:

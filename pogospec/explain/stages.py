@@ -152,8 +152,11 @@ def kind_of(slot: str, node: Any) -> str:
 
 
 def entropy_weight(stage: Stage) -> float:
-    """Lambda, the weight of the entropy in the energy of a step."""
-    return sum(term.weight for _, term in terms_of(stage, "entropy"))
+    """Lambda, the weight of the entropy in the energy of a step; where it is learned, at the beginning."""
+    return sum(
+        term.weight * (1.0 if term.temperature is None else term.temperature.start)
+        for _, term in terms_of(stage, "entropy")
+    )
 
 
 def terms_of(stage: Stage, kind: str) -> Iterator[tuple[str, Any]]:

@@ -278,3 +278,11 @@ class AbstractPolicy(eqx.Module):
     def sample(self, parameters: Any, key: Key) -> Actions:
         """One action a row, not clipped."""
         return self.actions(Sample(1), parameters, key)[0]
+
+    def scored(self, parameters: Any, key: Key, count: int) -> tuple[Float[Array, "count *batch act"], Values]:
+        """The actions of `Sample(count)`, not clipped, and their log densities in nats [count, *batch]."""
+        actions = self.actions(Sample(count), parameters, key)
+        if not hasattr(parameters, "before"):
+            return actions, self.log_likelihood(parameters, actions)
+        z = jax.random.normal(key, (count, *parameters.mean.shape), parameters.mean.dtype)
+        return actions, self.log_likelihood(parameters, actions, parameters.before(z))  # type: ignore[call-arg]

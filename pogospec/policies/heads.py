@@ -23,6 +23,14 @@ class SharedStd(eqx.Module):
     log_std: Float[Array, " act"]
 
 
+class AffineStd(eqx.Module):
+    """A network of means and log-stds, and a factor and an offset of the log-stds, learned too (CQL)."""
+
+    heads: MLP
+    factor: Float[Array, ""]
+    offset: Float[Array, ""]
+
+
 def init_heads(
     key: Key, space: Space, hidden: tuple[int, ...], std: Std, layer_norm: LayerNorm, initialization: Init
 ) -> MLP | SharedStd:
@@ -32,8 +40,13 @@ def init_heads(
     return net if std == "state" else SharedStd(net, jnp.zeros(space.act_dim))
 
 
-def split_heads(network: MLP | SharedStd, observations: Observations, layer_norm: LayerNorm) -> tuple[Actions, Actions]:
+def split_heads(
+    network: MLP | SharedStd | AffineStd, observations: Observations, layer_norm: LayerNorm
+) -> tuple[Actions, Actions]:
     """Mean and log-std of each row as the networks put them out."""
+    if isinstance(network, AffineStd):
+        mean, log_std = split_heads(network.heads, observations, layer_norm)
+        return mean, network.factor * log_std + network.offset
     if isinstance(network, SharedStd):
         mean = network.mean(observations, layer_norm)
         return mean, jnp.broadcast_to(network.log_std, mean.shape)
@@ -55,8 +68,11 @@ def unbounded(log_std: Actions, bounds: LogStdBounds, how: StdMap) -> Actions:
     return jnp.arctanh(jnp.clip(2 * (log_std - low) / (high - low) - 1, -0.999, 0.999))
 
 
-def placed_heads(network: MLP | SharedStd, mean: Actions, log_std: Actions) -> MLP | SharedStd:
+def placed_heads(network: MLP | SharedStd | AffineStd, mean: Actions, log_std: Actions) -> MLP | SharedStd | AffineStd:
     """Networks that put out this mean and log-std [act] in every state."""
+    if isinstance(network, AffineStd):
+        heads = placed_heads(network.heads, mean, (log_std - network.offset) / network.factor)
+        return AffineStd(heads, network.factor, network.offset)  # type: ignore[arg-type]
     if isinstance(network, SharedStd):
         return SharedStd(network.mean.placed(mean), jnp.asarray(log_std, network.log_std.dtype))
     return network.placed(jnp.concatenate([mean, log_std]))

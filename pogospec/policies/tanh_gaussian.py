@@ -10,7 +10,17 @@ import jax.numpy as jnp
 
 from pogospec.nets import Init, LayerNorm
 from pogospec.policies.base import AbstractPolicy, TanhNormal, log_slope, panels
-from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, init_heads, placed_heads, split_heads, unbounded
+from pogospec.policies.heads import (
+    AffineStd,
+    LogStdBounds,
+    Std,
+    StdMap,
+    bounded,
+    init_heads,
+    placed_heads,
+    split_heads,
+    unbounded,
+)
 from pogospec.spec.fields import Increasing, Within
 from pogospec.types import Actions, Key, Observations, Params, Space, Values
 
@@ -25,6 +35,10 @@ class TanhGaussianPolicy(AbstractPolicy):
     std: Annotated[Std, "state: a head of the network; shared: one learned std for all states"] = "state"
     log_std: Annotated[LogStdBounds, Within(ge=-20.0, le=10.0), Increasing(), "bounds of the log-std"] = (-5.0, 2.0)
     log_std_map: Annotated[StdMap, "clamp: hard bounds, no gradient outside; tanh: squashed into them (BRAC)"] = "clamp"
+    log_std_affine: Annotated[
+        tuple[float, float] | None,
+        "learned factor and offset of the log-std before its bounds, at the beginning (CQL: [1, -1])",
+    ] = None
     margin: Annotated[
         float,
         Within(gt=0.0, le=0.1),
@@ -36,7 +50,10 @@ class TanhGaussianPolicy(AbstractPolicy):
 
     def init(self, key: Key, space: Space) -> Params:
         """Networks of mean and log-std before the tanh."""
-        return init_heads(key, space, self.hidden, self.std, self.layer_norm, self.initialization)
+        heads: Any = init_heads(key, space, self.hidden, self.std, self.layer_norm, self.initialization)
+        if self.log_std_affine is None:
+            return heads
+        return AffineStd(heads, *(jnp.asarray(number, float) for number in self.log_std_affine))
 
     def parameters(self, network: Params, observations: Observations) -> TanhNormal:
         """Mean before the tanh, log-std within its bounds."""

@@ -111,6 +111,11 @@ class StepSpec:
     actor_on: Annotated[
         Literal["last", "first"], "which of these updates is the policy's: the last (TD3+BC), or the first (ReBRAC)"
     ] = "last"
+    order: Annotated[
+        Literal["critic_first", "policy_first", "at_once"],
+        "within an update: the critic before the policy (TD3), the policy first (SAC-N, EDAC), or each beside the "
+        "weights before the update (CQL)",
+    ] = "critic_first"
     slow_policy: Annotated[
         Literal["updated", "before_update"],
         "what the slow copy of the policy follows: its weights after the update (TD3), or those before it (ReBRAC)",

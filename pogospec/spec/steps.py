@@ -13,7 +13,7 @@ from pogospec.spec.yaml import Node, join, show
 
 POLICY_KEYS = (
     *("from", "tau", "geometry", "proximal", "energy", "gradient", "scheme", "start"),
-    *("actor_every", "actor_on", "slow_policy"),
+    *("actor_every", "actor_on", "order", "slow_policy"),
 )
 """Keys that mean nothing in a step that does not learn the policy."""
 BEHAVIOR_KEYS = ("behavior_gradient", "behavior_batch")

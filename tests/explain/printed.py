@@ -185,6 +185,9 @@ class Symbols:
     def energy(self, symbol, index):
         """The quantity of an energy term without its sign; `index`: its place, which its samples depend on."""
         key = jax.random.fold_in(self.key, index)
+        if symbol.startswith("α "):
+            (learned,) = self.state.temperature.values()
+            return jnp.exp(learned.log_alpha) * self.energy(symbol.removeprefix("α "), index)
         if symbol in ("H[π(·|s)]", "H[π]"):
             return self.entropy(key)
         if symbol == "log π(a|s)":

@@ -11,6 +11,8 @@ from written_out import gradient_of, moved, real_transitions
 from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
 from pogospec.critics.clipped_double_q import ClippedDoubleQ
+from pogospec.critics.conservative import Conservative
+from pogospec.critics.ensemble import Ensemble
 from pogospec.critics.expectile import Expectile
 from pogospec.errors import SpecError
 from pogospec.explain.mathematics.blocks import block
@@ -129,10 +131,11 @@ def test_cloning_by_squared_error_asks_nothing_of_the_std(policy, reduction, flo
         assert not found.log_std.any()
 
 
-FAMILIES = [DiracPolicy, GaussianPolicy, TanhGaussianPolicy, FullGaussianPolicy, ClippedDoubleQ, Expectile]
+CRITICS = [ClippedDoubleQ, Expectile, Ensemble, Conservative]
+FAMILIES = [DiracPolicy, GaussianPolicy, TanhGaussianPolicy, FullGaussianPolicy, *CRITICS]
 
 
-@pytest.mark.parametrize(("cls", "place"), list(zip(FAMILIES, ["before", "after"] * 3, strict=True)))
+@pytest.mark.parametrize(("cls", "place"), list(zip(FAMILIES, ["before", "after"] * 4, strict=True)))
 def test_every_network_takes_the_epsilon_of_its_norm(cls, place, float64):
     """A word adds 1e-5 to the variance; in units of the variance, 0.3 is far from it."""
     batch, space = real_transitions(12)
@@ -158,9 +161,10 @@ def test_every_network_takes_the_epsilon_of_its_norm(cls, place, float64):
     for layer_norm, eps in ((place, 1e-5), (Normalized(place, 0.3), 0.3)):
         net, found = out(layer_norm)
         inputs = jnp.concatenate([batch.observations, batch.actions], -1)
-        if cls in (ClippedDoubleQ, Expectile):
-            q = net.q if cls is Expectile else net
-            nets = [jax.tree.map(lambda leaf, n=n: leaf[n], q) for n in (0, 1, 0)]
+        if cls in CRITICS:
+            q = getattr(net, "q", net)
+            members = range(10 if cls is Ensemble else 2)
+            nets = [jax.tree.map(lambda leaf, n=n: leaf[n], q) for n in (*members, 0)]
             expected = [by_hand(one, inputs, eps)[:, 0] for one in nets]
             expected += [by_hand(net.v, batch.observations, eps)[:, 0]] if cls is Expectile else []
         else:

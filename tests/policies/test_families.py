@@ -14,6 +14,7 @@ import pytest
 from pogospec import registry
 from pogospec.policies.base import DiagonalNormal, Sample
 from pogospec.policies.gaussian import GaussianPolicy
+from pogospec.policies.tanh_gaussian import TanhGaussianPolicy
 from pogospec.types import Space
 
 SPACE = Space(5, 3, (-1.0,) * 3, (1.0,) * 3)
@@ -23,6 +24,7 @@ FAMILIES = [
     GaussianPolicy(log_std_map="tanh", log_std=(-5.0, 0.0), initialization="glorot"),
     GaussianPolicy(initialization="rebrac", layer_norm="after"),
     GaussianPolicy(initialization="orthogonal", mean="linear"),
+    TanhGaussianPolicy(log_std=(-20.0, 2.0), log_std_affine=(1.5, -1.0), initialization="cql_policy"),
 ]
 
 

@@ -356,6 +356,30 @@ ALONE = [
         "6:79: critic.target_penalty.geometry: wasserstein1 shares what the proximal term of a step learns, but "
         "schedule.steps[0] has none with this geometry; give both the same keys",
     ),
+    (
+        SPEC,
+        "critic: clipped_double_q",
+        "critic: {kind: ensemble, members: 1, diversity: 1}",
+        "6:49: critic.diversity: compares critics, of which there is one; allowed with members: 2 or more",
+    ),
+    (
+        SPEC,
+        "critic: clipped_double_q",
+        "critic: {kind: clipped_double_q, backup_entropy: true}",
+        "6:50: critic.backup_entropy: found true, but smoothed_mean has no density; use target_actions: policy_sample",
+    ),
+    (
+        SPEC,
+        "critic: clipped_double_q",
+        "critic: {kind: ensemble, backup_entropy: true, target_actions: {kind: policy_sample, copies: slow}}",
+        "6:42: critic.backup_entropy: found true, which is about the policy as it is now; allowed target_actions.copi",
+    ),
+    (
+        SPEC,
+        "updates: 10}",
+        "updates: 10, scheme: explicit, energy: {entropy: {temperature: {start: 2}}}}",
+        "10:98: schedule.steps[0].energy.entropy.temperature: is learned from minibatches, which an explicit step has ",
+    ),
     (TARGET, "tau: 1,", "tau: x,", "5:57: schedule.steps[0].tau: found 'x', allowed a number > 0, geometric,"),
 ]
 
@@ -372,6 +396,36 @@ def test_a_mistake_brings_no_others_with_it(tmp_path, text, old, new, message):
 def test_a_flow_on_a_target_learns_its_policy_alone(tmp_path):
     found = problems(tmp_path, TARGET.replace("tau: 1,", "tau: 1, learn: [critic],"))
     assert [(p.origin.column, p.path) for p in found] == [(52, f"{FIRST}.tau"), (67, f"{FIRST}.learn")]
+
+
+def test_the_entropy_of_a_target_is_that_of_the_policys_energy(tmp_path):
+    text = changed("critic: clipped_double_q", "critic: {kind: ensemble, backup_entropy: true}")
+    assert load(_file(tmp_path, text))
+    weight = (
+        "takes the entropy weight of the policy's energy, but schedule.steps[0] has none; add policy to its `learn`"
+    )
+    for other in (
+        text.replace("  entropy: {weight: 0.01}\n", ""),
+        text.replace("updates: 10", "updates: 10, learn: [critic, behavior]", 1),
+    ):
+        messages = [str(problem) for problem in problems(tmp_path, other) if problem.path == "critic.backup_entropy"]
+        assert len(messages) == 1
+        assert weight in messages[0]
+
+
+def test_conservative_critics_are_refused_on_dirac(tmp_path):
+    text = (
+        changed(NODE, "policy: dirac").replace("  entropy: {weight: 0.01}\n", "").replace("fisher_rao", "wasserstein2")
+    )
+    assert load(_file(tmp_path, text))
+    (found,) = problems(tmp_path, text.replace("clipped_double_q", "conservative"))
+    assert "critic: needs a policy with a density, found dirac, allowed gaussian, full_gaussian, tanh_ga" in str(found)
+
+
+def _file(tmp_path, text):
+    path = tmp_path / "good.yaml"
+    path.write_text(text)
+    return path
 
 
 def test_density_kinds_are_refused_on_dirac(tmp_path):

@@ -213,7 +213,7 @@ def _reference(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Ite
 def _critic(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     if not q_terms(stage):
         return
-    if not stage.proximal:
+    if not stage.proximal and not (spec.critic is not None and spec.critic.pessimistic):
         yield "no proximal term", "nothing keeps the policy near the data while it follows Q: add from, geometry, tau"
     if "critic" in stage.meanwhile:
         return

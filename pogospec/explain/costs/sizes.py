@@ -74,7 +74,7 @@ def networks(spec: Spec, space: Space) -> list[Network]:
     parts = [part for name in names for part in _parts(name, getattr(state, name))]
     if spec.schedule.at_once > 1:
         parts[0] = f"policy, each of {spec.schedule.at_once}", state.policy
-    found = [_network(name, network) for name, network in parts if network is not None]
+    found = [_network(name, network) for name, network in parts if any(x.ndim > 1 for x in jax.tree.leaves(network))]
     learning = [node for step in spec.schedule.steps for _, node in geometries(step) if node.learns]
     duals = [jax.eval_shape(lambda key, node=node: node.init(key, space), jax.random.key(0)) for node in learning]
     return [*found, *dict.fromkeys(_network("dual critic", dual.network) for dual in duals)]

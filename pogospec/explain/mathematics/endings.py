@@ -22,11 +22,13 @@ def length(step: StepSpec) -> str:
 
 
 def endings(stage: Stage) -> list[tuple[str, str]]:
-    """Topics and texts about the step size, the end of the step and its repetitions; none where all is plain."""
+    """Topics and texts about step size, temperature, end of the step and repetitions; none where all is plain."""
     step, rows = stage.step, []
     law = tau_law(step)
     if law is not None:
         rows.append(("tau", words(law, stage.target is None)))
+    laws = [getattr(term, "temperature", None) for term in (step.energy or {}).values()]
+    rows += [("temperature", words(law)) for law in laws if law is not None and stage.learns_policy]
     if step.until is not None:
         what = "the critic" if step.until.needs == "critic" else f"what it minimises{_held(stage)}"
         rule = f"{what} has settled: {words(step.until)}; a check every {step.until.every:,} updates"
