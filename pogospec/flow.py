@@ -22,6 +22,7 @@ from pogospec.compiler.compile import compile_spec
 from pogospec.compiler.program import State
 from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
+from pogospec.policies.base import normals
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
 from pogospec.steps.schedule import Backtracking
@@ -250,8 +251,8 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
 
 def _check_start(target: AbstractTarget, start: Any) -> None:
     """Raise RunError where the log density is not finite at an action that the start draws."""
-    z = jax.random.normal(jax.random.key(0), (DRAWN, target.dimensions), start.mean.dtype)
-    values = np.asarray(jax.jit(target.log_density)(start.at(z)))
+    actions = start.at(normals(start, DRAWN, jax.random.key(0)))
+    values = np.asarray(jax.jit(target.log_density)(actions))
     lost = np.count_nonzero(~np.isfinite(values))
     if not lost:
         return

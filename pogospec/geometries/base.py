@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import equinox as eqx
 import jax
 
+from pogospec.policies.base import normals
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Key, Observations, Space, Values
 
@@ -121,9 +122,8 @@ class AbstractGeometry(eqx.Module):
 
 def drawn(policy: Any, reference: Any, count: int, key: Key) -> tuple[Actions, Actions]:
     """Actions [count, ..., act] of both distributions, independent and differentiable, not clipped."""
-    shape, dtype = (count, *policy.mean.shape), policy.mean.dtype
     other = jax.random.fold_in(key, 1)
-    return policy.at(jax.random.normal(key, shape, dtype)), reference.at(jax.random.normal(other, shape, dtype))
+    return policy.at(normals(policy, count, key)), reference.at(normals(reference, count, other))
 
 
 def has_points(*types: type) -> bool:

@@ -41,6 +41,20 @@ ActionChoice = Literal["mean", "quadrature"] | Sample
 """Where a term looks at a policy: its mean action, a cubature exact for quadratics, or reparameterised samples."""
 
 
+def normals(parameters: Any, count: int, key: Key) -> Float[Array, "count *batch noise"]:
+    """Standard normal numbers that `at` of the parameters makes `count` actions of in each row.
+
+    Their shape in a row and their type are those of `parameters.noise` where a type has it, else those of its mean.
+    """
+    like = noise_of(parameters)
+    return jax.random.normal(key, (count, *like.shape), like.dtype)
+
+
+def noise_of(parameters: Any) -> Any:
+    """Something of the shape [*batch, noise] and the type of what `at` takes."""
+    return parameters.noise if hasattr(parameters, "noise") else parameters.mean
+
+
 class Point(NamedTuple):
     """A Dirac at `mean` [..., act]."""
 
@@ -272,7 +286,7 @@ class AbstractPolicy(eqx.Module):
             axes = jnp.sqrt(jnp.asarray(size, parameters.mean.dtype)) * jnp.eye(size, dtype=parameters.mean.dtype)
             z = jnp.concatenate([axes, -axes]).reshape(-1, *(1,) * (parameters.mean.ndim - 1), size)
         else:
-            z = jax.random.normal(key, (choice.sample, *parameters.mean.shape), parameters.mean.dtype)
+            z = normals(parameters, choice.sample, key)
         return parameters.at(z)
 
     def sample(self, parameters: Any, key: Key) -> Actions:
