@@ -177,10 +177,10 @@ def _expectations(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The energy and the scheme, with where they look at the policy."""
     kind = family.get("kind") if isinstance(family, Mapping) else family
-    pointed = (
-        isinstance(kind, str) and kind in registry.table("policy") and not registry.load("policy", kind).has_density
-    )
-    plain = "mean" if pointed else "quadrature" if target.gaussian else {"sample": SAMPLES["implicit"]}
+    known = isinstance(kind, str) and kind in registry.table("policy")
+    looks = registry.load("policy", kind).looks if known else ("quadrature", "sample")
+    plain = "quadrature" if target.gaussian and "quadrature" in looks else {"sample": SAMPLES["implicit"]}
+    plain = plain if "sample" in looks else "mean"
     explicit = scheme.get("kind") == "explicit"
     if explicit:
         scheme = {"actions": {"sample": SAMPLES["explicit"]}} | scheme

@@ -27,6 +27,8 @@ from pogospec.types import Batch, Key, Space
 
 BEGIN_ROWS = 4096
 """Rows of the data that a term looks at when a step begins."""
+FITTING = 1_000_005
+"""Folded into the key of the behaviour's fit, whose samples are not those of critic and policy."""
 POINTS = 2**16
 """Points, of all states together, on which the health of a scheme is measured; at least those of one state."""
 
@@ -102,7 +104,8 @@ def _update(
         state, part = critic_update(plan, nodes, state, batch, critic_key)
         info |= part
     if "behavior" in step.learn:
-        state, part = behavior_update(plan, nodes, state, batch if for_behavior is None else for_behavior)
+        rows, behavior_key = batch if for_behavior is None else for_behavior, jax.random.fold_in(key, FITTING)
+        state, part = behavior_update(plan, nodes, state, rows, behavior_key)
         info |= part
 
     def move(state):

@@ -19,6 +19,7 @@ from pogospec.spec.fields import Within
 from pogospec.types import Actions, Key, Observations, Space, Values
 
 _DIVERGENCES: dict[tuple[str, type, type], Callable[..., Any]] = {}
+_ESTIMATES: dict[tuple[str, type, type], Callable[..., Any]] = {}
 _METRICS: dict[tuple[str, type], Callable[..., Any]] = {}
 _FRAMES: dict[type, Callable[[Any], Frame]] = {}
 
@@ -35,6 +36,16 @@ def divergence(kind: str, policy: type, reference: type):
 
     def register(function):
         _DIVERGENCES[kind, policy, reference] = function
+        return function
+
+    return register
+
+
+def estimate(kind: str, policy: type, reference: type):
+    """Register D(policy, reference) by samples, for a pair without a closed form: (geometry, p, q, seen) -> [...]."""
+
+    def register(function):
+        _ESTIMATES[kind, policy, reference] = function
         return function
 
     return register
@@ -99,8 +110,12 @@ class AbstractGeometry(eqx.Module):
         return ""
 
     def supports(self, policy: type, reference: type) -> bool:
-        """Whether D is known for the pair of parameter types; in closed form unless a variant estimates it."""
-        return (self.kind, policy, reference) in _DIVERGENCES
+        """Whether D is known for the pair of parameter types; in closed form or, where one is registered, estimated."""
+        return (self.kind, policy, reference) in _DIVERGENCES or self.estimates(policy, reference)
+
+    def estimates(self, policy: type, reference: type) -> bool:
+        """Whether D of the pair is estimated by samples."""
+        return self.by_samples or (self.kind, policy, reference) in _ESTIMATES
 
     def has_metric(self, policy: type) -> bool:
         """Whether natural gradients are known for the parameter type."""
@@ -111,8 +126,11 @@ class AbstractGeometry(eqx.Module):
         return self.weight * self.unweighted(policy, reference, seen)
 
     def unweighted(self, policy: Any, reference: Any, seen: Seen | None) -> Values:
-        """D without its weight; the closed form of the table unless a variant estimates it."""
-        return _DIVERGENCES[self.kind, type(policy), type(reference)](self, policy, reference)
+        """D without its weight; the closed form or the estimate of the table unless a variant has its own."""
+        pair = self.kind, type(policy), type(reference)
+        if pair in _ESTIMATES:
+            return _ESTIMATES[pair](self, policy, reference, seen)
+        return _DIVERGENCES[pair](self, policy, reference)
 
     def inverse_metric(self, policy: Any, clip: tuple[float, float] | None) -> Any:
         """Factors of the inverse metric at the policy, in its frame; `clip` bounds the part that varies."""

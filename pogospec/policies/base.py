@@ -55,6 +55,11 @@ def noise_of(parameters: Any) -> Any:
     return parameters.noise if hasattr(parameters, "noise") else parameters.mean
 
 
+def row_of(parameters: Any, index: int) -> Any:
+    """Parameters of one row of a batch."""
+    return parameters.row(index) if hasattr(parameters, "row") else jax.tree.map(lambda leaf: leaf[index], parameters)
+
+
 class Point(NamedTuple):
     """A Dirac at `mean` [..., act]."""
 
@@ -119,6 +124,8 @@ def coupled(parameters: Any, reference: Any, z: Actions, change: Actions, shares
     aims = reference.at(z) + change
     weights = shares.reshape(-1, *(1,) * (z.ndim - 1))
     centred, aims, moved = (x - (weights * x).sum(0) for x in (z, aims, change))
+    if hasattr(parameters, "noise"):  # maps of any shape, whose signs mean nothing
+        return parameters.at(z)
     if not isinstance(parameters, FullNormal):
         return parameters.at(jnp.where((weights * centred * aims).sum(0) < 0, -z, z))
     size = z.shape[-1]
@@ -239,6 +246,7 @@ class AbstractPolicy(eqx.Module):
 
     parameter_type: ClassVar[type]
     has_density: ClassVar[bool]
+    looks: ClassVar[tuple[str, ...]] = ("mean", "quadrature", "sample")  # where a term may look at it: `ActionChoice`
 
     @abc.abstractmethod
     def init(self, key: Key, space: Space) -> Params:
@@ -249,16 +257,24 @@ class AbstractPolicy(eqx.Module):
         """Parameters of the action distributions, in actions scaled to [-1, 1]."""
 
     @abc.abstractmethod
-    def fit_loss(self, parameters: Any, actions: Actions) -> Values:
-        """Loss of fitting logged actions, one value a row."""
+    def fit_loss(self, parameters: Any, actions: Actions, key: Key) -> Values:
+        """Loss of fitting logged actions, one value a row; `key`: of the samples that it may take."""
 
     @abc.abstractmethod
     def mean_action(self, parameters: Any) -> Actions:
         """The action of each row that stands for its distribution, not clipped."""
 
-    @abc.abstractmethod
     def placed(self, network: Params, mean: Sequence[float], std: Sequence[float]) -> Params:
-        """The network whose distribution is the Gaussian with these moments (a Dirac: at the mean), in every state."""
+        """The network whose distribution is the Gaussian with these moments (a Dirac: at the mean), in every state.
+
+        Flows on known energies start there; a family without it has none of them.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def can_be_placed(cls) -> bool:
+        """Whether flows on known energies may use the family."""
+        return cls.placed is not AbstractPolicy.placed
 
     def log_likelihood(self, parameters: Any, actions: Actions) -> Values:
         """Log density of logged actions in nats, one value a row.

@@ -25,7 +25,7 @@ import numpy as np
 from pogospec.energies.base import Context
 from pogospec.policies.base import Sample, coupled, noise_of, normals, unsquashed
 from pogospec.spec.fields import Within
-from pogospec.steps.base import AbstractScheme, Problem, Proximal
+from pogospec.steps.base import AbstractScheme, Problem, Proximal, divergences
 from pogospec.types import Actions, Key, Params, Scalar, Values
 
 MOST_NODES = 1_000_000
@@ -99,7 +99,7 @@ class Explicit(AbstractScheme):
         gradient = problem.gradient.precondition(problem.proximal, heads, gradient)
         info = {"objective": value} | info
         if term.reference != "data":
-            info["distance"] = term.geometry.divergence(heads, reference).mean()
+            info["distance"] = divergences(problem, heads, references, context, key)[0].mean()
         return pull_back(gradient)[0], info
 
     def minimised(
