@@ -177,8 +177,9 @@ def _expectations(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The energy and the scheme, with where they look at the policy."""
     kind = family.get("kind") if isinstance(family, Mapping) else family
-    known = isinstance(kind, str) and kind in registry.table("policy")
-    looks = registry.load("policy", kind).looks if known else ("quadrature", "sample")
+    looks = ("quadrature", "sample")
+    if isinstance(kind, str) and kind in registry.table("policy"):
+        looks = registry.load("policy", kind).looks
     plain = "quadrature" if target.gaussian and "quadrature" in looks else {"sample": SAMPLES["implicit"]}
     plain = plain if "sample" in looks else "mean"
     explicit = scheme.get("kind") == "explicit"

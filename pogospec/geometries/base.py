@@ -18,8 +18,14 @@ from pogospec.policies.base import normals
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Key, Observations, Space, Values
 
+Formula = tuple[str, str, str]
+"""Text, LaTeX and meaning."""
+Rewrite = Callable[[Any, Formula], Formula]
+"""(geometry, its formula) -> the formula as it is for a pair of parameter types."""
+
 _DIVERGENCES: dict[tuple[str, type, type], Callable[..., Any]] = {}
 _ESTIMATES: dict[tuple[str, type, type], Callable[..., Any]] = {}
+_WRITTEN: dict[tuple[str, type, type], Rewrite] = {}
 _METRICS: dict[tuple[str, type], Callable[..., Any]] = {}
 _FRAMES: dict[type, Callable[[Any], Frame]] = {}
 
@@ -31,21 +37,30 @@ class Frame(NamedTuple):
     outward: Callable[[Any], Any]  # a tangent in the frame -> the tangent of the parameters; the adjoint of `inward`
 
 
-def divergence(kind: str, policy: type, reference: type):
-    """Register D(policy, reference) of a geometry for a pair of parameter types; [..., act] -> [...]."""
+def divergence(kind: str, policy: type, reference: type, *, written: Rewrite | None = None):
+    """Register D(policy, reference) of a geometry for a pair of parameter types; [..., act] -> [...].
+
+    `written`: how the formula of the geometry reads for this pair, where it reads otherwise.
+    """
 
     def register(function):
         _DIVERGENCES[kind, policy, reference] = function
+        if written is not None:
+            _WRITTEN[kind, policy, reference] = written
         return function
 
     return register
 
 
-def estimate(kind: str, policy: type, reference: type):
-    """Register D(policy, reference) by samples, for a pair without a closed form: (geometry, p, q, seen) -> [...]."""
+def estimate(kind: str, policy: type, reference: type, *, written: Rewrite):
+    """Register D(policy, reference) by samples, for a pair without a closed form: (geometry, p, q, seen) -> [...].
+
+    `written`: how the formula of the geometry, which is that of a closed form, reads for this pair.
+    """
 
     def register(function):
         _ESTIMATES[kind, policy, reference] = function
+        _WRITTEN[kind, policy, reference] = written
         return function
 
     return register
@@ -116,6 +131,11 @@ class AbstractGeometry(eqx.Module):
     def estimates(self, policy: type, reference: type) -> bool:
         """Whether D of the pair is estimated by samples."""
         return self.by_samples or (self.kind, policy, reference) in _ESTIMATES
+
+    def written(self, formula: Formula, policy: type, reference: type) -> Formula:
+        """What `formula` gives, as it reads for a pair of parameter types."""
+        rewrite = _WRITTEN.get((self.kind, policy, reference))
+        return formula if rewrite is None else rewrite(self, formula)
 
     def has_metric(self, policy: type) -> bool:
         """Whether natural gradients are known for the parameter type."""

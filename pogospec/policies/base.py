@@ -276,6 +276,10 @@ class AbstractPolicy(eqx.Module):
         """Whether flows on known energies may use the family."""
         return cls.placed is not AbstractPolicy.placed
 
+    def remarks(self) -> list[tuple[str, str]]:
+        """What the family does that none of its keys says, for people: pairs of a topic and a text."""
+        return []
+
     def log_likelihood(self, parameters: Any, actions: Actions) -> Values:
         """Log density of logged actions in nats, one value a row.
 

@@ -82,6 +82,18 @@ class FlowMatchingPolicy(AbstractPolicy):
         found = parameters.velocity((1 - t) * z + t * actions, t)
         return jnp.square(found - (actions - z)).mean(-1)
 
+    def fit_formula(self) -> tuple[str, str]:
+        """Text and LaTeX of the loss that a behaviour is fitted by."""
+        text = "E[|v(s, (1 − t) z + t a, t) − (a − z)|²/d], z ~ N(0, I) and t ~ U(0, 1) in each row"
+        latex = r"\mathbb{E}\big[\tfrac{1}{d}|v(s, (1 - t) z + t a, t) - (a - z)|^2\big]"
+        return text, rf"{latex},\quad z \sim \mathcal{{N}}(0, I),\; t \sim \mathcal{{U}}(0, 1)"
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """How actions come about."""
+        clipped = ", then clipped to [-1, 1]" if self.bound == "clip" else ""
+        steps = f"{self.steps} Euler step{'s' * (self.steps > 1)} along v(s, a, t) from z ~ N(0, I){clipped}"
+        return [("flow", f"{steps}; it has no density here; its mean action is the end of the flow from z = 0")]
+
     def mean_action(self, parameters: Flowed) -> Actions:
         """The end of the flow from 0."""
         return parameters.at(parameters.noise)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
-from pogospec.geometries.base import Seen, divergence, estimate
+from pogospec.geometries.base import Formula, Seen, divergence, estimate
 from pogospec.nets import MLP, Activation, Init, LayerNorm, Linear, mlp
 from pogospec.policies.base import AbstractPolicy, DiagonalNormal, FullNormal, Point, normals
 from pogospec.policies.heads import LogStdBounds, StdMap, bounded, unbounded
@@ -94,6 +95,21 @@ class GaussianMixturePolicy(AbstractPolicy):
         """Entropy in nats, by samples of each component that count by their weights."""
         return -averaged(parameters, self.entropy_samples, key, parameters.log_density)
 
+    def remarks(self) -> list[tuple[str, str]]:
+        """How components begin, what bounds them, and what samples can tell."""
+        low, high = self.log_std
+        count = self.entropy_samples
+        return [
+            ("components", "their means begin apart, by biases drawn from U(-1, 1) before any squashing"),
+            ("log-std", f"log σ of each component in [{low:g}, {high:g}]; logits in ±{self.logit:g}, by tanh"),
+            ("entropy", f"by {count} sample{'s' * (count > 1)} of each component, which count by their weights"),
+            (
+                "samples",
+                "quantiles, each dimension given those before it; implicit reparameterisation gives gradients of all "
+                "parameters, those of the weights noisy where components are far apart",
+            ),
+        ]
+
     def mean_action(self, parameters: Mixture) -> Actions:
         """The mean of each row, or that of its heaviest component."""
         if self.action == "mean":
@@ -149,12 +165,26 @@ def _wasserstein2(geometry: Any, p: Any, q: Any) -> Values:
     return transport_cost(costs, first, second)
 
 
-for _other in (Mixture, DiagonalNormal, FullNormal):
-    estimate("kl", Mixture, _other)(_kl)
-    estimate("kl", _other, Mixture)(_kl)
-for _other in (Mixture, DiagonalNormal, Point):
-    divergence("wasserstein2", Mixture, _other)(_wasserstein2)
-    divergence("wasserstein2", _other, Mixture)(_wasserstein2)
+def _kl_written(geometry: Any, formula: Formula) -> Formula:
+    text, latex, meaning = formula
+    how = f"by {geometry.samples} samples of the first distribution, of each component of a mixture"
+    return text, latex, meaning.replace("in closed form", how)
+
+
+def _wasserstein2_written(geometry: Any, formula: Formula) -> Formula:
+    text, latex, meaning = formula
+    words = "MW₂: the least transport of components at W₂² of the pairs, an upper bound of the 2-Wasserstein distance"
+    others = meaning.split("; ")[1:]
+    return text.replace("W₂", "MW₂"), latex.replace("W_2", r"\mathrm{MW}_2"), "; ".join([words, *others])
+
+
+for _pair in itertools.product((Mixture, DiagonalNormal, FullNormal), repeat=2):
+    if Mixture in _pair:
+        estimate("kl", *_pair, written=_kl_written)(_kl)
+for _pair in itertools.product((Mixture, DiagonalNormal, Point), repeat=2):
+    if Mixture in _pair:
+        _words = None if Point in _pair else _wasserstein2_written
+        divergence("wasserstein2", *_pair, written=_words)(_wasserstein2)
 
 
 @log_volume.register

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from jax.scipy.special import logsumexp, ndtr
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from pogospec.types import Actions, Values
@@ -16,6 +17,11 @@ LOG_ROOT = 0.9189385332046727
 """log sqrt(2 pi)."""
 STEEPEST = 1e3
 """Where hardly any mass lies between components, a quantile moves with their weights at most so many gaps far."""
+
+
+def _below(x: Array) -> Array:
+    """The distribution function of N(0, 1), with its digits in the lower tail."""
+    return jax.lax.erfc(-x * math.sqrt(0.5)) / 2
 
 
 class Mixture(NamedTuple):
@@ -78,12 +84,12 @@ def quantile(log_weights: Array, mean: Array, log_std: Array, level: Array) -> A
     side = jnp.where(level > 0, -1.0, 1.0).astype(level.dtype)
     mean, level = side[..., None] * mean, -jnp.abs(level)
     ends = mean + jnp.exp(log_std) * level[..., None]
-    weights, below = jnp.exp(log_weights), ndtr(level)
+    weights, below = jnp.exp(log_weights), _below(level)
 
     def halve(_, bounds):
         low, high = bounds
         middle = (low + high) / 2
-        short = (weights * ndtr((middle[..., None] - mean) * jnp.exp(-log_std))).sum(-1) < below
+        short = (weights * _below((middle[..., None] - mean) * jnp.exp(-log_std))).sum(-1) < below
         return jnp.where(short, middle, low), jnp.where(short, high, middle)
 
     halvings = jnp.finfo(level.dtype).nmant + 3
@@ -105,7 +111,7 @@ def _quantile_jvp(primals, tangents):
     moved = (shares * (mean_dot + gap * log_std_dot)).sum(-1)
     moved += jnp.exp(-jnp.square(level) / 2 - LOG_ROOT - log_slope) * level_dot
     side = jnp.where(level > 0, -1.0, 1.0).astype(level.dtype)[..., None]
-    below, weights = ndtr(side * x), jnp.exp(log_weights)
+    below, weights = _below(side * x), jnp.exp(log_weights)
     excess = side * weights * (below - (weights * below).sum(-1, keepdims=True))
     ends = mean + jnp.exp(log_std) * level[..., None]
     most = STEEPEST * (ends.max(-1) - ends.min(-1))[..., None]

@@ -83,6 +83,18 @@ class TransportMapPolicy(AbstractPolicy):
         i, j = np.triu_indices(self.fit_samples, 1)
         return _lengths(drawn - actions).mean(0) - _lengths(drawn[i] - drawn[j]).mean(0) / 2
 
+    def fit_formula(self) -> tuple[str, str]:
+        """Text and LaTeX of the loss that a behaviour is fitted by."""
+        n = self.fit_samples
+        text = f"E[(1/{n}) Σ_k |a_k − a| − (1/{n * (n - 1)}) Σ_k<l |a_k − a_l|], a_k: {n} samples of π_β(·|s)"
+        latex = rf"\tfrac{{1}}{{{n}}}\sum_k |a_k - a| - \tfrac{{1}}{{{n * (n - 1)}}}\sum_{{k<l}} |a_k - a_l|"
+        return text, rf"\mathbb{{E}}\big[{latex}\big],\quad a_k \sim \pi_\beta(\cdot\mid s)"
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """What the mean action is."""
+        how = "T(s, 0)" if self.action == "zero" else f"the mean of T(s, z) over {self.action.average} fixed z"
+        return [("map", f"a = T(s, z), z ~ N(0, I); it has no density; its mean action is {how}")]
+
     def mean_action(self, parameters: Pushed) -> Actions:
         """The action of no noise, or the mean over fixed noise."""
         like = parameters.noise
