@@ -12,7 +12,11 @@ import pytest
 from pogospec.geometries.base import Seen
 from pogospec.geometries.mmd import MMD
 from pogospec.geometries.wasserstein1 import Wasserstein1
+from pogospec.nets import MLP, Linear
 from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal
+from pogospec.policies.flow_matching import Flowed
+from pogospec.policies.mixtures import Mixture
+from pogospec.policies.transport_map import Pushed
 from pogospec.types import Space
 
 WIDTH = 0.7
@@ -119,7 +123,15 @@ FAMILIES = {
     DiagonalNormal: DiagonalNormal,
     TanhNormal: TanhNormal,
     FullNormal: lambda m, r: FullNormal(m, r, m[..., :1]),
+    Mixture: lambda m, r: Mixture(m, np.stack([m, r], -2), np.stack([r, m], -2)),
+    Pushed: lambda m, r: Pushed(network(m, 5), m, np.ones(()), "tanh"),
+    Flowed: lambda m, r: Flowed(network(m, 5), m, np.ones(()), 2, "none"),
 }
+
+
+def network(numbers, inputs):
+    """A network of given inputs, 2 outputs and no hidden layer."""
+    return MLP((Linear(np.resize(numbers, (inputs, 2)), numbers[0]),), (), "none")
 
 
 @pytest.mark.parametrize("kind", [MMD, Wasserstein1])
@@ -137,4 +149,5 @@ def test_every_pair_of_families_has_a_finite_divergence_and_gradient(kind, float
     found = computed(values_and_slopes, ps, qs)
     for pair, (value, gradient) in zip(itertools.product(FAMILIES, repeat=2), found, strict=True):
         assert np.isfinite(value), pair
-        assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in gradient), pair
+        leaves = jax.tree.leaves(gradient if isinstance(gradient, tuple) else gradient.network)
+        assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in leaves), pair

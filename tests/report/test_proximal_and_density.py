@@ -86,7 +86,7 @@ def test_marginals_of_mixtures_are_exact_and_those_of_maps_by_samples():
     found, centre = moments(mixture), 0.3 * -1 + 0.7 * 0.5
     np.testing.assert_allclose(found.mean[0], [centre, 1.4], rtol=1e-6)
     variance = np.trapezoid(expected * (x - centre) ** 2, x)
-    np.testing.assert_allclose(found.covariance[0, 0], [variance, 0.3 * 0.7 * 1.5 * 2.0], rtol=1e-4)
+    np.testing.assert_allclose(found.covariance[0, 0], np.array([variance, 0.3 * 0.7 * 1.5 * 2.0]), rtol=1e-4)
     layer = Linear(jnp.array([[[0.5, 0.0], [0.4, 0.3]]]), jnp.array([[0.2, -0.1]]))
     linear = Pushed(MLP((layer,), (), "none"), jnp.zeros((1, 0)), jnp.full(1, 1e-5), "linear")
     found = moments(linear)
