@@ -31,7 +31,8 @@ class Stage:
     target: Any | None = None  # the known energy, where there is one state and no data
     at_once: bool = False  # whether it is an actor of a concurrent chain
     beside: Stage | None = None  # of a further actor of such a chain: the first
-    families: tuple[type, type] = (Point, Point)  # parameter types of policy and behaviour
+    policy: Any = None  # its family
+    behavior: Any = None  # that of the behaviour
 
     @property
     def learns_policy(self) -> bool:
@@ -82,8 +83,8 @@ class Stage:
 
     def types(self, name: str) -> tuple[type, type]:
         """Parameter types of the policy and of a reference of a proximal term."""
-        policy, behavior = self.families
-        return policy, {"data": Point, "behavior": behavior}.get(name, policy)
+        policy = self.policy.parameter_type
+        return policy, {"data": Point, "behavior": self.behavior.parameter_type}.get(name, policy)
 
     def begins_flow(self, name: str) -> bool:
         """Whether a reference is the distribution at which the flow on a known energy starts."""
@@ -146,7 +147,7 @@ def stages(spec: Spec) -> list[Stage]:
         path = f"schedule.steps[{number}]"
         chain = spec.schedule.at_once > 1 and index >= first, found[first] if index > first else None
         about = index, label, step, path, k, terms, dict(earlier), index <= last, spec.target, *chain
-        found.append(Stage(*about, (spec.policy.parameter_type, spec.behavior.parameter_type)))
+        found.append(Stage(*about, spec.policy, spec.behavior))
         earlier |= dict.fromkeys(step.learn, label)
     return found
 

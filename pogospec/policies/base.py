@@ -8,7 +8,7 @@ them where one is needed.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
@@ -308,6 +308,17 @@ class AbstractPolicy(eqx.Module):
         else:
             z = normals(parameters, choice.sample, key)
         return parameters.at(z)
+
+    def average(self, choice: ActionChoice, function: Callable[[Actions], Values], parameters: Any, key: Key) -> Values:
+        """The mean of a function [..., act] -> [...] over `actions`, for each row."""
+        actions = self.actions(choice, parameters, key)
+        if len(actions) == 1:
+            return function(actions[0])  # matrix products of two dimensions are faster
+        return function(actions).mean(0)
+
+    def reads(self, meaning: str) -> str:
+        """What the symbols of a term mean, as they read for this family."""
+        return meaning
 
     def sample(self, parameters: Any, key: Key) -> Actions:
         """One action a row, not clipped."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 
 from pogospec.geometries.base import Formula, Seen, divergence, estimate
 from pogospec.nets import MLP, Activation, Init, LayerNorm, Linear, mlp
-from pogospec.policies.base import AbstractPolicy, DiagonalNormal, FullNormal, Point, normals
+from pogospec.policies.base import AbstractPolicy, ActionChoice, DiagonalNormal, FullNormal, Point, Sample, normals
 from pogospec.policies.heads import LogStdBounds, StdMap, bounded, unbounded
 from pogospec.policies.mixtures import Mixture, standardised, transport_cost
 from pogospec.spec.fields import Increasing, Within
@@ -95,6 +96,18 @@ class GaussianMixturePolicy(AbstractPolicy):
         """Entropy in nats, by samples of each component that count by their weights."""
         return -averaged(parameters, self.entropy_samples, key, parameters.log_density)
 
+    def average(
+        self, choice: ActionChoice, function: Callable[[Actions], Values], parameters: Mixture, key: Key
+    ) -> Values:
+        """The mean of a function; by samples of each component, which tell the weights what each is worth."""
+        if isinstance(choice, Sample):
+            return averaged(parameters, choice.sample, key, function)
+        return super().average(choice, function, parameters, key)
+
+    def reads(self, meaning: str) -> str:
+        """Samples are those of each component."""
+        return re.sub(r"(samples?) of π\(·\|s\)", r"\1 of each component of π(·|s), averaged by its weight", meaning)
+
     def remarks(self) -> list[tuple[str, str]]:
         """How components begin, what bounds them, and what samples can tell."""
         low, high = self.log_std
@@ -105,8 +118,8 @@ class GaussianMixturePolicy(AbstractPolicy):
             ("entropy", f"by {count} sample{'s' * (count > 1)} of each component, which count by their weights"),
             (
                 "samples",
-                "quantiles, each dimension given those before it; implicit reparameterisation gives gradients of all "
-                "parameters, those of the weights noisy where components are far apart",
+                "geometries by samples take quantiles, each dimension given those before it; the gradients of the "
+                "weights by implicit reparameterisation are noisy where components are far apart",
             ),
         ]
 
@@ -121,8 +134,8 @@ class GaussianMixturePolicy(AbstractPolicy):
 def averaged(parameters: Mixture, count: int, key: Key, function: Any) -> Values:
     """E f(a) by `count` samples of each component; no component is chosen, so that gradients have no part missing."""
     z = jax.random.normal(key, (count, *parameters.means.shape), parameters.means.dtype)
-    actions = jnp.moveaxis(parameters.of_components(z), -2, 0)
-    values = jnp.moveaxis(function(actions).mean(1), 0, -1)
+    actions = jnp.moveaxis(parameters.of_components(z), -2, 1)
+    values = jnp.moveaxis(function(actions).mean(0), 0, -1)
     return (jnp.exp(parameters.log_weights) * values).sum(-1)
 
 

@@ -198,6 +198,15 @@ class Symbols:
         assert count or "a₁" in words
         return self.act(self.p, jax.random.normal(key, size, float))
 
+    def average(self, words, key, function):
+        """The mean of a function over the actions of an expectation."""
+        count = re.match(r"\(1/(\d+)\) Σ_k", words)
+        if not hasattr(self.p, "expected") or not (count or "a₁" in words):
+            return function(self.points(words, key)).mean(0)
+        assert " of each component of π(·|s), averaged by its weight" in self.said["a_k" if count else "a₁"]
+        z = jax.random.normal(key, (int(count[1]) if count else 1, *self.p.means.shape), float)
+        return self.p.expected(self.p.means + self.p.stds * z, function)
+
     def energy(self, symbol, index):
         """The quantity of an energy term without its sign; `index`: its place, which its samples depend on."""
         key = jax.random.fold_in(self.key, index)
@@ -214,9 +223,10 @@ class Symbols:
             squares = jnp.square(self.act(self.p, 0.0) - self.batch.actions)
             return squares.mean(-1) if symbol.endswith("/d") else squares.sum(-1)
         if "|a" in symbol or symbol in ("|μ(s)|²", "|μ|²"):
-            return jnp.square(self.points(symbol, key)).sum(-1).mean(0)
+            return self.average(symbol, key, lambda a: jnp.square(a).sum(-1))
         words, _, size = symbol.partition(" / mean")
-        value = self.q(groups(CRITIC, words)[0], self.points(words, key)).mean(0)
+        name = groups(CRITIC, words)[0]
+        value = self.average(words, key, lambda a: self.q(name, a))
         if not size:
             return value
         if size.startswith("₀"):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
 
+import pogospec
 from pogospec.geometries.base import Seen
 from pogospec.geometries.kl import KL
 from pogospec.geometries.wasserstein2 import Wasserstein2
-from pogospec.policies.base import DiagonalNormal, Point, normals
+from pogospec.policies.base import DiagonalNormal, Point, Sample, normals
 from pogospec.policies.gaussian_mixture import GaussianMixturePolicy
 from pogospec.policies.mixtures import Mixture, transport_cost
 from pogospec.targets.base import log_volume
@@ -165,6 +166,29 @@ def test_entropy_has_the_whole_gradient(float64):
     expected = [(exact(flat + step) - exact(flat - step)) / 2e-4 for step in 1e-4 * np.eye(9)]
     gradient = computed(jax.grad(lambda p: policy.entropy(p, jax.random.key(0))), p)
     np.testing.assert_allclose(np.concatenate([leaf.ravel() for leaf in gradient]), expected, atol=0.05)
+
+
+def test_means_over_a_mixture_have_exact_gradients_where_components_are_far_apart(float64):
+    """Where hardly a sample lies between components, their weights still learn which is better."""
+    p = Mixture(np.array([0.3, -0.2]), np.array([[-1.0], [1.0]]), np.array([[-4.0], [-4.0]]))
+    policy, better = GaussianMixturePolicy(components=2), lambda a: 3 * a[..., 0] + 100
+    mean = lambda p: policy.average(Sample(2), better, p, jax.random.key(0))  # noqa: E731
+    value, gradient = computed(jax.value_and_grad(mean), p)
+    w = weights_of(p)
+    assert value == pytest.approx(100 + 3 * (w[1] - w[0]), abs=0.1)
+    np.testing.assert_allclose(gradient.logits, 6 * w[0] * w[1] * np.array([-1, 1]), atol=0.05)
+    np.testing.assert_allclose(gradient.means[:, 0], 3 * w, rtol=1e-9)
+
+
+def test_a_flow_on_two_hills_ends_at_both_with_their_weights():
+    """By W2 steps from one Gaussian; the best Gaussian stays 3 nats away."""
+    hills = lambda a: jnp.logaddexp(*(-jnp.square(a - m).sum(-1) / 0.18 for m in (1.5, -1.5)))  # noqa: E731
+    family = {"kind": "gaussian_mixture", "components": 2}
+    found = pogospec.flow(hills, dimensions=1, family=family, tau=1.0, steps=2, updates=200)
+    assert found.kl is not None
+    assert found.kl[0] > 3
+    assert found.kl[-1] < 0.01
+    np.testing.assert_allclose(sorted(np.asarray(found.parameters.means)[-1, :, 0]), [-1.5, 1.5], atol=0.05)
 
 
 def program(costs, a, b):

@@ -62,7 +62,9 @@ def objective(stage: Stage) -> list[Term]:
         return []
     terms = []
     for name, term in (stage.step.energy or {}).items():
-        terms.append(signed(f"energy.{name}", term.weight, None, seen_by(stage, _energy(term))))
+        text, latex, meaning = _energy(term)
+        written = text, latex, stage.policy.reads(meaning)
+        terms.append(signed(f"energy.{name}", term.weight, None, seen_by(stage, written)))
     policy = ("π", r"\pi")
     for index, term in enumerate(stage.proximal):
         written = _geometry(term.geometry, policy, stage.reference(term.reference), stage.types(term.reference))
