@@ -20,6 +20,7 @@ from pogospec.launch.one import execute
 from pogospec.launch.record import new_run
 from pogospec.launch.sweep import jobs_of, run_sweep
 from pogospec.modules import allowing
+from pogospec.policies.base import row_of
 from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.runs.files import locked
 from pogospec.runs.saved import SavedPolicy
@@ -146,7 +147,7 @@ class Policy:
         observations = self._rows(observation)
         with jax.enable_x64(self._saved.double):
             found = self.family.parameters(self.network, self._saved.normalised(observations))
-        return found if np.ndim(observation) == 2 else jax.tree.map(lambda leaf: leaf[0], found)
+        return found if np.ndim(observation) == 2 else row_of(found, 0)
 
     def _rows(self, observation: Any) -> np.ndarray:
         try:

@@ -22,6 +22,7 @@ from pogospec.compiler.compile import compile_spec
 from pogospec.compiler.program import State
 from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
+from pogospec.policies.base import normals
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
 from pogospec.steps.schedule import Backtracking
@@ -176,10 +177,11 @@ def _expectations(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The energy and the scheme, with where they look at the policy."""
     kind = family.get("kind") if isinstance(family, Mapping) else family
-    pointed = (
-        isinstance(kind, str) and kind in registry.table("policy") and not registry.load("policy", kind).has_density
-    )
-    plain = "mean" if pointed else "quadrature" if target.gaussian else {"sample": SAMPLES["implicit"]}
+    looks = ("quadrature", "sample")
+    if isinstance(kind, str) and kind in registry.table("policy"):
+        looks = registry.load("policy", kind).looks
+    plain = "quadrature" if target.gaussian and "quadrature" in looks else {"sample": SAMPLES["implicit"]}
+    plain = plain if "sample" in looks else "mean"
     explicit = scheme.get("kind") == "explicit"
     if explicit:
         scheme = {"actions": {"sample": SAMPLES["explicit"]}} | scheme
@@ -250,8 +252,8 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
 
 def _check_start(target: AbstractTarget, start: Any) -> None:
     """Raise RunError where the log density is not finite at an action that the start draws."""
-    z = jax.random.normal(jax.random.key(0), (DRAWN, target.dimensions), start.mean.dtype)
-    values = np.asarray(jax.jit(target.log_density)(start.at(z)))
+    actions = start.at(normals(start, DRAWN, jax.random.key(0)))
+    values = np.asarray(jax.jit(target.log_density)(actions))
     lost = np.count_nonzero(~np.isfinite(values))
     if not lost:
         return

@@ -17,7 +17,7 @@ from pogospec.types import Key
 class Normalized(eqx.Module):
     """Layer normalisation whose epsilon is said."""
 
-    place: Annotated[Literal["before", "after"], "before or after each ReLU"]
+    place: Annotated[Literal["before", "after"], "before or after each activation"]
     eps: Annotated[float, Within(gt=0.0), "added to the variance (torch: 1e-5, flax: 1e-6)"] = 1e-5
 
 
@@ -26,6 +26,8 @@ LayerNorm = Literal["none", "before", "after"] | Normalized
 Init = Literal["torch", "lecun", "orthogonal", "glorot", "rebrac", "cql_policy", "cql_critic"]
 HIDDEN: dict[Init, Init] = {"cql_policy": "torch", "cql_critic": "orthogonal"}
 """What hidden layers are drawn like where last layers are small."""
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+"""What follows each hidden layer; gelu in its approximation by tanh, as flax has it."""
 
 
 class Linear(eqx.Module):
@@ -118,17 +120,21 @@ class Norm(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """ReLU layers, each with layer normalisation before or after its ReLU or not at all; a linear end."""
+    """Hidden layers, each with layer normalisation before or after its activation or not at all; a linear end."""
 
     layers: tuple[Linear, ...]
     norms: tuple[Norm, ...]
     layer_norm: Literal["none", "before", "after"] = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True, default="relu")
 
     def placed(self, outputs: Float[Array, " out"]) -> MLP:
         """The network whose last layer puts out these numbers whatever it is given."""
         last = self.layers[-1]
-        last = Linear(jnp.zeros_like(last.weight), jnp.asarray(outputs, last.bias.dtype), last.rounded)
-        return MLP((*self.layers[:-1], last), self.norms, self.layer_norm)
+        return self.ending(Linear(jnp.zeros_like(last.weight), jnp.asarray(outputs, last.bias.dtype), last.rounded))
+
+    def ending(self, last: Linear) -> MLP:
+        """The network with another last layer."""
+        return MLP((*self.layers[:-1], last), self.norms, self.layer_norm, self.activation)
 
     def __call__(self, x: Float[Array, "*batch in"], layer_norm: LayerNorm = "none") -> Float[Array, "*batch out"]:
         """Output of the last layer; `layer_norm`: what a family or a critic says of it, for its epsilon."""
@@ -137,7 +143,7 @@ class MLP(eqx.Module):
             x = layer(x)
             if self.layer_norm == "before":
                 x = self.norms[index](x, eps)
-            x = jax.nn.relu(x)
+            x = getattr(jax.nn, self.activation)(x)
             if self.layer_norm == "after":
                 x = self.norms[index](x, eps)
         return self.layers[-1](x)
@@ -151,6 +157,7 @@ def mlp(
     layer_norm: LayerNorm = "none",
     init: Init = "torch",
     end: float = 1e-3,
+    activation: Activation = "relu",
 ) -> MLP:
     """A fresh network of the given widths; `end`: bound of the last layer under `rebrac`, 1e-3 for policies."""
     sizes = (fan_in, *hidden, fan_out)
@@ -159,7 +166,7 @@ def mlp(
     layers = tuple(linear(k, a, b, init, e) for k, a, b, e in zip(keys, sizes[:-1], sizes[1:], ends, strict=True))
     place = layer_norm.place if isinstance(layer_norm, Normalized) else layer_norm
     norms = tuple(Norm(jnp.ones(n), jnp.zeros(n)) for n in hidden) if place != "none" else ()
-    return MLP(layers, norms, place)
+    return MLP(layers, norms, place, activation)
 
 
 def ensemble(

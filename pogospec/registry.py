@@ -19,6 +19,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "gaussian": "pogospec.policies.gaussian:GaussianPolicy",
         "full_gaussian": "pogospec.policies.full_gaussian:FullGaussianPolicy",
         "tanh_gaussian": "pogospec.policies.tanh_gaussian:TanhGaussianPolicy",
+        "gaussian_mixture": "pogospec.policies.gaussian_mixture:GaussianMixturePolicy",
+        "transport_map": "pogospec.policies.transport_map:TransportMapPolicy",
+        "flow_matching": "pogospec.policies.flow_matching:FlowMatchingPolicy",
     },
     "energy": {
         "q": "pogospec.energies.q:QTerm",

@@ -35,6 +35,7 @@ CLOSE: dict = {"rtol": 0, "atol": 1.5e-6}
 """1e-6 in scaled actions, whose widest range is 3."""
 CASES = [*itertools.product(["dirac", "gaussian", "tanh_gaussian"], ["true", "false"], ["float32"])]
 CASES += [("full_gaussian", "true", "float32"), ("gaussian", "true", "float64")]
+CASES += [(family, "true", "float32") for family in ("gaussian_mixture", "transport_map", "flow_matching")]
 KEPT = tuple("-".join(case) for case in CASES if case[1] == "true") + ("gaussian-false-float32",)
 
 
@@ -55,11 +56,12 @@ def dataset():
 
 @functools.cache
 def asked(policy):
-    """Parameters of a network, and a sample of them, by one program."""
+    """Parameters of a network, their mean action and a sample of them, by one program."""
 
     def both(network, rows, key):
         found = policy.parameters(network, rows)
-        return found, policy.sample(jax.tree.map(lambda leaf: leaf[None], found), key)[0]
+        stacked = jax.vmap(policy.parameters)(jax.tree.map(lambda leaf: leaf[None], network), rows[None])
+        return found, policy.mean_action(found), policy.sample(stacked, key)[0]
 
     return jax.jit(both)
 
@@ -84,9 +86,10 @@ class Trained:
         with jax.enable_x64(self.double):
             network = jax.tree.map(lambda leaf: leaf[seed], self.networks)
             given = network, np.asarray(rows, float), jax.random.key(0) if key is None else key
-            found, scaled = jax.device_get(self.asked(*given))
+            found, mean, scaled = jax.device_get(self.asked(*given))
         if key is None:
-            scaled = np.tanh(found.mean) if "TanhNormal" in type(found).__name__ else found.mean
+            scaled = mean if not hasattr(found, "mean") else found.mean
+            scaled = np.tanh(scaled) if "TanhNormal" in type(found).__name__ else scaled
         return LOW + (np.clip(scaled, -1, 1) + 1) / 2 * (HIGH - LOW)
 
 

@@ -38,6 +38,15 @@ def no_metric(gradient: Any, geometry: Any, family: Any) -> str | None:
     return f"{geometry.kind} has no metric on {policy_kind(family)}; use the euclidean gradient"
 
 
+def no_shared_noise(spec: Spec, geometry: Any) -> str | None:
+    """Why policy and behaviour cannot be coupled by the same noise; None where they can, or are not."""
+    sizes = [getattr(family, "noise", None) for family in (spec.policy, spec.behavior)]
+    if not getattr(geometry, "noises", 0) or sizes[0] == sizes[1]:
+        return None
+    first, second = ("as many as actions" if size is None else size for size in sizes)
+    return f"found noise of {first} dimensions of the policy, and {second} of the behavior; allowed the same of both"
+
+
 def no_distance(spec: Spec, geometry: Any, reference: type) -> str:
     """Say that a geometry joins no policy of this family to such a reference, and which ones do."""
     policy, geometries = spec.policy.parameter_type, kinds_of("geometry").items()

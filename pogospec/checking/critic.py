@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pogospec.checking.base import Problems, no_distance, policy_kind
+from pogospec.checking.base import Problems, no_distance, no_shared_noise, policy_kind
 from pogospec.energies.entropy import EntropyTerm
 from pogospec.registry import kind_of
 from pogospec.spec.catalog import kinds_of
@@ -42,6 +42,8 @@ def critic_rules(spec: Spec, step: StepSpec, known: set[str], where: str) -> Pro
     families = spec.policy.parameter_type, spec.behavior.parameter_type
     if geometry is not None and not geometry.supports(*families):
         yield "critic.target_penalty.geometry", no_distance(spec, geometry, families[1])
+    elif apart := no_shared_noise(spec, geometry):
+        yield "critic.target_penalty.geometry", apart
     elif geometry is not None and geometry.learns and not _shared(geometry, step):
         yield (
             "critic.target_penalty.geometry",

@@ -10,7 +10,7 @@ from pogospec.spec.yaml import show
 
 def evaluation_rules(spec: Spec) -> Problems:
     """What cannot be rolled out."""
-    if spec.evaluate.action == "sample" and not spec.policy.has_density:
+    if spec.evaluate.action == "sample" and "sample" not in spec.policy.looks:
         yield (
             "evaluate.action",
             f"found 'sample', allowed mean, since a {policy_kind(spec.policy)} policy has one action",

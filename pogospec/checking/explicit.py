@@ -5,7 +5,7 @@ from __future__ import annotations
 from pogospec.checking.base import Problems, policy_kind
 from pogospec.energies.entropy import EntropyTerm
 from pogospec.spec.schema import Spec, StepSpec
-from pogospec.steps.explicit import Explicit
+from pogospec.steps.explicit import Explicit, Hermite
 from pogospec.steps.schedule import Backtracking, Geometric
 
 ROUNDING = 1e-9
@@ -37,6 +37,9 @@ def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield f"{where}.geometry", "explicit knows no retraction here; allowed fisher_rao, kl, hellinger, wasserstein2"
     if retraction == "reweight" and not spec.policy.has_density:
         yield f"{where}.geometry", "explicit weights a likelihood, which this policy has not; allowed wasserstein2"
+    if isinstance(getattr(step.scheme, "actions", None), Hermite) and "quadrature" not in spec.policy.looks:
+        what = f"which {policy_kind(spec.policy)} is none of"
+        yield f"{where}.scheme.actions", f"found hermite, a grid for Gaussians, {what}; allowed {{sample: n}}"
     if retraction == "reweight":
         yield from _length_rules(step, where)
     elif getattr(step.scheme, "split", None) is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pogospec.checking.base import Problems
+from pogospec.checking.base import Problems, policy_kind
 from pogospec.registry import kind_of
+from pogospec.spec.catalog import kinds_of
 from pogospec.spec.geometries import geometries
 from pogospec.spec.schema import Spec
+from pogospec.steps.explicit import Explicit
 
 
 def known_energy_rules(spec: Spec) -> Problems:
@@ -23,6 +25,10 @@ def known_energy_rules(spec: Spec) -> Problems:
         value = getattr(spec.start, name)
         if isinstance(value, tuple) and len(value) != size:
             yield f"start.{name}", f"found {len(value)} entries, allowed {size}, the dimensions of the target"
+    if not spec.policy.can_be_placed():
+        kinds = ", ".join(kind for kind, family in kinds_of("policy").items() if family.can_be_placed())
+        message = "whose networks cannot be set to the Gaussian where a flow on a known energy starts"
+        yield "policy", f"found {policy_kind(spec.policy)}, {message}; allowed {kinds}"
     if spec.policy.hidden:
         yield "policy.hidden", f"found {list(spec.policy.hidden)}, allowed []: a known energy has no states"
     if spec.critic is not None:
@@ -36,8 +42,9 @@ def known_energy_rules(spec: Spec) -> Problems:
         if step.learn != ("policy",):
             yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
         for key, geometry in geometries(step):
-            if geometry.estimated():
-                how = ", which is" if geometry.by_samples else " with keys by which it is"
+            own, explicit = spec.policy.parameter_type, isinstance(step.scheme, Explicit)
+            if geometry.estimated() or (geometry.estimates(own, own) and not explicit):
+                how = ", which is" if geometry.by_samples or not geometry.estimated() else " with keys by which it is"
                 message = f"found {geometry.kind}{how} estimated by samples; allowed here: those with closed forms"
                 yield f"{where}.{key}", message
         references = [term.reference for term in step.proximal or ()] + [step.from_]

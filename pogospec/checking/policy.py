@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pogospec.checking.base import Problems, no_distance, no_metric, policy_kind
+from pogospec.checking.base import Problems, no_distance, no_metric, no_shared_noise, policy_kind
 from pogospec.checking.step_sizes import range_rules
 from pogospec.policies.base import Point
 from pogospec.registry import kind_of
@@ -61,15 +61,23 @@ def _energy_rules(spec: Spec, step: StepSpec, term: Any, known: set[str], place:
     if getattr(term, "scale", None) == "step" and "critic" in step.learn:
         yield f"{place}.scale", "found 'step', but the step learns the critic, so that its scale moves; use batch"
     for key, allowed in (("actions", ("mean",)), ("baseline", ("value", "mean"))):
-        if getattr(term, key, "mean") not in allowed and not spec.policy.has_density:
-            one = f"since a {policy_kind(spec.policy)} policy has one action in each state"
-            yield f"{place}.{key}", f"allowed {', '.join(allowed)}, {one}"
+        choice = getattr(term, key, "mean")
+        how = choice if isinstance(choice, str) else "sample"
+        if how not in allowed and how not in spec.policy.looks:
+            yield f"{place}.{key}", f"allowed {', '.join(allowed)}{_looks(spec.policy)}"
     if getattr(term, "baseline", None) == "value" and spec.critic is not None and not spec.critic.has_state_values():
         yield (
             f"{place}.baseline",
             f"found 'value', but {kind_of('critic', type(spec.critic))} learns no values of states; allowed mean, "
             "quadrature, {sample: n}, or critic.kind: expectile",
         )
+
+
+def _looks(policy: Any) -> str:
+    """Further ways to look at a policy, and why there are no others."""
+    if "sample" in policy.looks:
+        return f", {{sample: n}}, since quadrature is a rule for Gaussians, which {policy_kind(policy)} is none of"
+    return f", since a {policy_kind(policy)} policy has one action in each state"
 
 
 def _proximal_rules(
@@ -101,6 +109,8 @@ def _proximal_rules(
             )
         elif measured and not geometry.supports(policy, reference):
             yield place, no_distance(spec, geometry, reference)
+        elif term.reference == "behavior" and (apart := no_shared_noise(spec, geometry)):
+            yield place, apart
         elif step.gradient.needs_metric and (without := no_metric(step.gradient, geometry, spec.policy)):
             yield f"{where}.gradient" if key == "from" else place, without
         elif step.gradient.needs_metric and geometry.weight == 0:

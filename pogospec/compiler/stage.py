@@ -40,6 +40,8 @@ OWN = {
     "policy": ("policy", "geometry", "multiplier", "temperature"),
 }
 """What each learner changes, beside its optimiser."""
+FITTING = 1_000_005
+"""Folded into the key of the behaviour's fit, whose samples are not those of critic and policy."""
 POINTS = 2**16
 """Points, of all states together, on which the health of a scheme is measured; at least those of one state."""
 
@@ -113,9 +115,10 @@ def _update(
     """What the step learns, in the order that it says; slow copies move with the policy, or on their own."""
     step, info, before = plan.step, {}, state
     critic_key, actor_key = jax.random.split(key)
+    rows = batch if for_behavior is None else for_behavior
     learn = {
         "critic": lambda seen: critic_update(plan, nodes, seen, batch, critic_key),
-        "behavior": lambda seen: behavior_update(plan, nodes, seen, batch if for_behavior is None else for_behavior),
+        "behavior": lambda seen: behavior_update(plan, nodes, seen, rows, jax.random.fold_in(key, FITTING)),
         "policy": lambda seen: actor_update(plan, nodes, seen, batch, actor_key, before.critic),
     }
     with_policy = step.order == "critic_first" and "policy" in step.learn and step.target_every is None

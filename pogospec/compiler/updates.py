@@ -33,11 +33,11 @@ def critic_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key
     return _apply(plan, nodes, "critic", state, gradient), info
 
 
-def behavior_update(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> tuple[State, dict]:
+def behavior_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
     """The behaviour policy, towards the logged actions; its geometry may precondition the gradient."""
     heads = lambda network: nodes.behavior.parameters(network, batch.observations)  # noqa: E731
     parameters, pull_back = jax.vjp(heads, state.behavior)
-    loss = lambda parameters: nodes.behavior.fit_loss(parameters, batch.actions).mean()  # noqa: E731
+    loss = lambda parameters: nodes.behavior.fit_loss(parameters, batch.actions, key).mean()  # noqa: E731
     value, gradient = jax.value_and_grad(loss)(parameters)
     if nodes.fit.proximal:
         gradient = nodes.fit.gradient.precondition(nodes.fit.proximal, parameters, gradient)

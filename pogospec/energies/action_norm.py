@@ -28,7 +28,7 @@ class ActionNormTerm(AbstractTerm):
         """E |a|^2 of each row."""
         if self.actions == "quadrature":
             return context.policy.mean_square(parameters)
-        return jnp.square(context.policy.actions(self.actions, parameters, key)).sum(-1).mean(0)
+        return context.policy.average(self.actions, lambda a: jnp.square(a).sum(-1), parameters, key)
 
     def potential(self, actions: Actions, reference: Any, context: Context) -> Values:
         """|a|^2."""

@@ -110,10 +110,7 @@ def expected(
     context: Context, critics: Critics, choice: ActionChoice, parameters: Any, key: Key, slow: bool = False
 ) -> Values:
     """That value on average over a policy, for each row."""
-    actions = context.policy.actions(choice, parameters, key)
-    actions = actions[0] if len(actions) == 1 else actions  # matrix products of two dimensions are faster
-    values = chosen(context, critics, actions, slow)
-    return values if actions.ndim == context.actions.ndim else values.mean(0)
+    return context.policy.average(choice, lambda a: chosen(context, critics, a, slow), parameters, key)
 
 
 def symbol_of(critics: Critics, slow: bool = False) -> tuple[str, str, str]:

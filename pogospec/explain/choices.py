@@ -76,6 +76,9 @@ def _policy(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
         way = "clamped, no gradient outside" if spec.policy.log_std_map == "clamp" else "squashed by tanh"
         what = "log of the diagonal of the Cholesky factor" if family is FullNormal else "log σ"
         yield "log-std", f"{what} in [{short(low)}, {short(high)}], {way}"
+    yield from spec.policy.remarks()
+    if spec.behavior != spec.policy and any("behavior" in stage.step.learn for stage in plan):
+        yield from ((f"{topic}, behaviour", text) for topic, text in spec.behavior.remarks())
     if family is TanhNormal:
         yield "mean action", "tanh of the Gaussian's mean, the median of each dimension"
         yield (

@@ -9,6 +9,7 @@ from typing import Any
 from pogospec import registry
 from pogospec.compiler.nodes import proximal_terms
 from pogospec.compiler.program import together
+from pogospec.policies.base import Point
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.base import Proximal
 
@@ -30,6 +31,8 @@ class Stage:
     target: Any | None = None  # the known energy, where there is one state and no data
     at_once: bool = False  # whether it is an actor of a concurrent chain
     beside: Stage | None = None  # of a further actor of such a chain: the first
+    policy: Any = None  # its family
+    behavior: Any = None  # that of the behaviour
 
     @property
     def learns_policy(self) -> bool:
@@ -77,6 +80,11 @@ class Stage:
         if number.isdigit():
             return f"π{number.translate(SUBSCRIPTS)}", rf"\pi_{{{number}}}"
         return "π_prev", r"\pi_{\mathrm{prev}}"
+
+    def types(self, name: str) -> tuple[type, type]:
+        """Parameter types of the policy and of a reference of a proximal term."""
+        policy = self.policy.parameter_type
+        return policy, {"data": Point, "behavior": self.behavior.parameter_type}.get(name, policy)
 
     def begins_flow(self, name: str) -> bool:
         """Whether a reference is the distribution at which the flow on a known energy starts."""
@@ -138,7 +146,8 @@ def stages(spec: Spec) -> list[Stage]:
         terms = tuple(proximal_terms(step, k)) if "policy" in step.learn else ()
         path = f"schedule.steps[{number}]"
         chain = spec.schedule.at_once > 1 and index >= first, found[first] if index > first else None
-        found.append(Stage(index, label, step, path, k, terms, dict(earlier), index <= last, spec.target, *chain))
+        about = index, label, step, path, k, terms, dict(earlier), index <= last, spec.target, *chain
+        found.append(Stage(*about, spec.policy, spec.behavior))
         earlier |= dict.fromkeys(step.learn, label)
     return found
 

@@ -14,10 +14,18 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import equinox as eqx
 import jax
 
+from pogospec.policies.base import normals
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Key, Observations, Space, Values
 
+Formula = tuple[str, str, str]
+"""Text, LaTeX and meaning."""
+Rewrite = Callable[[Any, Formula], Formula]
+"""(geometry, its formula) -> the formula as it is for a pair of parameter types."""
+
 _DIVERGENCES: dict[tuple[str, type, type], Callable[..., Any]] = {}
+_ESTIMATES: dict[tuple[str, type, type], Callable[..., Any]] = {}
+_WRITTEN: dict[tuple[str, type, type], Rewrite] = {}
 _METRICS: dict[tuple[str, type], Callable[..., Any]] = {}
 _FRAMES: dict[type, Callable[[Any], Frame]] = {}
 
@@ -29,11 +37,30 @@ class Frame(NamedTuple):
     outward: Callable[[Any], Any]  # a tangent in the frame -> the tangent of the parameters; the adjoint of `inward`
 
 
-def divergence(kind: str, policy: type, reference: type):
-    """Register D(policy, reference) of a geometry for a pair of parameter types; [..., act] -> [...]."""
+def divergence(kind: str, policy: type, reference: type, *, written: Rewrite | None = None):
+    """Register D(policy, reference) of a geometry for a pair of parameter types; [..., act] -> [...].
+
+    `written`: how the formula of the geometry reads for this pair, where it reads otherwise.
+    """
 
     def register(function):
         _DIVERGENCES[kind, policy, reference] = function
+        if written is not None:
+            _WRITTEN[kind, policy, reference] = written
+        return function
+
+    return register
+
+
+def estimate(kind: str, policy: type, reference: type, *, written: Rewrite):
+    """Register D(policy, reference) by samples, for a pair without a closed form: (geometry, p, q, seen) -> [...].
+
+    `written`: how the formula of the geometry, which is that of a closed form, reads for this pair.
+    """
+
+    def register(function):
+        _ESTIMATES[kind, policy, reference] = function
+        _WRITTEN[kind, policy, reference] = written
         return function
 
     return register
@@ -106,8 +133,17 @@ class AbstractGeometry(eqx.Module):
         return ""
 
     def supports(self, policy: type, reference: type) -> bool:
-        """Whether D is known for the pair of parameter types; in closed form unless a variant estimates it."""
-        return (self.kind, policy, reference) in _DIVERGENCES
+        """Whether D is known for the pair of parameter types; in closed form or, where one is registered, estimated."""
+        return (self.kind, policy, reference) in _DIVERGENCES or self.estimates(policy, reference)
+
+    def estimates(self, policy: type, reference: type) -> bool:
+        """Whether D of the pair is estimated by samples."""
+        return self.estimated() or (self.kind, policy, reference) in _ESTIMATES
+
+    def written(self, formula: Formula, policy: type, reference: type) -> Formula:
+        """What `formula` gives, as it reads for a pair of parameter types."""
+        rewrite = _WRITTEN.get((self.kind, policy, reference))
+        return formula if rewrite is None or self.estimated() else rewrite(self, formula)
 
     def has_metric(self, policy: type) -> bool:
         """Whether natural gradients are known for the parameter type."""
@@ -118,8 +154,11 @@ class AbstractGeometry(eqx.Module):
         return self.weight * self.unweighted(policy, reference, seen)
 
     def unweighted(self, policy: Any, reference: Any, seen: Seen | None) -> Values:
-        """D without its weight; the closed form of the table unless a variant estimates it."""
-        return _DIVERGENCES[self.kind, type(policy), type(reference)](self, policy, reference)
+        """D without its weight; the closed form or the estimate of the table unless a variant has its own."""
+        pair = self.kind, type(policy), type(reference)
+        if pair in _ESTIMATES:
+            return _ESTIMATES[pair](self, policy, reference, seen)
+        return _DIVERGENCES[pair](self, policy, reference)
 
     def inverse_metric(self, policy: Any, clip: tuple[float, float] | None) -> Any:
         """Factors of the inverse metric at the policy, in its frame; `clip` bounds the part that varies."""
@@ -130,18 +169,13 @@ class AbstractGeometry(eqx.Module):
 def drawn(policy: Any, reference: Any, count: int, key: Key) -> tuple[Actions, Actions]:
     """Actions [count, ..., act] of both distributions, independent and differentiable, not clipped."""
     other = jax.random.fold_in(key, 1)
-    return policy.at(_noise(policy, count, key)), reference.at(_noise(policy, count, other))
+    return policy.at(normals(policy, count, key)), reference.at(normals(reference, count, other))
 
 
 def drawn_together(policy: Any, reference: Any, count: int, key: Key) -> tuple[Actions, Actions]:
     """Actions [count, ..., act] of both distributions at the same noise, differentiable, not clipped."""
-    z = _noise(policy, count, key)
+    z = normals(policy, count, key)
     return policy.at(z), reference.at(z)
-
-
-def _noise(policy: Any, count: int, key: Key) -> Actions:
-    """Standard normals for `at`, `count` of them in each state."""
-    return jax.random.normal(key, (count, *policy.mean.shape), policy.mean.dtype)
 
 
 def has_points(*types: type) -> bool:

@@ -29,6 +29,9 @@ class KL(AbstractGeometry):
         Literal["policy_to_reference", "reference_to_policy"],
         "KL(policy || reference), mode-seeking; or KL(reference || policy), mode-covering",
     ] = "policy_to_reference"
+    samples: Annotated[
+        int, Within(ge=1), "actions of a distribution, of each component of a mixture, where there is no closed form"
+    ] = 8
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
 
     def formula(self, p: tuple[str, str], q: tuple[str, str]) -> tuple[str, str, str]:

@@ -19,6 +19,7 @@ import optax
 
 from pogospec.geometries.base import AbstractGeometry, Seen, drawn, has_points
 from pogospec.nets import MLP, Init, mlp
+from pogospec.policies.base import noise_of
 from pogospec.spec.fields import Within
 from pogospec.types import Key, Observations, Scalar, Space, Values
 
@@ -76,7 +77,7 @@ class Wasserstein1(AbstractGeometry):
             updates, optimizer = self._adam().update(gradient, dual.optimizer)
             return Dual(optax.apply_updates(dual.network, updates), optimizer), value  # type: ignore[arg-type]
 
-        begin = seen.learned, jnp.zeros((), policy.mean.dtype)
+        begin = seen.learned, jnp.zeros((), noise_of(policy).dtype)
         dual, value = jax.lax.fori_loop(0, self.steps, step, begin)
         return dual, {"dual_loss": value}
 

@@ -8,7 +8,7 @@ them where one is needed.
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import equinox as eqx
@@ -41,6 +41,25 @@ ActionChoice = Literal["mean", "quadrature"] | Sample
 """Where a term looks at a policy: its mean action, a cubature exact for quadratics, or reparameterised samples."""
 
 
+def normals(parameters: Any, count: int, key: Key) -> Float[Array, "count *batch noise"]:
+    """Standard normal numbers that `at` of the parameters makes `count` actions of in each row.
+
+    Their shape in a row and their type are those of `parameters.noise` where a type has it, else those of its mean.
+    """
+    like = noise_of(parameters)
+    return jax.random.normal(key, (count, *like.shape), like.dtype)
+
+
+def noise_of(parameters: Any) -> Any:
+    """Something of the shape [*batch, noise] and the type of what `at` takes."""
+    return parameters.noise if hasattr(parameters, "noise") else parameters.mean
+
+
+def row_of(parameters: Any, index: int) -> Any:
+    """Parameters of one row of a batch."""
+    return parameters.row(index) if hasattr(parameters, "row") else jax.tree.map(lambda leaf: leaf[index], parameters)
+
+
 class Point(NamedTuple):
     """A Dirac at `mean` [..., act]."""
 
@@ -51,8 +70,9 @@ class Point(NamedTuple):
         return dist.Delta(self.mean, event_dim=1)
 
     def at(self, z: Actions) -> Actions:
-        """Quantiles at standard normal quantiles z; the point itself."""
-        return self.mean + 0 * z
+        """Actions at any noise z; the point itself."""
+        rows = jnp.broadcast_shapes(z.shape[:-1], self.mean.shape[:-1])
+        return jnp.broadcast_to(self.mean, (*rows, self.mean.shape[-1]))
 
 
 class DiagonalNormal(NamedTuple):
@@ -105,6 +125,8 @@ def coupled(parameters: Any, reference: Any, z: Actions, change: Actions, shares
     aims = reference.at(z) + change
     weights = shares.reshape(-1, *(1,) * (z.ndim - 1))
     centred, aims, moved = (x - (weights * x).sum(0) for x in (z, aims, change))
+    if hasattr(parameters, "noise"):  # maps of any shape, whose signs mean nothing
+        return parameters.at(z)
     if not isinstance(parameters, FullNormal):
         return parameters.at(jnp.where((weights * centred * aims).sum(0) < 0, -z, z))
     size = z.shape[-1]
@@ -225,6 +247,7 @@ class AbstractPolicy(eqx.Module):
 
     parameter_type: ClassVar[type]
     has_density: ClassVar[bool]
+    looks: ClassVar[tuple[str, ...]] = ("mean", "quadrature", "sample")  # where a term may look at it: `ActionChoice`
 
     @abc.abstractmethod
     def init(self, key: Key, space: Space) -> Params:
@@ -235,16 +258,28 @@ class AbstractPolicy(eqx.Module):
         """Parameters of the action distributions, in actions scaled to [-1, 1]."""
 
     @abc.abstractmethod
-    def fit_loss(self, parameters: Any, actions: Actions) -> Values:
-        """Loss of fitting logged actions, one value a row."""
+    def fit_loss(self, parameters: Any, actions: Actions, key: Key) -> Values:
+        """Loss of fitting logged actions, one value a row; `key`: of the samples that it may take."""
 
     @abc.abstractmethod
     def mean_action(self, parameters: Any) -> Actions:
         """The action of each row that stands for its distribution, not clipped."""
 
-    @abc.abstractmethod
     def placed(self, network: Params, mean: Sequence[float], std: Sequence[float]) -> Params:
-        """The network whose distribution is the Gaussian with these moments (a Dirac: at the mean), in every state."""
+        """The network whose distribution is the Gaussian with these moments (a Dirac: at the mean), in every state.
+
+        Flows on known energies start there; a family without it has none of them.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def can_be_placed(cls) -> bool:
+        """Whether flows on known energies may use the family."""
+        return cls.placed is not AbstractPolicy.placed
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """What the family does that none of its keys says, for people: pairs of a topic and a text."""
+        return []
 
     def log_likelihood(self, parameters: Any, actions: Actions) -> Values:
         """Log density of logged actions in nats, one value a row.
@@ -272,8 +307,19 @@ class AbstractPolicy(eqx.Module):
             axes = jnp.sqrt(jnp.asarray(size, parameters.mean.dtype)) * jnp.eye(size, dtype=parameters.mean.dtype)
             z = jnp.concatenate([axes, -axes]).reshape(-1, *(1,) * (parameters.mean.ndim - 1), size)
         else:
-            z = jax.random.normal(key, (choice.sample, *parameters.mean.shape), parameters.mean.dtype)
+            z = normals(parameters, choice.sample, key)
         return parameters.at(z)
+
+    def average(self, choice: ActionChoice, function: Callable[[Actions], Values], parameters: Any, key: Key) -> Values:
+        """The mean of a function [..., act] -> [...] over `actions`, for each row."""
+        actions = self.actions(choice, parameters, key)
+        if len(actions) == 1:
+            return function(actions[0])  # matrix products of two dimensions are faster
+        return function(actions).mean(0)
+
+    def reads(self, meaning: str) -> str:
+        """What the symbols of a term mean, as they read for this family."""
+        return meaning
 
     def sample(self, parameters: Any, key: Key) -> Actions:
         """One action a row, not clipped."""

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pogospec.nets import MLP, Init, LayerNorm, mlp
+from pogospec.nets import MLP, Activation, Init, LayerNorm, mlp
 from pogospec.policies.base import AbstractPolicy, FullNormal
 from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, unbounded
 from pogospec.spec.fields import Increasing, Within
@@ -41,14 +41,19 @@ class FullGaussianPolicy(AbstractPolicy):
         "bounds of the log-diagonal of the Cholesky factor: the log-std of each action given those before it",
     ] = (-5.0, 2.0)
     log_std_map: Annotated[StdMap, "clamp: hard bounds, no gradient outside; tanh: squashed into them"] = "clamp"
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each activation, or {place: …, eps: …}"] = (
+        "none"
+    )
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
+    activation: Annotated[Activation, "what follows each hidden layer"] = "relu"
 
     def init(self, key: Key, space: Space) -> Params:
         """Networks of mean and factor; a shared factor starts at the identity."""
         act, below = space.act_dim, space.act_dim * (space.act_dim - 1) // 2
         heads = act if self.std == "shared" else 2 * act + below
-        net = mlp(key, space.obs_dim, self.hidden, heads, self.layer_norm, self.initialization)
+        net = mlp(
+            key, space.obs_dim, self.hidden, heads, self.layer_norm, self.initialization, activation=self.activation
+        )
         return net if self.std == "state" else SharedFactor(net, jnp.zeros(act), jnp.zeros(below))
 
     def parameters(self, network: Params, observations: Observations) -> FullNormal:
@@ -66,7 +71,7 @@ class FullGaussianPolicy(AbstractPolicy):
         lower = jnp.zeros(len(centre) * (len(centre) - 1) // 2)
         return network.placed(jnp.concatenate([centre, diagonal, lower]))
 
-    def fit_loss(self, parameters: FullNormal, actions: Actions) -> Values:
+    def fit_loss(self, parameters: FullNormal, actions: Actions, key: Key) -> Values:
         """Negative log-likelihood in nats."""
         return -self.log_likelihood(parameters, actions)
 

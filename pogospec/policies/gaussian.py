@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
 
-from pogospec.nets import Init, LayerNorm
+from pogospec.nets import Activation, Init, LayerNorm
 from pogospec.policies.base import AbstractPolicy, DiagonalNormal
 from pogospec.policies.heads import LogStdBounds, Std, StdMap, bounded, init_heads, placed_heads, split_heads, unbounded
 from pogospec.spec.fields import Increasing, Within
@@ -30,12 +30,15 @@ class GaussianPolicy(AbstractPolicy):
         Within(gt=0.0),
         "added to the variance in the likelihood that a behaviour is fitted by (POGO: 1e-6)",
     ] = None
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each activation, or {place: …, eps: …}"] = (
+        "none"
+    )
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
+    activation: Annotated[Activation, "what follows each hidden layer"] = "relu"
 
     def init(self, key: Key, space: Space) -> Params:
         """Networks of mean and log-std."""
-        return init_heads(key, space, self.hidden, self.std, self.layer_norm, self.initialization)
+        return init_heads(key, space, self.hidden, self.std, self.layer_norm, self.initialization, self.activation)
 
     def parameters(self, network: Params, observations: Observations) -> DiagonalNormal:
         """Mean after its squashing, log-std within its bounds."""
@@ -48,7 +51,7 @@ class GaussianPolicy(AbstractPolicy):
         centre = jnp.arctanh(jnp.asarray(mean)) if self.mean == "tanh" else jnp.asarray(mean)
         return placed_heads(network, centre, unbounded(jnp.log(jnp.asarray(std)), self.log_std, self.log_std_map))
 
-    def fit_loss(self, parameters: DiagonalNormal, actions: Actions) -> Values:
+    def fit_loss(self, parameters: DiagonalNormal, actions: Actions, key: Key) -> Values:
         """Negative log-likelihood in nats, summed over action dimensions."""
         if self.fit_variance_offset is not None:
             variance = jnp.exp(2 * parameters.log_std) + self.fit_variance_offset

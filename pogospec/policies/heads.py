@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pogospec.nets import MLP, Init, LayerNorm, mlp
+from pogospec.nets import MLP, Activation, Init, LayerNorm, mlp
 from pogospec.types import Actions, Key, Observations, Space
 
 Std = Literal["state", "shared"]
@@ -32,11 +32,17 @@ class AffineStd(eqx.Module):
 
 
 def init_heads(
-    key: Key, space: Space, hidden: tuple[int, ...], std: Std, layer_norm: LayerNorm, initialization: Init
+    key: Key,
+    space: Space,
+    hidden: tuple[int, ...],
+    std: Std,
+    layer_norm: LayerNorm,
+    initialization: Init,
+    activation: Activation,
 ) -> MLP | SharedStd:
     """Fresh networks; a shared log-std starts at 0 (IQL, AWAC)."""
     heads = 2 if std == "state" else 1
-    net = mlp(key, space.obs_dim, hidden, heads * space.act_dim, layer_norm, initialization)
+    net = mlp(key, space.obs_dim, hidden, heads * space.act_dim, layer_norm, initialization, activation=activation)
     return net if std == "state" else SharedStd(net, jnp.zeros(space.act_dim))
 
 

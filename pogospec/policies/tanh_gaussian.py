@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from pogospec.nets import Init, LayerNorm
+from pogospec.nets import Activation, Init, LayerNorm
 from pogospec.policies.base import AbstractPolicy, TanhNormal, log_slope, panels
 from pogospec.policies.heads import (
     AffineStd,
@@ -45,12 +45,17 @@ class TanhGaussianPolicy(AbstractPolicy):
         "logged actions are kept this far inside the bounds where their density is taken (BRAC: 1e-3)",
     ] = 1e-3
     entropy_samples: Annotated[int, Within(ge=1), "samples of the squashing's part of the entropy"] = 1
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each activation, or {place: …, eps: …}"] = (
+        "none"
+    )
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
+    activation: Annotated[Activation, "what follows each hidden layer"] = "relu"
 
     def init(self, key: Key, space: Space) -> Params:
         """Networks of mean and log-std before the tanh."""
-        heads: Any = init_heads(key, space, self.hidden, self.std, self.layer_norm, self.initialization)
+        heads: Any = init_heads(
+            key, space, self.hidden, self.std, self.layer_norm, self.initialization, self.activation
+        )
         if self.log_std_affine is None:
             return heads
         return AffineStd(heads, *(jnp.asarray(number, float) for number in self.log_std_affine))
@@ -65,7 +70,7 @@ class TanhGaussianPolicy(AbstractPolicy):
         log_std = unbounded(jnp.log(jnp.asarray(std)), self.log_std, self.log_std_map)
         return placed_heads(network, jnp.asarray(mean), log_std)
 
-    def fit_loss(self, parameters: TanhNormal, actions: Actions) -> Values:
+    def fit_loss(self, parameters: TanhNormal, actions: Actions, key: Key) -> Values:
         """Negative log-likelihood in nats, summed over action dimensions."""
         return -self.log_likelihood(parameters, actions)
 

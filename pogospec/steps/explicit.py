@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pogospec.energies.base import Context
-from pogospec.policies.base import Sample, coupled, unsquashed
+from pogospec.policies.base import Sample, coupled, noise_of, normals, unsquashed
 from pogospec.spec.fields import Within
-from pogospec.steps.base import AbstractScheme, Problem, Proximal
+from pogospec.steps.base import AbstractScheme, Problem, Proximal, divergences
 from pogospec.types import Actions, Key, Params, Scalar, Values
 
 MOST_NODES = 1_000_000
@@ -99,7 +99,7 @@ class Explicit(AbstractScheme):
         gradient = problem.gradient.precondition(problem.proximal, heads, gradient)
         info = {"objective": value} | info
         if term.reference != "data":
-            info["distance"] = term.geometry.divergence(heads, reference).mean()
+            info["distance"] = divergences(problem, heads, references, context, key)[0].mean()
         return pull_back(gradient)[0], info
 
     def minimised(
@@ -124,15 +124,16 @@ class Explicit(AbstractScheme):
 
     def _points(self, reference: Any, key: Key) -> tuple[Actions, Values]:
         """Standard normal points [n, ..., d] and their weights [n]."""
-        size, dtype = reference.mean.shape[-1], reference.mean.dtype
+        like = noise_of(reference)
+        size, dtype = like.shape[-1], like.dtype
         if isinstance(self.points, Sample):
             count = self.points.sample
-            return jax.random.normal(key, (count, *reference.mean.shape), dtype), jnp.full(count, 1 / count, dtype)
+            return normals(reference, count, key), jnp.full(count, 1 / count, dtype)
         nodes, weights = np.polynomial.hermite_e.hermegauss(self.points.hermite)
         grid = np.stack(np.meshgrid(*[nodes] * size, indexing="ij"), -1).reshape(-1, size)
         shares = np.prod(np.stack(np.meshgrid(*[weights / weights.sum()] * size, indexing="ij"), -1), -1).ravel()
-        z = jnp.asarray(grid, dtype).reshape(-1, *(1,) * (reference.mean.ndim - 1), size)
-        return jnp.broadcast_to(z, (len(grid), *reference.mean.shape)), jnp.asarray(shares, dtype)
+        z = jnp.asarray(grid, dtype).reshape(-1, *(1,) * (len(like.shape) - 1), size)
+        return jnp.broadcast_to(z, (len(grid), *like.shape)), jnp.asarray(shares, dtype)
 
     def _reweight(
         self, problem: Problem, term: Proximal, heads: Any, reference: Any, context: Context, key: Key

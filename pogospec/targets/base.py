@@ -17,7 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pogospec.policies.base import AbstractPolicy, DiagonalNormal, FullNormal, Point, TanhNormal, log_slope, panels
+from pogospec.policies.base import (
+    AbstractPolicy,
+    DiagonalNormal,
+    FullNormal,
+    Point,
+    TanhNormal,
+    log_slope,
+    noise_of,
+    panels,
+)
 from pogospec.targets.quadrature import TOLERANCE, Box, Moments, find_box, integrate, on_host
 from pogospec.types import Actions, Key, Values
 
@@ -101,8 +110,9 @@ def free_energy(target: AbstractTarget, temperature: Any, parameters: Any, key: 
     quadrature; more: by 16,384 samples in antithetic pairs with covariance I, the same for every row and key, exact
     for quadratic Q under Gaussians.
     """
-    z, weights = _nodes(target.dimensions, key, parameters.mean.dtype)
-    rows = z.reshape(len(z), *(1,) * (parameters.mean.ndim - 1), z.shape[-1])
+    like = noise_of(parameters)
+    z, weights = _nodes(target.dimensions, key, like.dtype)
+    rows = z.reshape(len(z), *(1,) * (len(like.shape) - 1), z.shape[-1])
     # log pi(at(z)) = log N(z) - log |det d at/dz|, and E log N(z) is minus the entropy of N(0, I)
     log_pi = -0.5 * target.dimensions * jnp.log(2 * jnp.pi * jnp.e) - log_volume(parameters, z)
     value = log_pi - target.log_density(parameters.at(rows)) / temperature
@@ -136,7 +146,7 @@ def w2_to_optimum(target: AbstractTarget, temperature: float, parameters: Any) -
 def log_volume(parameters: Any, z: Array) -> Array:
     """Log |det d at(z)/dz| at nodes z [n, d] for parameters [..., d]; [n, ...]."""
     function = lambda p, x: jnp.linalg.slogdet(jax.jacfwd(p.at)(x))[1]  # noqa: E731
-    for _ in range(parameters.mean.ndim - 1):
+    for _ in range(len(noise_of(parameters).shape) - 1):
         function = jax.vmap(function, (0, None))
     return jax.vmap(function, (None, 0))(parameters, z)
 

@@ -1,5 +1,6 @@
 """Reads printed objectives, and the value of every printed symbol on a batch, written out without the package."""
 
+import functools
 import re
 from ast import literal_eval
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.stats import norm
 from printed_sampled import ESTIMATES, Estimate
 from printed_text import groups
 
@@ -131,7 +133,14 @@ class Symbols:
 
     def heads(self, family, network, observations=None):
         """Mean and Cholesky factor of the Gaussian heads; the factor of a Dirac is 0."""
-        out = family.parameters(network, self.batch.observations if observations is None else observations)
+        rows = self.batch.observations if observations is None else observations
+        out = family.parameters(network, rows)
+        if hasattr(out, "logits"):
+            return mixture(out)
+        if not hasattr(out, "mean"):
+            act = functools.partial(mapped if hasattr(family, "noise") else flowed, network, rows, family)
+            mean = act(jnp.zeros(self.batch.actions.shape))
+            return SimpleNamespace(mean=mean, std=0 * mean, act=act, squashed=False)
         d = out.mean.shape[-1]
         logs = getattr(out, "log_std", getattr(out, "log_diagonal", None))
         std = jnp.zeros_like(out.mean) if logs is None else jnp.exp(logs)
@@ -153,7 +162,9 @@ class Symbols:
         return self.heads(self.spec.policy, self.state.reference)
 
     def act(self, p, z):
-        """Actions at standard normal z."""
+        """Actions at standard normal z; the number 0 stands for the mean action."""
+        if hasattr(p, "act"):
+            return p.mean if jnp.ndim(z) == 0 else p.act(z)
         z = jnp.broadcast_to(z, p.mean.shape if jnp.ndim(z) < 2 else (*jnp.shape(z)[:-2], *p.mean.shape))
         actions = p.mean + jnp.einsum("bij,...bj->...bi", p.factor, z)
         return jnp.tanh(actions) if p.squashed else actions
@@ -182,6 +193,15 @@ class Symbols:
         assert count or "a₁" in words
         return self.act(self.p, jax.random.normal(key, size, float))
 
+    def average(self, words, key, function):
+        """The mean of a function over the actions of an expectation."""
+        count = re.match(r"\(1/(\d+)\) Σ_k", words)
+        if not hasattr(self.p, "expected") or not (count or "a₁" in words):
+            return function(self.points(words, key)).mean(0)
+        assert " of each component of π(·|s), averaged by its weight" in self.said["a_k" if count else "a₁"]
+        z = jax.random.normal(key, (int(count[1]) if count else 1, *self.p.means.shape), float)
+        return self.p.expected(self.p.means + self.p.stds * z, function)
+
     def energy(self, symbol, index):
         """The quantity of an energy term without its sign; `index`: its place, which its samples depend on."""
         key = jax.random.fold_in(self.key, index)
@@ -201,9 +221,10 @@ class Symbols:
             squares = jnp.square(self.act(self.p, 0.0) - self.batch.actions)
             return squares.mean(-1) if symbol.endswith("/d") else squares.sum(-1)
         if "|a" in symbol or symbol in ("|μ(s)|²", "|μ|²"):
-            return jnp.square(self.points(symbol, key)).sum(-1).mean(0)
+            return self.average(symbol, key, lambda a: jnp.square(a).sum(-1))
         words, _, size = symbol.partition(" / mean")
-        value = self.q(groups(CRITIC, words)[0], self.points(words, key)).mean(0)
+        name = groups(CRITIC, words)[0]
+        value = self.average(words, key, lambda a: self.q(name, a))
         if not size:
             return value
         if size.startswith("₀"):
@@ -219,6 +240,9 @@ class Symbols:
 
     def entropy(self, key):
         """Of a Gaussian by the formula; the tanh adds the mean log slope of samples."""
+        if hasattr(self.p, "log_density"):
+            z = jax.random.normal(key, (self.spec.policy.entropy_samples, *self.p.means.shape), float)
+            return -self.p.expected(self.p.means + self.p.stds * z, self.p.log_density)
         gaussian = (jnp.log(self.p.std) + 0.5 * np.log(2 * np.pi * np.e)).sum(-1)
         if not self.p.squashed:
             return gaussian
@@ -229,11 +253,33 @@ class Symbols:
     def log_density(self, family, p, actions=None):
         """Of the logged actions, or of actions [..., batch, act]."""
         a, slope = self.batch.actions if actions is None else actions, 0.0
+        if hasattr(p, "log_density"):
+            return p.log_density(a)
         if p.squashed:
             a = jnp.clip(a, family.margin - 1, 1 - family.margin) if actions is None else a
             a, slope = jnp.arctanh(a), jnp.log(1 - jnp.square(a)).sum(-1)
         white = jnp.einsum("bij,...bj->...bi", jnp.linalg.inv(p.factor), a - p.mean)
         return (-jnp.square(white) / 2 - jnp.log(p.std) - 0.5 * np.log(2 * np.pi)).sum(-1) - slope
+
+    def of_mixtures(self, symbol, place):
+        """KL by samples, and W₂² or MW₂² by components, where the policy is a mixture."""
+        name, first, second, tail = groups(rf"(M?W₂²|KL)\(({NAME})(?:,| ‖) ({NAME})\)(.*)", symbol)
+        p, q = (self.p if side == "π" else self.reference(side) for side in (first, second))
+        if name == "KL":
+            words = r".* by (\d+) samples of the first distribution, of each component of a mixture"
+            count, key = int(groups(words, self.said["KL"])[0]), jax.random.fold_in(self.key, place)
+            x = p.means + p.stds * jax.random.normal(key, (count, *p.means.shape), float)
+            return p.expected(x, lambda a: p.log_density(a) - q.log_density(a))
+        half = {"/2": 2, "/(2d)": 2 * p.mean.shape[-1]}[tail]
+        if name == "W₂²":
+            assert second == "δ_a"
+            squares = jnp.square(p.means - q.mean[:, None]).sum(-1) + jnp.square(p.stds).sum(-1)
+            return (p.weights * squares).sum(-1) / half
+        costs = jnp.square(p.means[:, :, None] - q.means[:, None]) + jnp.square(p.stds[:, :, None] - q.stds[:, None])
+        (a, _), (b, _), costs = p.weights.T, q.weights.T, costs.sum(-1)
+        plan = lambda x: jnp.array([[x, a - x], [b - x, 1 - a - b + x]])  # noqa: E731
+        ends = [jnp.einsum("ijb,bij->b", plan(x), costs) for x in (jnp.maximum(0, a + b - 1), jnp.minimum(a, b))]
+        return jnp.minimum(*ends) / half
 
     def divergence(self, symbol, p=None, q=None):
         """The quantity of a proximal term."""
@@ -291,8 +337,67 @@ class Symbols:
         """The batch mean of a printed quantity; `index`: its place, `proximal`: that among the proximal terms."""
         if proximal is None:
             return self.energy(symbol, index).mean()
+        if hasattr(self.p, "log_density") and symbol.startswith(("MW₂", "W₂", "KL")):
+            return jnp.mean(self.of_mixtures(symbol, index))
         by_samples = symbol.partition("(")[0] in ESTIMATES
         return jnp.mean(self.sampled(symbol, index, proximal) if by_samples else self.divergence(symbol))
+
+
+def forward(network, *inputs):
+    """A perceptron of ReLU layers."""
+    shape = jnp.broadcast_shapes(*(part.shape[:-1] for part in inputs))
+    x = jnp.concatenate([jnp.broadcast_to(part, (*shape, part.shape[-1])) for part in inputs], -1)
+    for layer in network.layers[:-1]:
+        x = jnp.maximum(x @ layer.weight + layer.bias, 0)
+    return x @ network.layers[-1].weight + network.layers[-1].bias
+
+
+def mapped(network, rows, family, z):
+    """The action of a transport map."""
+    return jnp.tanh(forward(network, rows, z))
+
+
+def flowed(network, rows, family, z):
+    """The end of a flow, in Euler steps written one after the other."""
+    for k in range(family.steps):
+        z = z + forward(network, rows, z, jnp.full((1,), k / family.steps)) / family.steps
+    return jnp.clip(z, -1, 1)
+
+
+def mixture(out):
+    """Weights, means and stds of a mixture, its log density, and quantiles by halving a wide interval."""
+    weights = jnp.exp(out.logits) / jnp.exp(out.logits).sum(-1, keepdims=True)
+    means, stds = out.means, jnp.exp(out.log_stds)
+
+    def parts(a):
+        return gauss(a[..., None, :], means, stds)
+
+    def log_density(a):
+        return jnp.log((weights * parts(a).prod(-1)).sum(-1))
+
+    def expected(x, function):  # x [n, batch, K, act]
+        values = jnp.stack([function(x[:, :, k]).mean(0) for k in range(x.shape[2])], -1)
+        return (weights * values).sum(-1)
+
+    def act(z):
+        found, given = [], jnp.broadcast_to(weights, (*z.shape[:-1], weights.shape[-1]))
+        for i in range(z.shape[-1]):
+            low, high = jnp.full(z.shape[:-1], -60.0), jnp.full(z.shape[:-1], 60.0)
+            for _ in range(64):
+                middle = (low + high) / 2
+                below = norm.cdf((middle[..., None] - means[..., i]) / stds[..., i])
+                short = (given * below).sum(-1) < norm.cdf(z[..., i])
+                low, high = jnp.where(short, middle, low), jnp.where(short, high, middle)
+            found.append((low + high) / 2)
+            given = given * gauss(found[-1][..., None], means[..., i], stds[..., i])
+            given = given / given.sum(-1, keepdims=True)
+        return jnp.stack(found, -1)
+
+    mean = (weights[..., None] * means).sum(-2)
+    return SimpleNamespace(
+        mean=mean, weights=weights, means=means, stds=stds, act=act, log_density=log_density, expected=expected,
+        squashed=False,
+    )  # fmt: skip
 
 
 def covariance(p):

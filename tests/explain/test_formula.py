@@ -88,6 +88,18 @@ ENERGIES = [
 ]
 
 
+TWO = "gaussian_mixture, components: 2"
+WIDER = [
+    (TWO, "{q: {actions: {sample: 3}}, entropy: {weight: 0.3}, log_likelihood: {}}", "{kl: {samples: 3}}", "previous"),
+    (TWO, "{q: {}, squared_error: {}}", "{kind: wasserstein2, reduction: mean, weight: 0.3}", "behavior"),
+    (TWO, "{q: {actions: {sample: 1}}}", "wasserstein2", "data"),
+    ("transport_map", "{q: {actions: {sample: 2}, scale: batch}, action_norm: {}}", "mmd", "previous"),
+    ("transport_map", "{q: {}, action_norm: {actions: {sample: 3}}}", SAMPLED[2], "data"),
+    ("flow_matching", "{q: {actions: {sample: 2}}, squared_error: {}}", SAMPLED[1], "behavior"),
+]
+"""Families that are no single Gaussian: family, energy, geometry and reference."""
+
+
 @pytest.fixture(scope="module")
 def data():
     with jax.enable_x64(True):
@@ -169,6 +181,13 @@ def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data,
 @pytest.mark.parametrize(("policy", "geometry", "step"), GEOMETRIES)
 def test_every_geometry_is_printed_as_it_is_computed(policy, geometry, step, data, float64):
     compare(written(TEXT.format(policy=policy, energy="{q: {}}", geometry=geometry, step=step)), 1, data)
+
+
+@pytest.mark.thinned(2, "compiles a program for each combination")
+@pytest.mark.parametrize(("policy", "energy", "geometry", "reference"), WIDER)
+def test_families_of_other_shapes_are_printed_as_they_are_computed(policy, energy, geometry, reference, data, float64):
+    step = f"from: {reference}"
+    compare(written(TEXT.format(policy=policy, energy=energy, geometry=geometry, step=step)), 1, data)
 
 
 @pytest.mark.thinned(4, "compiles a program for each combination")
@@ -353,7 +372,7 @@ def test_explicit_steps_on_known_energies_are_printed_as_they_are_computed(polic
 
 
 def test_the_cases_cover_every_registered_kind():
-    text = " ".join([*ENERGIES, *map(str, GEOMETRIES), TEXT])
+    text = " ".join([*ENERGIES, *map(str, GEOMETRIES), *map(str, WIDER), TEXT])
     for slot in ("policy", "energy", "geometry"):
         assert all(kind in text for kind in registry.table(slot)), slot
 

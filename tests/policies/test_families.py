@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from pogospec import registry
-from pogospec.policies.base import DiagonalNormal, Sample
+from pogospec.policies.base import DiagonalNormal, Sample, normals, row_of
 from pogospec.policies.gaussian import GaussianPolicy
 from pogospec.policies.tanh_gaussian import TanhGaussianPolicy
 from pogospec.types import Space
@@ -49,11 +49,11 @@ def test_actions_have_the_shape_of_the_batch(policy):
     def asked(key):
         parameters = policy.parameters(policy.init(key, SPACE), observations(7))
         assert isinstance(parameters, policy.parameter_type)
-        choices = "mean", "quadrature", Sample(4)
+        choices = [c for c in ("mean", "quadrature", Sample(4)) if isinstance(c, Sample) or c in policy.looks]
         found = {
             "one": [policy.mean_action(parameters), policy.sample(parameters, key)],
             "many": [policy.actions(choice, parameters, key) for choice in choices],
-            "values": [policy.fit_loss(parameters, jnp.zeros((7, 3)))],
+            "values": [policy.fit_loss(parameters, jnp.zeros((7, 3)), key)],
         }
         if policy.has_density:
             found["values"] += [policy.entropy(parameters, key)]
@@ -62,7 +62,7 @@ def test_actions_have_the_shape_of_the_batch(policy):
 
     shapes = jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(asked, jax.random.key(0)))
     assert shapes["one"] == [(7, 3)] * 2
-    assert shapes["many"] == [(1, 7, 3), (6, 7, 3), (4, 7, 3)]
+    assert shapes["many"] == [(1, 7, 3), *[(6, 7, 3)] * ("quadrature" in policy.looks), (4, 7, 3)]
     assert shapes["values"] == [(7,)] * (3 if policy.has_density else 1)
 
 
@@ -71,17 +71,17 @@ def test_fitting_moves_the_policy_to_the_data(policy):
     rows, adam = observations(64), optax.adam(1e-3)
     actions = 0.5 * np.tanh(rows[:, :3])
 
-    def loss(network):
-        return policy.fit_loss(policy.parameters(network, rows), actions).mean()
+    def loss(network, key):
+        return policy.fit_loss(policy.parameters(network, rows), actions, key).mean()
 
-    def step(carry, _):
+    def step(carry, key):
         network, state = carry
-        value, gradient = jax.value_and_grad(loss)(network)
+        value, gradient = jax.value_and_grad(loss)(network, key)
         updates, state = adam.update(gradient, state)
         return (optax.apply_updates(network, updates), state), value
 
     def fitted(network):
-        return jax.lax.scan(step, (network, adam.init(network)), length=150)[1]
+        return jax.lax.scan(step, (network, adam.init(network)), jax.random.split(jax.random.key(2), 150))[1]
 
     first, *losses = computed(fitted, fresh(policy))
     assert min(losses) < first - 0.05
@@ -91,7 +91,7 @@ def test_fitting_moves_the_policy_to_the_data(policy):
 def test_log_stds_stay_inside_their_bounds_in_every_state(policy):
     def log_std(network):
         parameters = policy.parameters(network, observations(7))
-        return parameters.log_diagonal if hasattr(parameters, "log_diagonal") else parameters.log_std
+        return next(getattr(parameters, n) for n in ("log_diagonal", "log_stds", "log_std") if hasattr(parameters, n))
 
     (low, high), program = policy.log_std, jax.jit(log_std)
     wild = jax.tree.map(lambda w: 100 * w + 100, fresh(policy))
@@ -130,3 +130,27 @@ def test_rebrac_initialisation_has_its_bounds():
     assert 0.1 < np.abs(hidden.weight).max() <= 1 / 8
     assert max(np.abs(last.weight).max(), np.abs(last.bias).max()) <= 1e-3
     assert np.abs(last.bias).max() > 0
+
+
+@pytest.mark.parametrize("policy", [registry.load("policy", kind)() for kind in registry.table("policy")], ids=str)
+def test_stacked_networks_act_as_each_alone_and_rows_as_their_batch(policy):
+    """Networks of two seeds have parameters, mean actions and actions at noise that are those of either."""
+    rows = np.stack([observations(4), 1 - observations(4)])
+
+    def act(network, rows, z):
+        parameters = policy.parameters(network, rows)
+        return policy.mean_action(parameters), parameters.at(z), row_of(parameters, 1).at(z[1])
+
+    def both(key):
+        networks = jax.vmap(lambda key: policy.init(key, SPACE))(jax.random.split(key))
+        parameters = jax.vmap(policy.parameters)(networks, rows)
+        z = normals(parameters, 3, key)
+        one = jax.tree.map(lambda leaf: leaf[1], networks)
+        alone = act(one, rows[1], z[0, 1])
+        return (policy.mean_action(parameters), parameters.at(z)), alone
+
+    (means, actions), (mean, action, row) = computed(both, jax.random.key(0))
+    assert actions.shape == (3, 2, 4, 3)
+    np.testing.assert_allclose(means[1], mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(actions[0, 1], action, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(action[1], row, rtol=1e-4, atol=1e-5)

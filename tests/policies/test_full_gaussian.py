@@ -64,7 +64,11 @@ def test_densities_and_entropies_are_those_of_the_covariance(float64, size):
     actions = np.random.default_rng(1).normal(size=(5, size))
 
     def asked(p, actions):
-        return policy.log_likelihood(p, actions), policy.entropy(p, jax.random.key(0)), policy.fit_loss(p, actions)
+        return (
+            policy.log_likelihood(p, actions),
+            policy.entropy(p, jax.random.key(0)),
+            policy.fit_loss(p, actions, jax.random.key(1)),
+        )
 
     likelihood, entropy, loss = computed(asked, p, actions)
     for row, factor in enumerate(factors(p)):
@@ -150,7 +154,7 @@ def test_fitting_finds_the_correlation_of_the_actions(std):
     def fitted(observations, actions):
         def step(_, carry):
             network, state = carry
-            loss = lambda net: policy.fit_loss(policy.parameters(net, observations), actions).mean()  # noqa: E731
+            loss = lambda net: policy.fit_loss(policy.parameters(net, observations), actions, jax.random.key(1)).mean()  # noqa: E731
             updates, state = adam.update(jax.grad(loss)(network), state)
             return optax.apply_updates(network, updates), state
 

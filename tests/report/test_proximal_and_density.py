@@ -14,7 +14,10 @@ from scipy.stats import norm
 from pogospec.checking.check import load
 from pogospec.data import load_for
 from pogospec.errors import UsageError
+from pogospec.nets import MLP, Linear
 from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
+from pogospec.policies.mixtures import Mixture
+from pogospec.policies.transport_map import Pushed
 from pogospec.report.figures import density, energy, path, proximal
 from pogospec.report.reading.known_energy import Known, moments
 from pogospec.runs.directory import RunDirectory
@@ -73,6 +76,23 @@ def test_marginals():
     expected = np.asarray(tanh.distribution().log_prob(x[2000:3000, None]))
     np.testing.assert_allclose(np.log(values[2000:3000, 0]), expected, atol=1e-4)
     np.testing.assert_allclose(moments(tanh).mean[0], np.trapezoid(values[:, 0] * x, x), atol=1e-4)
+
+
+def test_marginals_of_mixtures_are_exact_and_those_of_maps_by_samples():
+    x, means, stds = np.linspace(-3, 3, 2001), np.array([[[-1.0, 0.0], [0.5, 2.0]]]), np.array([[[0.2, 1], [0.5, 1]]])
+    mixture = Mixture(jnp.log(jnp.array([[0.3, 0.7]])), jnp.asarray(means), jnp.log(jnp.asarray(stds)))
+    expected = 0.3 * norm.pdf(x, -1, 0.2) + 0.7 * norm.pdf(x, 0.5, 0.5)
+    np.testing.assert_allclose(density.marginal(mixture, 0, x)[:, 0], expected, rtol=1e-5)
+    found, centre = moments(mixture), 0.3 * -1 + 0.7 * 0.5
+    np.testing.assert_allclose(found.mean[0], [centre, 1.4], rtol=1e-6)
+    variance = np.trapezoid(expected * (x - centre) ** 2, x)
+    np.testing.assert_allclose(found.covariance[0, 0], np.array([variance, 0.3 * 0.7 * 1.5 * 2.0]), rtol=1e-4)
+    layer = Linear(jnp.array([[[0.5, 0.0], [0.4, 0.3]]]), jnp.array([[0.2, -0.1]]))
+    linear = Pushed(MLP((layer,), (), "none"), jnp.zeros((1, 0)), jnp.full(1, 1e-5), "linear")
+    found = moments(linear)
+    np.testing.assert_allclose(found.mean[0], [0.2, -0.1], atol=0.05)
+    np.testing.assert_allclose(found.covariance[0], [[0.41, 0.12], [0.12, 0.09]], atol=0.05)
+    np.testing.assert_allclose(density.marginal(linear, 0, x)[:, 0], norm.pdf(x, 0.2, np.sqrt(0.41)), atol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,8 @@ class Maker:
         spec: dict[str, Any] = {"policy": self.node("policy"), "energy": self.value(keys["energy"])}
         if "dirac" in str(spec["policy"]):
             self.force.setdefault("geometry", "wasserstein2")
+        if any(kind in str(spec["policy"]) for kind in ("transport_map", "flow_matching")):
+            self.force.setdefault("geometry", "mmd")
         spec["schedule"] = {"steps": [self.step(i, on_target) for i in range(self.rng.randint(1, 3))]}
         spec["geometry"] = self.slot(Slot("geometry", named="also"))
         if on_target:

@@ -432,7 +432,7 @@ def test_density_kinds_are_refused_on_dirac(tmp_path):
     found = {str(p).partition("spec.yaml:")[2] for p in problems(tmp_path, changed(NODE, "policy: dirac"))}
     assert found == {
         "4:12: schedule.steps[0].energy.entropy: needs a policy with a density, found dirac, "
-        "allowed gaussian, full_gaussian, tanh_gaussian",
+        "allowed gaussian, full_gaussian, tanh_gaussian, gaussian_mixture",
         "5:11: schedule.steps[0].geometry: fisher_rao knows no distance from dirac to a reference of type Point; "
         "allowed here: wasserstein2, sinkhorn, sliced_wasserstein2, energy_distance, mmd, wasserstein1",
     }
@@ -450,6 +450,69 @@ def test_where_no_closed_form_is_known_the_coupling_by_shared_noise_is_named(tmp
     assert found[0].endswith(said)
     path = tmp_path / "spec.yaml"
     load(path, [("geometry.coupling", "shared_noise")])
+
+
+WITHOUT = "policy: {kind: transport_map}\nbehavior: {kind: flow_matching}"
+SAMPLED = changed(NODE, WITHOUT).replace("fisher_rao", "mmd").replace("  entropy: {weight: 0.01}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "q: {critics",
+            "entropy: {}\n  q: {critics",
+            "energy.entropy: needs a policy with a density, found transport_map",
+        ),
+        ("q: {critics", "log_likelihood: {}\n  q: {critics", "energy.log_likelihood: needs a policy with a density"),
+        (
+            "geometry: mmd",
+            "geometry: kl",
+            "geometry: kl knows no distance from transport_map to a reference of type Fl",
+        ),
+        ("geometry: mmd", "geometry: fisher_rao", "geometry: fisher_rao knows no distance from transport_map to a"),
+        (
+            "tau: 20.0",
+            "tau: 20.0, gradient: natural",
+            "gradient: mmd has no metric on transport_map; use the euclidean",
+        ),
+        ("critics: first", "actions: quadrature", "energy.q.actions: allowed mean, {sample: n}, since quadrature is a"),
+        ("tau: 20.0", "tau: 20.0, scheme: explicit", "geometry: explicit knows no retraction here"),
+    ],
+)
+def test_what_has_no_meaning_without_a_density_is_refused(tmp_path, old, new, message):
+    assert any(message in str(found) for found in problems(tmp_path, SAMPLED.replace(old, new, 1)))
+
+
+def test_a_mixture_has_samples_and_no_quadrature(tmp_path):
+    text = changed(NODE, "policy: gaussian_mixture").replace("geometry: fisher_rao", "geometry: kl")
+    (found,) = problems(tmp_path, text.replace("critics: first", "actions: quadrature"))
+    assert "energy.q.actions: allowed mean, {sample: n}, since quadrature is a rule for Gaussians" in str(found)
+    grid = "scheme: {kind: explicit, actions: {hermite: 5}}, updates"
+    (found,) = problems(tmp_path, text.replace("updates", grid, 1))
+    assert "scheme.actions: found hermite, a grid for Gaussians, which gaussian_mixture is none of" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("policy", "geometry", "message"),
+    [
+        (
+            "flow_matching",
+            "mmd",
+            "policy: found flow_matching, whose networks cannot be set to the Gaussian where a flow",
+        ),
+        (
+            "gaussian_mixture",
+            "kl",
+            "geometry: found kl, which is estimated by samples; allowed here: those with closed",
+        ),
+    ],
+)
+def test_known_energies_ask_for_a_start_and_for_closed_forms(tmp_path, policy, geometry, message):
+    target = "{kind: quadratic, center: [0, 0], curvature: [1, 1]}"
+    text = f"target: {target}\npolicy: {policy}\nenergy: {{q: {{actions: {{sample: 4}}}}}}\ngeometry: {geometry}\n"
+    found = problems(tmp_path, text + "schedule: {steps: [{tau: 1, updates: 5}]}\n")
+    assert any(message in str(problem) for problem in found)
 
 
 def test_mistakes_of_a_file_come_together(tmp_path):

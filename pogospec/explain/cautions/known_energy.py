@@ -15,7 +15,7 @@ from pogospec.energies.base import Context
 from pogospec.explain.mathematics.explicit import explicit_step
 from pogospec.explain.numbers import short
 from pogospec.explain.stages import Stage, terms_of
-from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal, normals
 from pogospec.spec.schema import Spec
 
 FEW = 8
@@ -123,7 +123,7 @@ def counting(spec: Spec, length: float, stage: Stage) -> float:
     size, key, nothing = target.dimensions, jax.random.key(0), jnp.zeros((1, 0))
     network = spec.policy.placed(spec.policy.init(key, lone_state(size)[1]), *spec.start.moments(size))
     start = spec.policy.parameters(network, nothing)
-    z = jax.random.normal(key, (MANY, 1, size))
+    z = normals(start, MANY, key)
     q = lambda actions, count=None, slow=False: target.log_density(actions)[None]  # noqa: E731
     before = start.before(z) if hasattr(start, "before") else None
     seen = Context(nothing, jnp.zeros((1, size)), spec.policy, q, before=before)

@@ -64,12 +64,13 @@ def _std(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[
     if not spec.policy.has_density or not q_terms(stage) or closed_forms.seen_by_energy(stage) or _explicit(stage):
         return
     end = closed_forms.fixed_point(spec, stage, act_dim)
+    other = "quadrature" if "quadrature" in spec.policy.looks else "{sample: n}"
     axes = " along each principal axis" if spec.policy.parameter_type is FullNormal else ""
     if end is None:
         yield (
             "std",
             "Q is taken at the mean action, so σ gets no gradient from it: entropy and the proximal term alone set σ. "
-            "Where Q should shape σ: energy.q.actions: quadrature",
+            f"Where Q should shape σ: energy.q.actions: {other}",
         )
     elif end.collapses:
         low, high = log_std_bounds(spec.policy)
@@ -83,6 +84,17 @@ def _std(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[
             "std",
             f"Q is taken at the mean action, so σ gets no gradient from it and{axes} tends to {end.text}. "
             "Where Q should shape σ: energy.q.actions: quadrature",
+        )
+
+
+def _noise(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
+    """A map of noise of which Q sees one action."""
+    mapped = "sample" in spec.policy.looks and not spec.policy.has_density
+    if mapped and q_terms(stage) and not closed_forms.seen_by_energy(stage):
+        yield (
+            "noise",
+            "Q is taken at the mean action alone, so that it has no say in the other actions of the map; for all of "
+            "them: energy.q.actions: {sample: n}",
         )
 
 
@@ -253,6 +265,6 @@ def _weights(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Itera
 
 
 RULES: tuple[Rule, ...] = (
-    _std, _cubature, _saturation, _scale, _clip, _reach, _clipping, _reference, _critic, _penalty, _weights,
+    _std, _noise, _cubature, _saturation, _scale, _clip, _reach, _clipping, _reference, _critic, _penalty, _weights,
 )  # fmt: skip
 KNOWN_RULES: tuple[Rule, ...] = (_std, _saturation, _scale, _clip, _reach, *known_energy.RULES)

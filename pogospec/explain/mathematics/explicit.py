@@ -83,6 +83,8 @@ def _parts(stage: Stage, factor: float, reference: Written) -> list[Part]:
             written = term.weighing()
         elif hasattr(term, "variation"):
             written = term.variation(reference)
+        text, latex, meaning = written
+        written = text, latex, stage.policy.reads(meaning)
         one = signed(f"energy.{name}", term.weight, None, seen_by(stage, written))
         found.append(Part(one.key, factor * one.coefficient, one.text, one.latex, one.meaning))
     return found

@@ -62,10 +62,12 @@ def objective(stage: Stage) -> list[Term]:
         return []
     terms = []
     for name, term in (stage.step.energy or {}).items():
-        terms.append(signed(f"energy.{name}", term.weight, None, seen_by(stage, _energy(term))))
+        text, latex, meaning = _energy(term)
+        written = text, latex, stage.policy.reads(meaning)
+        terms.append(signed(f"energy.{name}", term.weight, None, seen_by(stage, written)))
     policy = ("π", r"\pi")
     for index, term in enumerate(stage.proximal):
-        written = _geometry(term.geometry, policy, stage.reference(term.reference))
+        written = _geometry(term.geometry, policy, stage.reference(term.reference), stage.types(term.reference))
         terms.append(signed(f"proximal[{index}]", term.geometry.weight, term.tau, written))
     return terms
 
@@ -113,9 +115,9 @@ def _energy(term: Any) -> tuple[str, str, str]:
     return f"{kind}[π](s)", rf"{roman(kind)}[\pi](s)", f"{kind}: {summary(type(term))}"
 
 
-def _geometry(geometry: Any, p: Written, q: Written) -> tuple[str, str, str]:
+def _geometry(geometry: Any, p: Written, q: Written, types: tuple[type, type]) -> tuple[str, str, str]:
     if hasattr(geometry, "formula"):
-        return geometry.formula(p, q)
+        return geometry.written(geometry.formula(p, q), *types)
     kind = kind_of("geometry", geometry)
     return f"D_{kind}({p[0]}, {q[0]})", rf"D_{{{roman(kind)}}}({p[1]}, {q[1]})", f"{kind}: {summary(type(geometry))}"
 
@@ -138,24 +140,24 @@ def critic_loss(spec: Spec, stage: Stage) -> list[Written]:
         online, slow = ("π(·|s')", r"\pi(\cdot\mid s')"), ("μ̄(s')", r"\bar\mu(s')")
     else:
         online, slow = ("π_β(·|s')", r"\pi_\beta(\cdot\mid s')"), ("μ_β(s')", r"\mu_\beta(s')")
-    parts = _parts(spec.critic, online, slow)
+    parts = _parts(spec.critic, online, slow, (spec.policy.parameter_type, spec.behavior.parameter_type))
     if hasattr(spec.critic, "formula"):
         return spec.critic.formula(parts)
     kind = kind_of("critic", spec.critic)
     return [(f"loss of {kind}: {summary(type(spec.critic))}", rf"\mathcal{{L}}_{{{roman(kind)}}}"), *parts.values()]
 
 
-def _parts(node: Any, online: Written, slow: Written) -> dict[str, Written]:
-    """Formulas of the nodes in the fields of a critic, or of such a node."""
+def _parts(node: Any, online: Written, slow: Written, types: tuple[type, type]) -> dict[str, Written]:
+    """Formulas of the nodes in the fields of a critic, or of such a node; `types`: of policy and behaviour."""
     found = {}
     for name, (annotation, field) in fields_of(type(node)).items():
         slot, value = mark_of(split(annotation)[1], Slot), getattr(node, field.name)
         if slot is None or value is None:
             continue
         if slot.name == "geometry":
-            found[name] = _geometry(value, online, ("π_β(·|s')", r"\pi_\beta(\cdot\mid s')"))[:2]
+            found[name] = _geometry(value, online, ("π_β(·|s')", r"\pi_\beta(\cdot\mid s')"), types)[:2]
         elif hasattr(value, "formula"):
-            found[name] = value.formula(online, slow, _parts(value, online, slow))
+            found[name] = value.formula(online, slow, _parts(value, online, slow, types))
         else:
             kind = kind_of(slot.name, value)
             found[name] = (f"{kind}(s')", f"{roman(kind)}(s')")
@@ -171,6 +173,8 @@ def behavior_loss(spec: Spec, stage: Stage) -> Written | None:
         text = f"E[−log N(a; μ_β(s), σ_β(s)² + {number(offset)})]"
         normal = rf"\mathcal{{N}}(a; \mu_\beta(s), \sigma_\beta(s)^2 + {latex_number(offset)})"
         return text, rf"\mathbb{{E}}\big[-\log {normal}\big]"
+    if hasattr(spec.behavior, "fit_formula"):
+        return spec.behavior.fit_formula()
     if spec.behavior.has_density:
         return "E[−log π_β(a|s)]", r"\mathbb{E}\big[-\log\pi_\beta(a\mid s)\big]"
     return "E[|μ_β(s) − a|²/d]", r"\mathbb{E}\big[\tfrac{1}{d}|\mu_\beta(s) - a|^2\big]"

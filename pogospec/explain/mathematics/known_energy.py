@@ -15,6 +15,7 @@ from pogospec.explain.mathematics.formula import Written, known_q
 from pogospec.explain.numbers import number
 from pogospec.explain.stages import Stage, kind_of
 from pogospec.policies.base import Point, TanhNormal
+from pogospec.policies.mixtures import Mixture
 from pogospec.spec.schema import Spec
 from pogospec.targets.base import kl_to_optimum, shown
 
@@ -77,6 +78,8 @@ def beginning(spec: Spec) -> Written:
         return f"the point {mean}", rf"\delta_{{{mean}}}"
     text = f"N(μ₀, diag(σ₀²)), μ₀ = {mean}, σ₀ = {std}"
     latex = rf"\mathcal{{N}}(\mu_0, \mathrm{{diag}}(\sigma_0^2)),\quad \mu_0 = {mean},\; \sigma_0 = {std}"
+    if spec.policy.parameter_type is Mixture and spec.policy.components > 1:
+        return f"{spec.policy.components} Gaussians that make up nearly {text}", rf"\approx {latex}"
     if spec.policy.parameter_type is TanhNormal:
         return f"tanh of {text}", rf"\tanh_\#\, {latex}"
     return text, latex

@@ -11,10 +11,12 @@ from pogospec.checking.recorded import reread
 from pogospec.data import load_for
 from pogospec.errors import UsageError
 from pogospec.policies.base import Point, TanhNormal
+from pogospec.policies.maps import AbstractMap
+from pogospec.policies.mixtures import Mixture
 from pogospec.report.figures.canvas import columns_of, draw_mean, head, legend_below, panels, tidy
 from pogospec.report.figures.styles import GREY, step_color
 from pogospec.report.reading.flow import START, is_target, picked
-from pogospec.report.reading.known_energy import Known, moments, parameters_at
+from pogospec.report.reading.known_energy import Known, drawn, moments, parameters_at
 from pogospec.report.statistics import over_seeds
 from pogospec.runs.directory import RunDirectory
 from pogospec.terminal import command
@@ -67,7 +69,7 @@ def figure(run: RunDirectory, state: int | None = None) -> Figure:
     first = [label for label in labels[:1] if label in (START, "behavior")]
     steps = labels[len(first) :]
     shown = [*first, *(steps[i] for i in picked(len(steps), MOST))]
-    size = next(iter(found.policies.values())).mean.shape[-1]
+    size = moments(next(iter(found.policies.values()))).mean.shape[-1]
     count = min(size, MOST)
     across = columns_of(count)
     picture, axes = panels(count, 3.6 if across == 1 else 2.6)
@@ -133,7 +135,18 @@ def _actions(found: Densities, shown: list[str], which: int) -> np.ndarray:
 
 
 def marginal(parameters: Any, which: int, x: np.ndarray) -> np.ndarray:
-    """Density of one action dimension at actions [n] under policies of several seeds, [n, seeds]."""
+    """Density of one action dimension at actions [n] under policies of several seeds, [n, seeds].
+
+    That of a family without one is a kernel estimate of many actions, of Silverman's width.
+    """
+    if isinstance(parameters, AbstractMap):
+        actions = drawn(parameters)[..., which]
+        width = 0.9 * np.maximum(actions.std(0), 1e-3) * len(actions) ** -0.2
+        return np.stack([_normal(at, actions, width).mean(0) for at in x])
+    if isinstance(parameters, Mixture):
+        means, stds = (np.asarray(part, float)[..., which] for part in (parameters.means, np.exp(parameters.log_stds)))
+        weights = np.exp(np.asarray(parameters.log_weights, float))
+        return (weights * _normal(x[:, None, None], means, stds)).sum(-1)
     if isinstance(parameters, TanhNormal):
         inside = np.abs(x) < 1
         before = np.arctanh(np.where(inside, x, 0.0))
@@ -144,7 +157,7 @@ def marginal(parameters: Any, which: int, x: np.ndarray) -> np.ndarray:
     return _normal(x[:, None], found.mean[:, which], found.std[:, which])
 
 
-def _normal(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def _normal(x: Any, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * ((x - mean) / std) ** 2) / (np.sqrt(2 * np.pi) * std)
 
 

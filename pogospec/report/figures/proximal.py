@@ -17,6 +17,7 @@ import numpy as np
 from pogospec.compiler.program import Stage
 from pogospec.energies.base import Context
 from pogospec.errors import UsageError
+from pogospec.geometries.base import Seen
 from pogospec.policies.base import Sample
 from pogospec.report.figures.canvas import draw_mean, head, legend_below, panels, tidy
 from pogospec.report.figures.styles import COLORS, GREY
@@ -109,7 +110,8 @@ def slices(known: Known) -> Slice:
     first, second = known.parameters(early.label), known.parameters(late.label)
     place = np.linspace(-REACH, 1 + REACH, POINTS)
     with known.precision():
-        line = jax.tree.map(lambda a, b: a + jnp.asarray(place)[:, None, None] * (b - a), first, second)
+        along = lambda a, b: a + jnp.asarray(place).reshape(-1, *(1,) * a.ndim) * (b - a)  # noqa: E731
+        line = jax.tree.map(along, first, second)
         reference, begin = known.parameters(before), known.parameters(_beginning(known))
         energy = _energy(known, late, line, begin)
         after = energy + _distances(known, late, line, first)
@@ -136,10 +138,11 @@ def _recentred(known: Known, stage: Stage) -> bool:
 def _distances(known: Known, stage: Stage, line: Any, previous: Any) -> Any:
     """The proximal terms of a step along a line of policies [points, seeds, ...], [points, seeds]."""
     total: Any = 0.0
+    seen = Seen(jnp.zeros((1, 0)), jax.random.key(0))
     for term, tau in zip(known.proximal(stage), taus(known, stage), strict=True):
         reference = previous if term.reference == "previous" else known.parameters(START)
         same = jax.tree.map(lambda leaf, of: jnp.broadcast_to(leaf, of.shape), reference, line)
-        total += term.geometry.divergence(line, same) / tau
+        total += term.geometry.divergence(line, same, seen) / tau
     return total
 
 

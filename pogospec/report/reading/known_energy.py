@@ -18,12 +18,17 @@ from pogospec.compiler.optimum import Least, least
 from pogospec.compiler.program import Stage
 from pogospec.data.known import known as one_state
 from pogospec.errors import UsageError
-from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal, panels
+from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal, normals, panels
+from pogospec.policies.maps import AbstractMap
+from pogospec.policies.mixtures import Mixture
 from pogospec.report.reading.flow import START
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.saved import SavedPolicy
 from pogospec.spec.schema import Spec
 from pogospec.targets.base import Optimum
+
+DRAWN = 4096
+"""Actions of a family that has neither density nor moments."""
 
 
 class Moments(NamedTuple):
@@ -130,7 +135,11 @@ def parameters_at(run: RunDirectory, label: str, observation: np.ndarray) -> Any
 
 
 def moments(parameters: Any) -> Moments:
-    """Moments of action distributions; those of a tanh-Gaussian by quadrature."""
+    """Moments of action distributions; those of a tanh-Gaussian by quadrature, those of a map by samples."""
+    if isinstance(parameters, AbstractMap):
+        actions = drawn(parameters)
+        gaps = actions - actions.mean(0)
+        return Moments(actions.mean(0), np.einsum("n...i,n...j->...ij", gaps, gaps) / len(actions))
     mean = np.asarray(parameters.mean, float)
     if isinstance(parameters, Point):
         return Moments(mean, np.zeros((*mean.shape, mean.shape[-1])))
@@ -144,7 +153,22 @@ def moments(parameters: Any) -> Moments:
         points = np.asarray(parameters.at(jnp.asarray(z)), float)
         mean = (weights * points).sum(0)
         return Moments(mean, _diagonal((weights * (points - mean) ** 2).sum(0)))
-    raise UsageError(f"the moments of {type(parameters).__name__} policies are not known; allowed gaussian families")
+    if isinstance(parameters, Mixture):
+        weights, stds = (
+            np.exp(np.asarray(parameters.log_weights, float)),
+            np.exp(np.asarray(parameters.log_stds, float)),
+        )
+        gaps = np.asarray(parameters.means, float) - mean[..., None, :]
+        within = _diagonal((weights[..., None] * stds**2).sum(-2))
+        return Moments(mean, within + np.einsum("...k,...ki,...kj->...ij", weights, gaps, gaps))
+    raise UsageError(
+        f"the moments of {type(parameters).__name__} policies are not known; allowed families of this package"
+    )
+
+
+def drawn(parameters: AbstractMap) -> np.ndarray:
+    """Actions [n, ..., d] of a map, the same noise at each call."""
+    return np.asarray(parameters.at(normals(parameters, DRAWN, jax.random.key(0))), float)
 
 
 def _diagonal(variances: np.ndarray) -> np.ndarray:
