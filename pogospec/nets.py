@@ -178,10 +178,11 @@ def ensemble(
     layer_norm: LayerNorm = "none",
     init: Init = "torch",
     end: float = 3e-3,
+    activation: Activation = "relu",
 ) -> MLP:
     """Several networks in one, with a leading member dimension on every array; `end`: as in `mlp`, 3e-3 for critics."""
     keys = jax.random.split(key, members)
-    return jax.vmap(lambda k: mlp(k, fan_in, hidden, fan_out, layer_norm, init, end))(keys)
+    return jax.vmap(lambda k: mlp(k, fan_in, hidden, fan_out, layer_norm, init, end, activation))(keys)
 
 
 def action_values(networks: MLP, observations, actions, count: int | None = None, layer_norm: LayerNorm = "none"):

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from pogospec.critics.base import AbstractCritic, Views
 from pogospec.critics.target_actions import SmoothedMean
-from pogospec.nets import MLP, Init, LayerNorm, action_values, ensemble
+from pogospec.nets import MLP, Activation, Init, LayerNorm, action_values, ensemble
 from pogospec.spec.fields import Slot, Within
 from pogospec.types import Batch, Key, Params, Scalar, Space, Values
 
@@ -29,7 +29,10 @@ class BellmanCritic(AbstractCritic):
     """Several networks, stacked, that learn one target; a kind says how many there are."""
 
     hidden: Annotated[tuple[int, ...], Within(ge=1), "widths of the hidden layers"] = (256, 256)
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each activation, or {place: …, eps: …}"] = (
+        "none"
+    )
+    activation: Annotated[Activation, "what follows each hidden layer (FQL: gelu)"] = "relu"
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
     discount: Annotated[float, Within(ge=0.0, lt=1.0), "discount factor per environment step"] = 0.99
     target_rate: Annotated[float, Within(gt=0.0, le=1.0), "rate of the slow copies"] = 0.005
@@ -53,7 +56,8 @@ class BellmanCritic(AbstractCritic):
     def init(self, key: Key, space: Space) -> Params:
         """All networks, stacked."""
         inputs = space.obs_dim + space.act_dim
-        return ensemble(key, self.size, inputs, self.hidden, 1, self.layer_norm, self.initialization)
+        draw = self.initialization
+        return ensemble(key, self.size, inputs, self.hidden, 1, self.layer_norm, draw, activation=self.activation)
 
     def networks(self, network: Params) -> MLP:
         """The stacked networks of action values among what `init` made."""

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.critics.base import AbstractCritic, Views
-from pogospec.nets import MLP, Init, LayerNorm, action_values, ensemble, mlp
+from pogospec.nets import MLP, Activation, Init, LayerNorm, action_values, ensemble, mlp
 from pogospec.spec.fields import Within
 from pogospec.types import Batch, Key, Observations, Scalar, Space, Values
 
@@ -37,7 +37,10 @@ class Expectile(AbstractCritic):
         float, Within(gt=0.0, lt=1.0), "expectile of Q over logged actions that V learns (IQL's tau); 0.5: its mean"
     ] = 0.7
     hidden: Annotated[tuple[int, ...], Within(ge=1), "widths of the hidden layers, of Q and V"] = (256, 256)
-    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each ReLU, or {place: …, eps: …}"] = "none"
+    layer_norm: Annotated[LayerNorm, "layer normalisation before or after each activation, or {place: …, eps: …}"] = (
+        "none"
+    )
+    activation: Annotated[Activation, "what follows each hidden layer"] = "relu"
     initialization: Annotated[Init, "how weights and biases are drawn"] = "torch"
     discount: Annotated[float, Within(ge=0.0, lt=1.0), "discount factor per environment step"] = 0.99
     target_rate: Annotated[float, Within(gt=0.0, le=1.0), "rate of the slow copies of Q"] = 0.005
@@ -50,8 +53,8 @@ class Expectile(AbstractCritic):
         """Two action values and a value of states."""
         q_key, v_key = jax.random.split(key)
         style = self.layer_norm, self.initialization
-        q = ensemble(q_key, 2, space.obs_dim + space.act_dim, self.hidden, 1, *style)
-        return Networks(q, mlp(v_key, space.obs_dim, self.hidden, 1, *style, end=3e-3))
+        q = ensemble(q_key, 2, space.obs_dim + space.act_dim, self.hidden, 1, *style, activation=self.activation)
+        return Networks(q, mlp(v_key, space.obs_dim, self.hidden, 1, *style, end=3e-3, activation=self.activation))
 
     def values(self, network: Networks, observations, actions, count: int | None = None):
         """Both values of each row, [2, *batch], or the first, [1, *batch]; actions may have more leading dimensions."""
