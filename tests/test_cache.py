@@ -85,6 +85,7 @@ def test_a_warm_run_comes_to_the_same_and_writes_nothing(shared):
     assert chunk.stat().st_ino == before[chunk]
 
 
+@pytest.mark.thinned(1, "a whole run for each")
 @pytest.mark.parametrize("how", ["cut", "empty", "garbage"])
 def test_damaged_entries_are_compiled_anew_and_replaced(tmp_path, how):
     assert MISS in compiled(tmp_path).stdout

@@ -97,6 +97,7 @@ def test_the_commands_and_python_take_such_runs(whole, tmp_path):
     assert not np.array_equal(acts[0], acts[1])
 
 
+@pytest.mark.exhaustive("chains have the checkpoints of all runs")
 def test_resume_after_kill_9(whole, tmp_path):
     out = tmp_path / "killed"
     process = started(*RUN, "--out", out, "--quiet")

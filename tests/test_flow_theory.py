@@ -143,6 +143,7 @@ def test_one_step_from_any_gaussian_is_the_closed_form(geometry, scheme, closed,
         np.testing.assert_allclose(found[1], expected[1], atol=tolerance)
 
 
+@pytest.mark.thinned(2, "solves steps with an optimiser")
 @pytest.mark.parametrize("geometry", ["wasserstein2", "kl", "fisher_rao", "hellinger", "gaussian_fisher_rao"])
 def test_the_optimum_is_the_fixed_point_of_every_geometry(geometry):
     std = np.sqrt(LAMBDA / A)
@@ -188,6 +189,7 @@ def test_steps_converge_to_the_continuous_flow_at_order_one(geometry, scheme, cl
     assert slope(np.array(counts), np.array(errors)) == pytest.approx(-1, abs=0.1)
 
 
+@pytest.mark.thinned(2, "solves steps with an optimiser")
 @pytest.mark.parametrize("geometry", ["wasserstein2", "fisher_rao", "kl", "hellinger", "gaussian_fisher_rao"])
 def test_a_small_step_is_the_first_order_formula(geometry, starts):
     mean, std = starts[0][:8] / 2, np.clip(starts[1][:8], 0.3, 0.9)

@@ -211,6 +211,7 @@ def test_resume_after_kill_9_in_the_midst_of_updates(whole, tmp_path, seen):
     assert_same(whole, out)
 
 
+@pytest.mark.exhaustive("stops in a half-written checkpoint are tried above")
 def test_resume_after_kill_9_while_a_checkpoint_is_written(whole, tmp_path):
     code = (
         "import os, signal\n"
@@ -292,6 +293,7 @@ def test_a_finished_run_is_shown_and_not_changed(whole):
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*.safetensors")} == before
 
 
+@pytest.mark.thinned(("2",), "a whole run for each")
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_value_that_is_not_finite_stops_the_run(whole, tmp_path, step):
     out, huge = tmp_path / "run", f"schedule.steps[{step - 1}].optimizer.policy.learning_rate=3e38"

@@ -11,14 +11,14 @@ from commands import pogospec, started
 from test_resume import assert_same
 
 SMALL = """\
-specs: [pogo_w_two_step, td3_bc]
+specs: [pogo_w, td3_bc]
 datasets: [pocket/reacher-mixed, pocket/hopper-mixed]
 seeds: 2
 updates: 40
 set: {train.log_every: 5, train.checkpoint_every: 10, train.batch_size: 16, evaluate.every: 20, evaluate.episodes: 1,
       policy.hidden: [8], behavior.hidden: [8], critic.hidden: [8]}
 """
-RUNS = [f"{method}-pocket-{data}-mixed" for data in ("reacher", "hopper") for method in ("pogo-w-two-step", "td3-bc")]
+RUNS = [f"{method}-pocket-{data}-mixed" for data in ("reacher", "hopper") for method in ("pogo-w", "td3-bc")]
 
 
 def table(folder):
@@ -142,7 +142,7 @@ def test_a_dry_run_of_data_that_are_not_at_hand(tmp_path, monkeypatch):
 def test_a_run_that_fails_stops_no_other(tmp_path):
     file, folder = tmp_path / "failing.yaml", tmp_path / "out"
     good = SMALL.replace(
-        "[pogo_w_two_step, td3_bc]", "[{spec: td3_bc, name: wild, set: {optimizer.learning_rate: 3.0e+38}}, td3_bc]"
+        "[pogo_w, td3_bc]", "[{spec: td3_bc, name: wild, set: {optimizer.learning_rate: 3.0e+38}}, td3_bc]"
     )
     file.write_text(good.replace("[pocket/reacher-mixed, pocket/hopper-mixed]", "[pocket/reacher-mixed]"))
     done = pogospec("suite", file, "--out", folder, check=False)
@@ -164,7 +164,7 @@ def test_a_run_that_fails_stops_no_other(tmp_path):
 def test_an_environment_that_cannot_be_made_fails_its_run_alone(tmp_path):
     file = tmp_path / "failing.yaml"
     lost = "{spec: td3_bc, name: lost, set: {data.environment: NoSuch-v0}}"
-    text = SMALL.replace("[pogo_w_two_step, td3_bc]", f"[{lost}, td3_bc]")
+    text = SMALL.replace("[pogo_w, td3_bc]", f"[{lost}, td3_bc]")
     file.write_text(text.replace("[pocket/reacher-mixed, pocket/hopper-mixed]", "[pocket/reacher-mixed]"))
     done = pogospec("suite", file, "--out", tmp_path / "out", check=False)
     assert done.returncode == 1
@@ -218,7 +218,7 @@ def test_flows_on_known_energies(tmp_path):
 def test_patterns_that_name_nothing(file, tmp_path):
     done = pogospec("suite", file, "--out", tmp_path / "out", "--only", "td3_bd", check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("--only: found 'td3_bd', allowed pogo-w-two-step, td3-bc, pocket/reacher-mixed")
+    assert done.stderr.startswith("--only: found 'td3_bd', allowed pogo-w, td3-bc, pocket/reacher-mixed")
     assert done.stderr.strip().endswith("did you mean td3-bc?")
 
 
@@ -232,16 +232,15 @@ def test_two_processes_never_share_a_folder(file, tmp_path):
     assert "is in use by another process" in done.stderr
 
 
-def test_times_come_from_what_was_measured(whole, file):
+def test_times_come_from_what_was_measured(whole, tmp_path):
     """Runs of one method go by the ratio of its own measured time to the estimate."""
-    from pathlib import Path
-
     from pogospec.launch.forecast import Forecast
     from pogospec.launch.suite import jobs_of
     from pogospec.spec.suite import read_suite
 
-    jobs = jobs_of(read_suite(file), Path(file.parent / "new"))
-    forecast = Forecast(file.parent / "new", jobs)
+    (tmp_path / "two.yaml").write_text(SMALL.replace("pogo_w", "pogo_w_two_step"))
+    jobs = jobs_of(read_suite(tmp_path / "two.yaml"), tmp_path / "new")
+    forecast = Forecast(tmp_path / "new", jobs)
     plain = [forecast.left(job) for job in jobs]
     assert all(seconds is not None and seconds > 0 for seconds in plain)
     half = forecast.estimate(jobs[0], jobs[0].updates // 2)
@@ -256,4 +255,4 @@ def test_times_come_from_what_was_measured(whole, file):
     forecast.learn(jobs[1], 0, 1, 1e6)  # a moment, in which the program was compiled
     assert forecast.left(jobs[3]) == pytest.approx(2 * (plain[3] or 0.0))
     rows = (whole[0] / "times.csv").read_text().splitlines()
-    assert [row.split(",")[:3] for row in rows[:4]] == [[run, "0", str(80 if "pogo" in run else 40)] for run in RUNS]
+    assert [row.split(",")[:3] for row in rows[:4]] == [[run, "0", "40"] for run in RUNS]

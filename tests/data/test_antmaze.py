@@ -215,6 +215,7 @@ def test_from_data_to_score_on_the_command_line(episodes, tmp_path, dataset, mor
     assert all(line.endswith(label) for line in again[1:])
 
 
+@pytest.mark.exhaustive("starts a process that lacks a package")
 def test_without_the_extra_one_line_says_what_to_install(episodes, tmp_path):
     blocked = "import sys; sys.modules['gymnasium_robotics'] = None; from pogospec.cli import main; main()"
 

@@ -330,8 +330,8 @@ class Symbols:
             return jnp.square(p.mean - q.mean).sum(-1) + traces - 2 * jnp.linalg.svd(cross, compute_uv=False).sum(-1)
         nodes = np.linspace(-8.5, 8.5, 801)
         weights = np.exp(-(nodes**2) / 2)
-        gaps = [w * (self.act(p, z) - self.act(q, z)) ** 2 for z, w in zip(nodes, weights / weights.sum(), strict=True)]
-        return jnp.sum(jnp.stack(gaps), (0, -1))
+        gaps = self.act(p, nodes[:, None, None]) - self.act(q, nodes[:, None, None])
+        return jnp.tensordot(weights / weights.sum(), jnp.square(gaps).sum(-1), 1)
 
     def value(self, symbol, index, proximal):
         """The batch mean of a printed quantity; `index`: its place, `proximal`: that among the proximal terms."""

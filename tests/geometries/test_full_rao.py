@@ -70,6 +70,7 @@ def shoot(p, mean_dot, covariance_dot):
     return end[:size], end[size : size + size**2].reshape(size, size)
 
 
+@pytest.mark.thinned(4, "solves boundary problems")
 @pytest.mark.parametrize("size", [1, 2, 3, 6])
 @pytest.mark.parametrize("far", [1.0, 5.0])
 def test_minus_the_gradient_is_the_velocity_of_a_geodesic_that_arrives(float64, size, far):
@@ -133,6 +134,7 @@ def test_one_dimension_has_its_closed_form(float64):
     np.testing.assert_allclose(half_square(ps, qs)[0], expected, rtol=1e-12)
 
 
+@pytest.mark.thinned(4, "solves boundary problems")
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize(("condition", "far"), [(10.0, 1.0), (10.0, 100.0), (1e4, 3.0), (1e8, 3.0), (1e4, 100.0)])
 def test_distances_are_the_same_from_both_ends_and_after_a_change_of_axes(float64, size, condition, far):

@@ -129,7 +129,7 @@ FAMILIES = {
     TanhNormal: TanhNormal,
     FullNormal: lambda m, r: FullNormal(m, r, m[..., :1]),
     Mixture: lambda m, r: Mixture(m, np.stack([m, r], -2), np.stack([r, m], -2)),
-    Pushed: lambda m, r: Pushed(network(m, 5), m, np.ones(()), "tanh"),
+    Pushed: lambda m, r: Pushed(network(m, 4), m, np.ones(()), "tanh"),
     Flowed: lambda m, r: Flowed(network(m, 5), m, np.ones(()), 2, "none"),
 }
 

@@ -198,6 +198,7 @@ def test_a_chain_of_one_is_the_sequential_step_bit_for_bit():
     assert bits(one) == bits(other)
 
 
+@pytest.mark.thinned(1, "compiles a program and its twin")
 @pytest.mark.parametrize("energy", ["{q: {actions: {sample: 2}}}", "{q: {}, entropy: {weight: 0.1}}"])
 def test_critic_and_first_actor_are_those_of_the_step_alone(energy):
     """Whatever follows in the chain: nothing flows back, and no key is another."""

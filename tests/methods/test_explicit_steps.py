@@ -90,6 +90,7 @@ def full(mean, covariance):
     return FullNormal(jnp.asarray(mean, float), jnp.log(np.diag(factor)), jnp.asarray(below(jnp.asarray(factor))))
 
 
+@pytest.mark.thinned(1, "trains a policy for each")
 @pytest.mark.parametrize("points", [Hermite(6), Sample(16)])
 def test_transport_that_turns_a_dimension_over_keeps_its_width(points):
     """Std s -> |s + tau (lambda/s - A s)|: A = 1, tau = 1.5, lambda = .1 from N(1, 1) gives .350."""
@@ -104,6 +105,7 @@ def test_transport_that_turns_a_dimension_over_keeps_its_width(points):
     np.testing.assert_allclose(found.mean, mean - tau * curvature * mean, atol=0.02)
 
 
+@pytest.mark.thinned(1, "trains a policy for each")
 @pytest.mark.parametrize("size", [1, 3])
 def test_few_samples_do_not_narrow_a_full_gaussian_that_turns_over(size):
     """A linear map S -> M S M^T, M = 1 + tau (lambda S^-1 - A), is seen whole in more samples than dimensions."""
@@ -159,6 +161,7 @@ def test_few_weights_that_count_are_told():
     assert info["effective_samples"] == pytest.approx(1e5 * (one[0] ** 2 / one[1]) ** 6, rel=0.25)
 
 
+@pytest.mark.thinned(1, "trains a policy for each")
 @pytest.mark.parametrize("geometry", ["fisher_rao", "kl", "hellinger"])
 def test_a_step_that_splits_itself_arrives_with_sixteen_points_in_six_dimensions(geometry):
     start, q = normal([0.0] * 6, [1.0] * 6), quadratic(np.eye(6), [2.0] * 6)

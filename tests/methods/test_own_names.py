@@ -135,6 +135,7 @@ CRITICS = [ClippedDoubleQ, Expectile, Ensemble, Conservative]
 FAMILIES = [DiracPolicy, GaussianPolicy, TanhGaussianPolicy, FullGaussianPolicy, *CRITICS]
 
 
+@pytest.mark.thinned(2, "compiles a program for each network")
 @pytest.mark.parametrize(("cls", "place"), list(zip(FAMILIES, ["before", "after"] * 4, strict=True)))
 def test_every_network_takes_the_epsilon_of_its_norm(cls, place, float64):
     """A word adds 1e-5 to the variance; in units of the variance, 0.3 is far from it."""

@@ -209,6 +209,7 @@ def in_encoding(monkeypatch, encoding, *arguments):
         return out.buffer.getvalue().decode(encoding), err.buffer.getvalue().decode(encoding)
 
 
+@pytest.mark.thinned(("ascii",), "draws all that a terminal may be shown")
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_output_of_every_encoding(encoding, runs, cells, plan, spec, monkeypatch):
     members = [run.path for run in runs]

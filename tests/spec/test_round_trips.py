@@ -37,7 +37,7 @@ def test_shipped_specs(path):
     assert_same_again(load(path))
 
 
-@pytest.mark.thinned(4, "reads hundreds of specs")
+@pytest.mark.thinned(2, "reads hundreds of specs")
 @pytest.mark.parametrize("path", [path for path in shipped_specs() if load(path).target is None], ids=lambda p: p.stem)
 def test_shipped_specs_tuned(path):
     assert len(NINE) == 9
@@ -56,7 +56,7 @@ def test_the_starter(tmp_path):
     assert_same_again(load(tmp_path / "flow.yaml"))
 
 
-@pytest.mark.thinned(15, "draws specs until one is valid")
+@pytest.mark.thinned(8, "draws specs until one is valid")
 @pytest.mark.parametrize(("slot", "kind"), KINDS)
 def test_random_specs_with_every_kind(slot, kind):
     for seed in range(2):
@@ -81,7 +81,7 @@ def test_layout_comments_and_order_do_not_matter():
         assert digest(checked(read_text(text, "f.yaml"))) == digest(spec)
 
 
-@pytest.mark.thinned(4, "traces whole programs")
+@pytest.mark.thinned(2, "traces whole programs")
 @pytest.mark.parametrize("seed", range(12))
 def test_random_specs_compile(seed):
     for report in shapes(valid(f"traced {seed}")[1]):
