@@ -16,7 +16,7 @@ from pogospec.geometries.mmd import MMD
 from pogospec.geometries.sinkhorn import Sinkhorn
 from pogospec.geometries.sliced_wasserstein2 import SlicedWasserstein2
 from pogospec.geometries.wasserstein1 import Wasserstein1
-from pogospec.geometries.wasserstein2 import Wasserstein2
+from pogospec.geometries.wasserstein2 import SharedNoise, Wasserstein2
 from pogospec.nets import MLP, Linear
 from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal
 from pogospec.policies.flow_matching import Flowed
@@ -177,3 +177,14 @@ def test_every_pair_of_families_has_a_finite_divergence_and_gradient(kind, float
         assert np.isfinite(value), pair
         leaves = jax.tree.leaves(gradient if isinstance(gradient, tuple) else gradient.network)
         assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in leaves), pair
+
+
+def test_noise_of_any_size_reaches_a_point(float64):
+    observations, action = np.linspace(-1, 1, 10).reshape(5, 2), np.full((5, 2), 0.3)
+    policy = Pushed(network(np.array([0.2, 0.1]), 7), observations, np.ones(()), "linear")
+    seen = Seen(observations, jax.random.key(0))
+    z = np.asarray(jax.random.normal(seen.key, (4, 5, 5)))
+    inputs = np.concatenate([np.broadcast_to(observations, (4, 5, 2)), z], -1)
+    expected = np.square(inputs @ np.resize([0.2, 0.1], (7, 2)) + 0.2 - action).sum(-1).mean(0) / 2
+    found = Wasserstein2(coupling=SharedNoise(4)).divergence(policy, Point(action), seen)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -452,6 +452,14 @@ def test_where_no_closed_form_is_known_the_coupling_by_shared_noise_is_named(tmp
     load(path, [("geometry.coupling", "shared_noise")])
 
 
+def test_shared_noise_is_of_one_size(tmp_path):
+    text = changed(NODE, "policy: {kind: transport_map, noise: 3}\nbehavior: flow_matching")
+    text = text.replace("  entropy: {weight: 0.01}\n", "").replace("from: previous", "from: behavior")
+    found = problems(tmp_path, text.replace("fisher_rao", "{kind: wasserstein2, coupling: shared_noise}"))
+    said = "found noise of 3 dimensions of the policy, and as many as actions of the behavior; allowed the same of both"
+    assert [str(problem).partition("geometry: ")[2] for problem in found] == [said]
+
+
 WITHOUT = "policy: {kind: transport_map}\nbehavior: {kind: flow_matching}"
 SAMPLED = changed(NODE, WITHOUT).replace("fisher_rao", "mmd").replace("  entropy: {weight: 0.01}\n", "")
 
