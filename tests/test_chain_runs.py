@@ -274,7 +274,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.thinned(1, "a whole run for each critic")
+@pytest.mark.exhaustive("a whole run for each critic")
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_critics_and_what_each_policy_learns(name, tmp_path):
     path = tmp_path / "spec.yaml"

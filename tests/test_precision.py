@@ -106,6 +106,7 @@ def published_shapes(name, kind):
         assert np.isfinite(sums["critic_loss" if "critic_loss" in sums else "energy"]).all()
 
 
+@pytest.mark.exhaustive("a whole run for each precision")
 def test_a_run_saves_policies_that_act_in_full(tmp_path):
     small = sets("policy.hidden=[8]", "critic.hidden=[8]", "train.batch_size=16", "evaluate.episodes=1")
     for precision in ("bfloat16_matmul", "float32"):

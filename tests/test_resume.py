@@ -153,6 +153,7 @@ def test_a_run_that_is_stopped_again_and_again_ends_the_same(tmp_path, names):
     assert_same(whole, out)
 
 
+@pytest.mark.exhaustive("three whole runs, whose checkpoints are those of all")
 def test_what_geometry_and_step_size_learn_is_resumed(tmp_path):
     """Stopped in the midst of the last step, whose dual critic and multiplier are older than its beginning."""
     tau = "{kind: multiplier, start: 0.1, divergence: 0.05, learning_rate: 0.1}"
@@ -196,7 +197,7 @@ def test_temperatures_and_what_a_critic_learns_beside_are_resumed(name, tmp_path
     assert len(set(found)) == len(found) == 4
 
 
-@pytest.mark.thinned(1, "a storm of kills")
+@pytest.mark.exhaustive("a storm of kills")
 @pytest.mark.parametrize("seen", [10, 50])
 def test_resume_after_kill_9_in_the_midst_of_updates(whole, tmp_path, seen):
     out = tmp_path / "killed"

@@ -86,6 +86,7 @@ def test_a_suite_that_is_killed_again_and_again_ends_the_same(whole, file, tmp_p
     assert table(folder) == table(whole[0])
 
 
+@pytest.mark.exhaustive("storms kill suites as they make runs too")
 def test_a_run_that_was_killed_as_it_was_made_begins_anew(whole, file, tmp_path):
     folder = tmp_path / "torn"
     torn = folder / RUNS[1]
@@ -98,6 +99,7 @@ def test_a_run_that_was_killed_as_it_was_made_begins_anew(whole, file, tmp_path)
     assert not (folder / RUNS[3]).exists()
 
 
+@pytest.mark.exhaustive("what a run and a sweep do too")
 def test_an_interrupted_suite_says_how_to_go_on(file, tmp_path):
     folder = tmp_path / "interrupted"
     process = started("suite", file, "--out", folder)
@@ -202,7 +204,7 @@ def test_a_directory_that_is_no_run_is_left_alone(file, tmp_path):
 
 
 def test_flows_on_known_energies(tmp_path):
-    (tmp_path / "flows.yaml").write_text("specs: [quadratic_w2, flows/quadratic_fr]\nseeds: 2\nupdates: 20\n")
+    (tmp_path / "flows.yaml").write_text("specs: [quadratic_w2, flows/quadratic_fr]\nseeds: 1\nupdates: 20\n")
     left = tmp_path / "out" / "quadratic-w2-target-quadratic" / ".lock"  # of a run killed as it was made
     left.parent.mkdir(parents=True)
     left.touch()

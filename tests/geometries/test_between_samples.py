@@ -121,6 +121,7 @@ def divergence_by_hand(x, y, epsilon, debiased):
     return total / 2, *sides
 
 
+@pytest.mark.thinned(2, "compiles a program for each size")
 @pytest.mark.parametrize(("count", "size", "epsilon"), [(6, 1, 0.02), (5, 3, 0.1), (8, 8, 0.5), (3, 2, 20.0)])
 def test_sinkhorn_is_the_dual_solved_by_newton_and_so_is_its_gradient(count, size, epsilon, float64):
     for debiased in (True, False):
@@ -149,6 +150,7 @@ def test_the_reference_of_these_tests_agrees_with_finite_differences():
                 assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(slopes[place], rel=1e-5, abs=1e-8)
 
 
+@pytest.mark.thinned(1, "compiles a program for each size")
 @pytest.mark.parametrize(("count", "size"), [(4, 1), (8, 3), (16, 8)])
 def test_sinkhorn_tends_to_the_linear_assignment(count, size, float64):
     """Between W2^2 and W2^2 plus eps log n, less what the iterations may be short of; in 40 pairs of each size."""
@@ -227,6 +229,7 @@ def test_the_iterations_settle_over_a_wide_range(float64):
     np.testing.assert_allclose(short, missing, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.thinned(1, "compiles a program for each size")
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_sliced_w2_is_w2_for_shifts_and_stretches_and_never_more(size, float64):
     x, y = clouds(40, 6, size)
@@ -298,6 +301,7 @@ EQUAL = {
 }
 
 
+@pytest.mark.thinned(2, "draws many samples for each")
 @pytest.mark.parametrize("name", EQUAL)
 def test_at_equal_distributions_there_is_nothing_on_average_nor_any_pull(name, float64):
     """Debiased; else the estimate is too large, and narrows the policy."""

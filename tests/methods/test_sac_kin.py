@@ -85,7 +85,7 @@ def q_of(network):
     return getattr(network, "q", network)
 
 
-@pytest.mark.thinned(("edac", "antmaze"), "compiles two programs and their references for each")
+@pytest.mark.thinned(("edac",), "compiles two programs and their references for each")
 @pytest.mark.parametrize("name", CASES)
 def test_losses_gradients_and_whole_updates(name, float64):
     """Temperature, policy, critics and slow copies in turn (SAC-N, EDAC), or each beside the weights before (CQL)."""

@@ -113,6 +113,7 @@ def compiled(stem, changes, number=MAIN):
     return program, state, batch
 
 
+@pytest.mark.thinned(2, "compiles a program and its twin")
 @pytest.mark.parametrize(
     ("stem", "changes", "divergence", "value_weight"),
     [
@@ -152,6 +153,7 @@ def test_the_dual_critic_learns_as_published(float64):
     same(gradient_of(new.geometry[0].optimizer), gradient, 1e-6)
 
 
+@pytest.mark.thinned(1, "compiles a program and its twin")
 @pytest.mark.parametrize(("stem", "value_weight"), [("w_brac", 0.0), ("w_brac_v", ALPHA)])
 def test_whole_updates(stem, value_weight, float64):
     """Critics, then the actor, then three steps of the dual critic beside the new actor, then the slow copies."""

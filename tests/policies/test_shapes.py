@@ -97,6 +97,7 @@ def distance(family, shape, updates, hidden):
     return np.mean([energy_distance(drawn[:, place], one) for place, one in enumerate(data)])
 
 
+@pytest.mark.thinned(1, "fits a policy for each")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_of_any_shape_is_nearer_to_a_bent_density_than_a_gaussian(family):
     factor, updates, hidden = QUICK

@@ -18,7 +18,7 @@ from pogospec.spec.shipped import shipped_specs
 from pogospec.spec.starter import starter
 from pogospec.spec.yaml import write
 
-BATCHES, CASES, TRACED, SECONDS = 5, 200, 12, 10.0
+BATCHES, CASES, TRACED, SECONDS = 20, 50, 3, 10.0
 TEXTS = [(path.read_text(), str(path.with_name("spec.yaml"))) for path in shipped_specs()] + [(starter(), "spec.yaml")]
 FORCED = [{}] * 8 + [{"target": kind} for kind in ("quadratic", "mixture", "banana", "numpyro")]
 
