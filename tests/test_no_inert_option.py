@@ -148,7 +148,7 @@ def overrides(case: Case) -> Overrides:
 
 LOOPED = {"train", "evaluate", "data", "seeds"}
 RULES = {"CriticSettled", "EnergySettled", "Backtracking"}
-RULED = {"StepSpec.until", "StepSpec.repeat_until"}
+RULED = {"StepSpec.until", "StepSpec.repeat_until", "GaussianMixturePolicy.action", "TransportMapPolicy.action"}
 
 
 MEASURED = {("explicit", "energy.q.actions"), ("split", "energy.q.actions")}
