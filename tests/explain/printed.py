@@ -343,24 +343,31 @@ class Symbols:
         return jnp.mean(self.sampled(symbol, index, proximal) if by_samples else self.divergence(symbol))
 
 
-def forward(network, *inputs):
-    """A perceptron of ReLU layers."""
+ACTIVATIONS = {
+    "relu": lambda x: jnp.maximum(x, 0),
+    "gelu": lambda x: x / 2 * (1 + jnp.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+}
+
+
+def forward(network, activation, *inputs):
+    """A perceptron."""
     shape = jnp.broadcast_shapes(*(part.shape[:-1] for part in inputs))
     x = jnp.concatenate([jnp.broadcast_to(part, (*shape, part.shape[-1])) for part in inputs], -1)
     for layer in network.layers[:-1]:
-        x = jnp.maximum(x @ layer.weight + layer.bias, 0)
+        x = ACTIVATIONS[activation](x @ layer.weight + layer.bias)
     return x @ network.layers[-1].weight + network.layers[-1].bias
 
 
 def mapped(network, rows, family, z):
     """The action of a transport map."""
-    return jnp.tanh(forward(network, rows, z))
+    out = forward(network, family.activation, rows, z)
+    return jnp.tanh(out) if family.mean == "tanh" else out
 
 
 def flowed(network, rows, family, z):
     """The end of a flow, in Euler steps written one after the other."""
     for k in range(family.steps):
-        z = z + forward(network, rows, z, jnp.full((1,), k / family.steps)) / family.steps
+        z = z + forward(network, family.activation, rows, z, jnp.full((1,), k / family.steps)) / family.steps
     return jnp.clip(z, -1, 1)
 
 
