@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,9 @@ import numpy as np
 
 from pogospec import regular
 from pogospec.errors import RunDirectoryError, reason
+
+READABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+"""Why a file may refuse to be written, and still be read."""
 
 
 @contextlib.contextmanager
@@ -86,10 +90,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _opened(lock: Path) -> int:
-    """The file of a lock, made where it is missing; one that is read-only serves too."""
+    """The file of a lock, made where it is missing; one that nothing can be written into serves too."""
     try:
         return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in READABLE or not lock.exists():
+            raise
         return os.open(lock, os.O_RDONLY | os.O_NONBLOCK)
 
 
