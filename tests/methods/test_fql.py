@@ -121,6 +121,8 @@ def test_published_settings():
     for maze, alpha in settings.items():
         spec = load(SPEC, [("data.dataset", f"d4rl/antmaze-{maze}-v2")])
         (step,) = spec.schedule.steps
+        assert spec.critic is not None
+        assert step.energy is not None
         assert step.tau == 1 / (2 * alpha)
         assert (step.updates, spec.train.batch_size, spec.data.reward.shift) == (500_000, 256, -1.0)
         assert spec.policy.hidden == spec.behavior.hidden == spec.critic.hidden == (512,) * 4
