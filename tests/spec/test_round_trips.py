@@ -37,8 +37,13 @@ def test_shipped_specs(path):
     assert_same_again(load(path))
 
 
+NOT_PUBLISHED = {"fql", "pogo_map", "pogo_mixture"}
+"""Specs of methods that have no settings for the nine Gym-MuJoCo datasets."""
+TUNED = [path for path in shipped_specs() if load(path).target is None and path.stem not in NOT_PUBLISHED]
+
+
 @pytest.mark.thinned(2, "reads hundreds of specs")
-@pytest.mark.parametrize("path", [path for path in shipped_specs() if load(path).target is None], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
 def test_shipped_specs_tuned(path):
     assert len(NINE) == 9
     found = {digest(load(path))}
