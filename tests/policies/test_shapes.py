@@ -1,6 +1,7 @@
 """Families that are no single Gaussian, fitted to conditional densities that are none, beside a fitted Gaussian."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -106,8 +107,10 @@ def test_a_family_of_any_shape_is_nearer_to_a_bent_density_than_a_gaussian(famil
 
 
 @pytest.mark.exhaustive("fits networks for minutes")
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "shape"),
+    [pair for pair in itertools.product(FAMILIES, SHAPES) if pair[0] != "transport_map" or pair[1] == "ring"],
+)  # the energy score of a map takes minutes for each
 def test_a_family_of_any_shape_is_far_nearer_to_each_density_than_a_gaussian(family, shape):
     factor, *size = LONG
     assert factor * distance(family, shape, *size) < distance("gaussian", shape, *size)
