@@ -53,7 +53,7 @@ def started():
     return chunk, lambda: (numbers, table, begin(roots, table), roots)
 
 
-@pytest.mark.thinned(4, "traces whole programs")
+@pytest.mark.thinned(2, "traces whole programs")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_an_update_holds_no_word_with_the_host(name):
     chunk, (numbers, table, state, roots), _ = made(name, 300, 2)

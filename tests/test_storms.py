@@ -13,7 +13,6 @@ import pytest
 from commands import pogospec
 from forks import FILES, FULL, KILLED
 from test_resume import RUN, assert_same
-from test_suite import SMALL as SUITE
 from test_sweep_runs import spec_of
 
 from pogospec.cli import app
@@ -43,7 +42,9 @@ def commands_of(kind, folder):
         grid = "sweep: {policy.hidden: [[8], [4]], energy.entropy.weight: [0, 0.3]}\n"
         file.write_text(spec_of("map", grid).replace("updates: 50", "updates: 20").replace("updates: 25", "updates: 5"))
         return ["run", file, "--out", folder], folder / "sweep.json"
-    file.write_text(SUITE.replace("updates: 40", "updates: 20"))
+    for tau in ("0.4", "0.8"):
+        (folder.parent / f"{tau}.yaml").write_text(f"name: flow-{tau}\n{FLOW.replace('tau: 0.4', f'tau: {tau}')}")
+    file.write_text("specs: [0.4.yaml, 0.8.yaml]\n")
     return ["suite", file, "--out", folder], None
 
 

@@ -187,6 +187,7 @@ def test_where_all_cells_fail_each_says_why(tmp_path):
     assert all("is not finite" in RunDirectory.open(job.path).status()["message"] for job in jobs)
 
 
+@pytest.mark.exhaustive("a storm of kills, as there are of sweeps")
 def test_a_sweep_that_is_killed_goes_on_to_the_same_end(mapped, tmp_path):
     file, folder = tmp_path / "killed.yaml", tmp_path / "killed"
     file.write_text(spec_of("map"))

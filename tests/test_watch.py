@@ -125,7 +125,7 @@ def untimed(path, name):
     return [{key: value for key, value in row.items() if key not in TIMED} for row in rows(path, name)]
 
 
-@pytest.mark.thinned(1, "two whole runs for each place")
+@pytest.mark.exhaustive("two whole runs for each place")
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 def test_a_run_of_rules_and_trials_resumes_as_if_it_had_not_stopped(tmp_path, monkeypatch, stop_after):
     overrides: list[Any] = [tuple(text.split("=", 1)) for text in (*TRIED, *SMALL[1::2])]

@@ -168,7 +168,7 @@ def compare_explicit(spec, number, data):
         assert float(found) == pytest.approx(float(info["objective"]), rel=lines.tolerance, abs=lines.tolerance)
 
 
-@pytest.mark.thinned(6, "compiles a program for each")
+@pytest.mark.thinned(4, "compiles a program for each")
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data, float64):
     two = [(f"{slot}.components", "2") for slot in ("policy", "behavior") if path.stem == "pogo_mixture"]
@@ -178,7 +178,7 @@ def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data,
             (compare if isinstance(stage.step.scheme, Implicit) else compare_explicit)(spec, stage.index, data)
 
 
-@pytest.mark.thinned(5, "compiles a program for each combination")
+@pytest.mark.thinned(3, "compiles a program for each combination")
 @pytest.mark.parametrize(("policy", "geometry", "step"), GEOMETRIES)
 def test_every_geometry_is_printed_as_it_is_computed(policy, geometry, step, data, float64):
     compare(written(TEXT.format(policy=policy, energy="{q: {}}", geometry=geometry, step=step)), 1, data)
@@ -191,7 +191,7 @@ def test_families_of_other_shapes_are_printed_as_they_are_computed(policy, energ
     compare(written(TEXT.format(policy=policy, energy=energy, geometry=geometry, step=step)), 1, data)
 
 
-@pytest.mark.thinned(4, "compiles a program for each combination")
+@pytest.mark.thinned(3, "compiles a program for each combination")
 @pytest.mark.parametrize(
     ("policy", "energy"), list(itertools.product(("gaussian", "tanh_gaussian", "full_gaussian"), ENERGIES))
 )
@@ -389,7 +389,7 @@ CRITICS = [
 NUMBER = r"([\d.e-]+)"
 
 
-@pytest.mark.thinned(5, "compiles a program for each combination")
+@pytest.mark.thinned(3, "compiles a program for each combination")
 @pytest.mark.parametrize(("bootstrap", "critic"), CRITICS)
 @pytest.mark.parametrize("policy", ["gaussian", "tanh_gaussian"])
 def test_the_printed_losses_of_critic_and_behaviour_are_the_compiled_ones(policy, bootstrap, critic, data, float64):

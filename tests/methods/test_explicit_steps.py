@@ -224,7 +224,7 @@ def length(heads, reference):
     return np.max([np.abs(part).max(-1) for part in (heads.mean * std, *heads[1:])], 0)
 
 
-@pytest.mark.thinned(8, "compiles a step for each combination")
+@pytest.mark.thinned(5, "compiles a step for each combination")
 @pytest.mark.parametrize(("family", "geometry", "scheme"), COMBINATIONS)
 def test_a_flat_energy_moves_nothing(family, geometry, scheme):
     """Q = 0 without entropy: the reference is where the step ends, at all its parameters."""
@@ -235,7 +235,7 @@ def test_a_flat_energy_moves_nothing(family, geometry, scheme):
         assert info["clipped"] < 1e-12
 
 
-@pytest.mark.thinned(8, "compiles a step for each combination")
+@pytest.mark.thinned(5, "compiles a step for each combination")
 @pytest.mark.parametrize(("family", "geometry", "scheme"), COMBINATIONS)
 def test_the_optimum_stays(family, geometry, scheme):
     """Q = lambda log pi has its optimum at pi, however long the step; a point has it where Q is largest."""

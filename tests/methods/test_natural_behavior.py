@@ -43,7 +43,7 @@ def likelihood(mean, log_std, actions):
     return (0.5 * ((actions - mean) / jnp.exp(log_std)) ** 2 + log_std + 0.5 * np.log(2 * np.pi)).sum(1).mean()
 
 
-@pytest.mark.thinned(4, "compiles a program for each")
+@pytest.mark.thinned(2, "compiles a program for each")
 @pytest.mark.parametrize(("geometry", "gradient", "override", "number", "factors"), CASES)
 def test_the_behaviour_follows_the_natural_gradient(geometry, gradient, override, number, factors, tmp_path, float64):
     """Each state's gradient of mean and log-std is multiplied by the inverse metric before it enters the network."""
