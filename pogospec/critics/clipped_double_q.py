@@ -10,7 +10,7 @@ from pogospec.critics.bellman import BellmanCritic
 
 
 class ClippedDoubleQ(BellmanCritic):
-    """Two critics; the bootstrap takes the smaller of their slow copies."""
+    """Two critics; the bootstrap takes the smaller of their slow copies, or with `q_agg` their mean."""
 
     @property
     def size(self) -> int:

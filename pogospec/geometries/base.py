@@ -166,6 +166,18 @@ class AbstractGeometry(eqx.Module):
         return jax.tree.map(lambda factor: factor / self.weight, factors)
 
 
+class AbstractSampled(AbstractGeometry):
+    """A geometry whose D is estimated by samples, between any two distributions that can be drawn from."""
+
+    needs_density: ClassVar[bool] = False
+    natural_clip: ClassVar[tuple[float, float]] = (1e-3, 1e3)
+    by_samples: ClassVar[bool] = True
+
+    def supports(self, policy: type, reference: type) -> bool:
+        """Whether both can be drawn from."""
+        return has_points(policy, reference)
+
+
 def drawn(policy: Any, reference: Any, count: int, key: Key) -> tuple[Actions, Actions]:
     """Actions [count, ..., act] of both distributions, independent and differentiable, not clipped."""
     other = jax.random.fold_in(key, 1)

@@ -11,28 +11,21 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import jax.numpy as jnp
 
-from pogospec.geometries.base import AbstractGeometry, Seen, drawn, has_points
+from pogospec.geometries.base import AbstractSampled, Seen, drawn
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Values
 
 
-class EnergyDistance(AbstractGeometry):
+class EnergyDistance(AbstractSampled):
     """Half the squared energy distance, by samples; tau is a penalty weight."""
 
     kind: ClassVar[str] = "energy_distance"
-    needs_density: ClassVar[bool] = False
-    natural_clip: ClassVar[tuple[float, float]] = (1e-3, 1e3)
-    by_samples: ClassVar[bool] = True
 
     samples: Annotated[int, Within(ge=2), "actions of each distribution in a state"] = 8
     estimate: Annotated[
         Literal["unbiased", "biased"], "unbiased: without pairs of an action with itself; biased: with them, never < 0"
     ] = "unbiased"
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
-
-    def supports(self, policy: type, reference: type) -> bool:
-        """Whether both can be drawn from."""
-        return has_points(policy, reference)
 
     def unweighted(self, policy: Any, reference: Any, seen: Seen | None) -> Values:
         """The estimate of each row."""

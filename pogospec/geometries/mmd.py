@@ -10,18 +10,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import jax.numpy as jnp
 
-from pogospec.geometries.base import AbstractGeometry, Seen, drawn, has_points
+from pogospec.geometries.base import AbstractSampled, Seen, drawn
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Values
 
 
-class MMD(AbstractGeometry):
+class MMD(AbstractSampled):
     """Half the squared maximum mean discrepancy, by samples; tau is a penalty weight."""
 
     kind: ClassVar[str] = "mmd"
-    needs_density: ClassVar[bool] = False
-    natural_clip: ClassVar[tuple[float, float]] = (1e-3, 1e3)
-    by_samples: ClassVar[bool] = True
 
     kernel: Annotated[
         Literal["laplacian", "gaussian"],
@@ -33,10 +30,6 @@ class MMD(AbstractGeometry):
         Literal["biased", "unbiased"], "biased: the mean over all pairs, as published; unbiased: without equal pairs"
     ] = "biased"
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
-
-    def supports(self, policy: type, reference: type) -> bool:
-        """Whether both can be drawn from."""
-        return has_points(policy, reference)
 
     def unweighted(self, policy: Any, reference: Any, seen: Seen | None) -> Values:
         """The estimate of each row."""

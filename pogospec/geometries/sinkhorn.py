@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pogospec.geometries.base import AbstractGeometry, Seen, has_points
+from pogospec.geometries.base import AbstractSampled, Seen
 from pogospec.geometries.minibatches import compared
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Values
@@ -38,13 +38,10 @@ CHECKED, MOST = 10, 2000
 """Iterations between checks, and at most."""
 
 
-class Sinkhorn(AbstractGeometry):
+class Sinkhorn(AbstractSampled):
     """Half the Sinkhorn divergence, by samples."""
 
     kind: ClassVar[str] = "sinkhorn"
-    needs_density: ClassVar[bool] = False
-    natural_clip: ClassVar[tuple[float, float]] = (1e-3, 1e3)
-    by_samples: ClassVar[bool] = True
 
     samples: Annotated[int, Within(ge=2), "actions on each side of a transport problem (PORL: 4)"] = 8
     epsilon: Annotated[
@@ -58,10 +55,6 @@ class Sinkhorn(AbstractGeometry):
         bool, "whether OT of each distribution to itself is taken off, between samples of their own (PORL: false)"
     ] = True
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
-
-    def supports(self, policy: type, reference: type) -> bool:
-        """Whether both can be drawn from."""
-        return has_points(policy, reference)
 
     def unweighted(self, policy: Any, reference: Any, seen: Seen | None) -> Values:
         """The estimate of each row."""

@@ -15,19 +15,16 @@ from typing import Annotated, Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from pogospec.geometries.base import AbstractGeometry, Seen, has_points
+from pogospec.geometries.base import AbstractSampled, Seen
 from pogospec.geometries.minibatches import compared
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Key, Values
 
 
-class SlicedWasserstein2(AbstractGeometry):
+class SlicedWasserstein2(AbstractSampled):
     """Half the squared sliced 2-Wasserstein distance times the action dimensions, by samples."""
 
     kind: ClassVar[str] = "sliced_wasserstein2"
-    needs_density: ClassVar[bool] = False
-    natural_clip: ClassVar[tuple[float, float]] = (1e-3, 1e3)
-    by_samples: ClassVar[bool] = True
 
     samples: Annotated[int, Within(ge=1), "actions on each side of a comparison"] = 8
     bases: Annotated[int, Within(ge=1), "random orthonormal bases, whose axes are the directions of all states"] = 1
@@ -35,10 +32,6 @@ class SlicedWasserstein2(AbstractGeometry):
         bool, "whether the distance of each distribution to itself is taken off, between samples of their own"
     ] = True
     weight: Annotated[float, Within(ge=0.0), "factor of this divergence"] = 1.0
-
-    def supports(self, policy: type, reference: type) -> bool:
-        """Whether both can be drawn from."""
-        return has_points(policy, reference)
 
     def unweighted(self, policy: Any, reference: Any, seen: Seen | None) -> Values:
         """The estimate of each row."""

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pogospec.geometries.base import AbstractGeometry, Seen, drawn, has_points
+from pogospec.geometries.base import AbstractSampled, Seen, drawn
 from pogospec.nets import MLP, Init, mlp
 from pogospec.policies.base import noise_of
 from pogospec.spec.fields import Within
@@ -34,13 +34,10 @@ class Dual(NamedTuple):
     optimizer: Any
 
 
-class Wasserstein1(AbstractGeometry):
+class Wasserstein1(AbstractSampled):
     """1-Wasserstein distance by a learned dual critic; tau is the reciprocal of a penalty weight, BRAC's alpha."""
 
     kind: ClassVar[str] = "wasserstein1"
-    needs_density: ClassVar[bool] = False
-    natural_clip: ClassVar[tuple[float, float]] = (1e-3, 1e3)
-    by_samples: ClassVar[bool] = True
     learns: ClassVar[bool] = True
 
     hidden: Annotated[tuple[int, ...], Within(ge=1), "widths of the hidden layers of the dual critic"] = (256, 256)
@@ -55,10 +52,6 @@ class Wasserstein1(AbstractGeometry):
         """A fresh dual critic of observations and actions."""
         network = mlp(key, space.obs_dim + space.act_dim, self.hidden, 1, init=self.initialization, end=3e-3)
         return Dual(network, self._adam().init(network))  # type: ignore[arg-type]
-
-    def supports(self, policy: type, reference: type) -> bool:
-        """Whether both can be drawn from."""
-        return has_points(policy, reference)
 
     def unweighted(self, policy: Any, reference: Any, seen: Seen | None) -> Values:
         """The gap of the dual critic as it is now, of each row; nothing flows into its weights."""

@@ -330,5 +330,5 @@ class AbstractPolicy(eqx.Module):
         actions = self.actions(Sample(count), parameters, key)
         if not hasattr(parameters, "before"):
             return actions, self.log_likelihood(parameters, actions)
-        z = jax.random.normal(key, (count, *parameters.mean.shape), parameters.mean.dtype)
+        z = normals(parameters, count, key)
         return actions, self.log_likelihood(parameters, actions, parameters.before(z))  # type: ignore[call-arg]
