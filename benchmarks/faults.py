@@ -2,9 +2,10 @@
 
 Plants the faults of faults.yaml one at a time in a copy of a tree, runs its tests until the first fails, and says which
 one it was. A fault is found by its text, wherever in the package that stands. By default the whole suite runs for each
-fault, files that name the faulty module first; with what coverage knows of a run (`pytest --cov --cov-context=test
---durations=0`) only tests that execute the faulty lines do: `--contexts .coverage --durations LOG`. What they let pass
-is tried on all other tests with `--confirm`. At the end the tests that caught something run once without a fault.
+fault, after the files that are `near` it and those that name the faulty module, of its room before others; with what
+coverage knows of a run (`pytest --cov --cov-context=test --durations=0`) only tests that execute the faulty lines do:
+`--contexts .coverage --durations LOG`. What they let pass is tried on all other tests with `--confirm`. At the end the
+tests that caught something run once without a fault.
 
 `--check` says whether each text is there once. `--compare A.csv B.csv` puts what runs found beside each other.
 """
@@ -76,6 +77,7 @@ class Fault(NamedTuple):
     what: str
     old: str
     new: str
+    near: tuple[str, ...] = ()  # test files that are asked first
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -105,7 +107,8 @@ def faults(tree: Path) -> dict[Fault, list[Path]]:
     found: dict[Fault, list[Path]] = {}
     for name, entry in yaml.safe_load((HERE / "faults.yaml").read_text(encoding="utf-8")).items():
         written = [[entry[key]] if isinstance(entry[key], str) else entry[key] for key in ("old", "new")]
-        forms = [Fault(name, entry["what"], old, new) for old, new in zip(*written, strict=True)]
+        near = tuple(f"tests/{test}" for test in entry.get("near", "").split())
+        forms = [Fault(name, entry["what"], old, new, near) for old, new in zip(*written, strict=True)]
         places = {
             fault: [path.relative_to(tree) for path, text in texts.items() for _ in fault.pattern.finditer(text)]
             for fault in forms
@@ -203,22 +206,21 @@ class Copy:
         os.utime(self.tree / file, (self.stamp, self.stamp))
 
     def naming(self, file: Path) -> list[str]:
-        """Test files that name a file: as a module, or by its stem in their own name."""
+        """Test files that name a file, as a module or by its stem in their own name: those of its room first."""
         module = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
         package, _, stem = module.rpartition(".")
         named = re.compile(rf"\b{re.escape(module)}\b|from {re.escape(package)} import .*\b{stem}\b")
-        return [
-            test
-            for test in self.tests
-            if f"_{stem}_" in f"_{Path(test).stem}_" or named.search((self.tree / test).read_text(encoding="utf-8"))
-        ]
+        texts = {test: (self.tree / test).read_text(encoding="utf-8") for test in self.tests}
+        found = [test for test in self.tests if f"_{stem}_" in f"_{Path(test).stem}_" or named.search(texts[test])]
+        rooms = {f"tests/{part}" for part in file.parts}
+        return sorted(found, key=lambda test: (Path(test).parent.as_posix() not in rooms, len(texts[test])))
 
-    def run(self, mark: str, only: Sequence[str], without: Iterable[str], first: Sequence[str]) -> Run:
-        """Run tests until one fails: all, files in `first` first, or `only` some in their order."""
+    def run(self, mark: str, only: Sequence[str], without: Iterable[str], files: Sequence[str]) -> Run:
+        """Run tests until one fails: those of files, or `only` some in their order."""
         (self.aside / "wanted.json").write_text(json.dumps({"only": list(only), "without": sorted(without)}))
         for name in ("failed", "count"):
             (self.aside / name).unlink(missing_ok=True)
-        files = [name.partition("::")[0] for name in only] or [*first, *self.tests]
+        files = [name.partition("::")[0] for name in only] or files
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "only_these", "-m", mark, "-n", self.options.n]
         command += ["-o", "addopts=--strict-markers", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
         command += [file for file in dict.fromkeys(files) if (self.tree / file).is_file()]
@@ -255,6 +257,8 @@ def tried(copy: Copy, known: Known, fault: Fault, file: Path) -> dict[str, Any]:
     lines = {text.count("\n", 0, end) + 1 for end in found.span()}
     lines = statement(text, min(lines), max(lines)) if file.suffix == ".py" else lines
     naming = copy.naming(file)
+    near = [test for test in dict.fromkeys([*fault.near, *naming]) if test in copy.tests]
+    others = [test for test in copy.tests if test not in near]
     reaching = known.reaching(file, lines, naming)
     row: dict[str, Any] = {"name": fault.name, "what": fault.what, "file": str(file), "reaching": len(reaching) or ""}
     spoilt = fault.planted(text)
@@ -265,8 +269,12 @@ def tried(copy: Copy, known: Known, fault: Fault, file: Path) -> dict[str, Any]:
     try:
         parts = ["quick", "rest"] if copy.options.part == "both" and copy.parted else [copy.options.part]
         for part in ["whole"] if parts == ["both"] else parts:
-            for only, without in [(reaching, [])] + ([([], reaching)] if reaching and copy.options.confirm else []):
-                ended = copy.run(MARKS[part], only, without, naming)
+            rounds = [(reaching, [], [])] if reaching else [([], [], near), ([], [], others)]
+            rounds += [([], reaching, [*near, *others])] if reaching and copy.options.confirm else []
+            for only, without, files in rounds:
+                if not only and not files:
+                    continue
+                ended = copy.run(MARKS[part], only, without, files)
                 seconds += ended.seconds
                 if ended.word in ("failed", "timeout"):
                     break

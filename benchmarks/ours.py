@@ -1,4 +1,4 @@
-"""What specs compile to: a worker. Tasks: td3_bc (a shape), spec (a stage of a shipped spec), sweep, part, memory."""
+"""What specs compile to: a worker. Tasks: td3_bc (a shape), spec (of a shipped one), sweep, part, memory, device."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def shaped(task, name="td3_bc"):
     """A spec with the networks, batch and critics of a task, and data made up in its shape."""
     hidden = str([task["width"]] * task["layers"])
     given = {"policy.hidden": hidden, "critic.hidden": hidden, "train.batch_size": str(task["batch"])}
-    spec = load(spec_path(name), [*given.items(), ("seeds", str(task["seeds"]))])
+    changes = map(tuple, task.get("changes", ()))
+    spec = load(spec_path(name), [*given.items(), ("seeds", str(task["seeds"])), *changes])
     if task["critics"] != 2:
         fields = {field.name: getattr(spec.critic, field.name) for field in dataclasses.fields(spec.critic)}
         spec = dataclasses.replace(spec, critic=Several(**fields, count=task["critics"]))
@@ -129,6 +130,7 @@ def prepare(task):
         about |= {"operations": seeds * counts[made.number], "jax": jax.__version__}
         about |= memory(made, program) if task["kind"] == "memory" else {}
         about |= {"own": own_operations(made)} if task["kind"] == "policy" else {}
+        about |= most_taken(made, program) if task["kind"] == "device" else {}
     return about, lambda updates: made.run(program, updates)
 
 
@@ -162,6 +164,17 @@ def memory(made: Made, program) -> dict:
         "activations": activations,
         "resident_growth": 1024 * grown,
     }
+
+
+def most_taken(made: Made, program) -> dict:
+    """Bytes that were taken at most, by the device where it tells, else by the compiler's account; and the device."""
+    made.run(program, 20)
+    device, about = jax.devices()[0], program.memory_analysis()
+    stats = device.memory_stats() or {}
+    taken = about.argument_size_in_bytes + about.output_size_in_bytes - about.alias_size_in_bytes
+    by_compiler = {"peak": taken + about.temp_size_in_bytes, "peak_by": "the compiler's account"}
+    by_device = {"peak": stats.get("peak_bytes_in_use"), "peak_by": "the device"}
+    return {"device": device.device_kind} | (by_device if by_device["peak"] else by_compiler)
 
 
 def size(tree) -> int:

@@ -16,23 +16,27 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import accelerator
+import methods
 import once
 import rates
 import show
 from rich.console import Console
 from workers import Missing, Options, Part
 
-PARTS = rates.PARTS | once.PARTS
+USUAL = rates.PARTS | methods.PARTS | once.PARTS
+PARTS = USUAL | accelerator.PARTS
 
 
 def main() -> None:
     """Run the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     listed = "; ".join(f"{name}: {function.__doc__.partition('.')[0]}" for name, function in PARTS.items())
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"default: all. {listed}")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"default: all but gpu. {listed}")
     parser.add_argument("--quick", action="store_true", help="toy sizes, two rounds: whether it works, not how fast")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--slice", type=float, default=1.0, help="seconds that are timed at once")
+    parser.add_argument("--peak", type=float, help="gpu: TFLOP/s that count as all; default: measured by products")
     parser.add_argument("--cores", help="for example 0,1; default: all that this process may use")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"))
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "pogospec" / "benchmarks"
@@ -43,10 +47,10 @@ def main() -> None:
         parser.error(f"no part {', '.join(unknown)}; allowed {', '.join(PARTS)}")
     own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     cores = tuple(int(core) for core in given.cores.split(",")) if given.cores else tuple(own)
-    options = Options(given.folder, cores, given.rounds, given.slice)
+    options = Options(given.folder, cores, given.rounds, given.slice, peak=given.peak)
     if given.quick:
-        options = Options(given.folder, cores, 2, 0.02, quick=True)
-    run(options, given.parts or list(PARTS), given.out)
+        options = Options(given.folder, cores, 2, 0.02, quick=True, peak=given.peak)
+    run(options, given.parts or list(USUAL), given.out)
 
 
 def run(options: Options, names: list[str], out: Path) -> None:
@@ -65,6 +69,8 @@ def run(options: Options, names: list[str], out: Path) -> None:
         show.table(console, part)
         found["parts"][name] = asdict(part)
         (out / "results.json").write_text(json.dumps(found, indent=1, ensure_ascii=False))
+        if name == "gpu":
+            print(show.markdown(part))
         if name == "growth" and part.rows:
             show.picture(part, out / "growth.png")
     console.print(f"written to {out}", highlight=False)

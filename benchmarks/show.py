@@ -49,8 +49,7 @@ def about(console: Console, found: dict[str, Any]) -> None:
 
 def table(console: Console, part: Part) -> None:
     """A part as a table, then what was wanted of it."""
-    hidden = {"name", "axis", "size", "who"}
-    columns = list(dict.fromkeys(name for row in part.rows for name in row if name not in hidden))
+    columns = columns_of(part)
     view = Table(box=box.SIMPLE_HEAD, title=part.title, title_justify="left", title_style="bold")
     view.add_column("")
     for name in columns:
@@ -66,6 +65,23 @@ def table(console: Console, part: Part) -> None:
     for note in part.notes:
         console.print(f"  {note}", style="dim", highlight=False)
     console.print()
+
+
+def columns_of(part: Part) -> list[str]:
+    """The columns of a table, after that of names."""
+    hidden = {"name", "axis", "size", "who", "device", "memory by"}
+    return list(dict.fromkeys(name for row in part.rows for name in row if name not in hidden))
+
+
+def markdown(part: Part) -> str:
+    """The same as Markdown, medians alone, to be pasted."""
+    columns = columns_of(part)
+    lines = [["", *columns], ["---", *(["---:"] * len(columns))]]
+    for row in part.rows:
+        found = [row[name]["median"] if isinstance(row[name], dict) else row[name] for name in columns]
+        lines.append([row["name"], *map(_number, found)])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{part.title}\n\n{table}\n\n" + "\n".join(part.notes) + "\n"
 
 
 def _cell(value: Any) -> str:

@@ -37,6 +37,7 @@ class Options:
     slice: float = 1.0  # seconds that are timed at once
     quick: bool = False
     notes: list[str] = field(default_factory=list)
+    peak: float | None = None  # TFLOP/s of the device; None: measured
 
     @property
     def one(self) -> tuple[int, ...]:

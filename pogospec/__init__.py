@@ -7,7 +7,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pogospec.api import Policy, load_policy, run, sweep
+    from pogospec.api import (
+        Comparison,
+        Policy,
+        Run,
+        compare,
+        estimate,
+        export,
+        load_policy,
+        plot,
+        render,
+        report,
+        run,
+        sweep,
+    )
     from pogospec.checking.check import load
     from pogospec.compiler.compile import compile_spec as compile
     from pogospec.flow import Flow, flow
@@ -19,12 +32,23 @@ _PUBLIC = {
     "compile": "pogospec.compiler.compile:compile_spec",
     "run": "pogospec.api:run",
     "sweep": "pogospec.api:sweep",
+    "estimate": "pogospec.api:estimate",
+    "export": "pogospec.api:export",
     "load_policy": "pogospec.api:load_policy",
+    "render": "pogospec.api:render",
+    "report": "pogospec.api:report",
     "Policy": "pogospec.api:Policy",
+    "Run": "pogospec.api:Run",
+    "compare": "pogospec.api:compare",
+    "Comparison": "pogospec.api:Comparison",
+    "plot": "pogospec.api:plot",
     "flow": "pogospec.flow:flow",
     "Flow": "pogospec.flow:Flow",
 }
-__all__ = ["Flow", "Policy", "__version__", "compile", "flow", "load", "load_policy", "run", "sweep"]
+__all__ = [
+    "Comparison", "Flow", "Policy", "Run", "__version__", "compare", "compile", "estimate", "export", "flow", "load",
+    "load_policy", "plot", "render", "report", "run", "sweep",
+]  # fmt: skip
 
 
 class _Package(ModuleType):

@@ -1,8 +1,7 @@
-"""The Python twin of the command line: run a spec, load a policy and act."""
+"""The Python twin of the command line: run a spec, load a policy and act; compare and plot."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -10,24 +9,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 
-from pogospec.checking.check import checked, located
+from pogospec.acting import Policy, load_policy, policy_of
+from pogospec.checking.check import Overrides, checked, documents, located
+from pogospec.checking.trackers import require_trackers
 from pogospec.console import Screen
 from pogospec.data import load_for
 from pogospec.errors import UsageError
+from pogospec.film.render import render_run
+from pogospec.launch.offline import ESTIMATORS, Asked
+from pogospec.launch.offline import evaluate as evaluate_offline
 from pogospec.launch.one import execute
 from pogospec.launch.record import new_run
 from pogospec.launch.sweep import jobs_of, run_sweep
 from pogospec.modules import allowing
-from pogospec.policies.base import row_of
+from pogospec.offline.settings import Settings
+from pogospec.report.page import NAME, write_page
+from pogospec.results import Comparison, Run, Runs, compare, named, plot
 from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.runs.files import locked
-from pogospec.runs.saved import SavedPolicy
-from pogospec.spec.resolve import Override, read, read_cells
+from pogospec.shipping.check import TOLERANCE
+from pogospec.shipping.write import Exported, export_policy
+from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
-from pogospec.spec.shipped import spec_path
-from pogospec.terminal import command
+
+__all__ = [
+    "Comparison", "Policy", "Run", "compare", "default_directory", "estimate", "export", "load_policy", "plot",
+    "render", "report", "run", "sweep",
+]  # fmt: skip
 
 
 def default_directory(spec: Spec) -> Path:
@@ -36,18 +45,18 @@ def default_directory(spec: Spec) -> Path:
 
 
 def run(
-    spec: Spec | str | Path,
+    spec: Spec | str | Path | Mapping[str, Any],
     out: str | Path | None = None,
-    overrides: Sequence[Override] = (),
+    overrides: Overrides = (),
     show: bool = False,
     allow_modules: Sequence[str] = (),
-) -> RunDirectory:
+) -> Run:
     """Train and evaluate a spec into a run directory.
 
     Args:
-        spec: a spec from `load`, a file, or the name of a shipped spec.
+        spec: a spec from `load`, a file, the name of a shipped spec, or a mapping.
         out: the run directory; default runs/NAME-DATASET-TIME.
-        overrides: pairs of path and YAML text, as `--set` takes them; only with a file or a name.
+        overrides: paths and values, as `load` takes them; not with a spec from `load`.
         show: print the live view of the command line.
         allow_modules: modules of which data and spec may name code, as `--allow-module` does.
 
@@ -59,39 +68,44 @@ def run(
         return _run(spec, out, overrides, show)
 
 
-def _run(spec: Spec | str | Path, out: str | Path | None, overrides: Sequence[Override], show: bool) -> RunDirectory:
+def _run(spec: Spec | str | Path | Mapping[str, Any], out: str | Path | None, overrides: Overrides, show: bool) -> Run:
     if isinstance(spec, Spec) and overrides:
         raise UsageError("found overrides for a spec that is loaded already, allowed with a file; give them to load")
     if isinstance(spec, Spec):
         loaded, place = spec, nullcontext()
+        require_trackers([Document(spec, [], {}, "spec")])
     else:
-        document = read(spec_path(spec), overrides)
+        document = documents(spec, overrides)[0]
         if document.cell:
-            raise UsageError(f"{spec} declares a sweep over {', '.join(document.cell)}; run it with pogospec.sweep")
+            name = "the mapping" if isinstance(spec, Mapping) else spec
+            raise UsageError(f"{name} declares a sweep over {', '.join(document.cell)}; run it with pogospec.sweep")
         loaded, place = checked(document), located(document)
+        require_trackers([document])
+    if loaded.schedule.branch is not None:
+        raise UsageError("found schedule.branch, which makes several runs; run the file with pogospec.sweep")
     with place:
         data = load_for(loaded)
         target = default_directory(loaded) if out is None else Path(out)
         directory = new_run(loaded, data, target, str(jax.devices()[0]))
         execute(Screen(quiet=not show), loaded, data, directory)
-    return directory
+    return Run(directory.path)
 
 
 def sweep(
-    path: str | Path,
+    path: str | Path | Mapping[str, Any],
     grid: Mapping[str, Sequence[Any]] | None = None,
     out: str | Path | None = None,
-    overrides: Sequence[Override] = (),
+    overrides: Overrides = (),
     show: bool = False,
     allow_modules: Sequence[str] = (),
-) -> list[RunDirectory]:
+) -> list[Run]:
     """Train and evaluate every cell of a sweep, each into a run directory of one folder; done ones are kept.
 
     Args:
-        path: a file, or the name of a shipped spec.
+        path: a file, the name of a shipped spec, or a mapping.
         grid: paths and lists of values, beside what the file sweeps.
         out: the folder; default runs/NAME-DATASET-TIME.
-        overrides: pairs of path and YAML text, as `--set` takes them.
+        overrides: paths and values, as `load` takes them.
         show: print the live view of the command line.
         allow_modules: modules of which data and specs may name code, as `--allow-module` does.
 
@@ -101,74 +115,154 @@ def sweep(
         SpecError, DataError: as the command line reports them.
 
     """
-    given: list[Override] = [(name, json.dumps(list(values)), f"grid {name}") for name, values in (grid or {}).items()]
+    given = [(name, list(values), f"grid {name}") for name, values in (grid or {}).items()]
     with allowing(*allow_modules):
-        documents = read_cells(spec_path(path), overrides, given)
-        if not documents[0].cell:
-            raise UsageError(f"{path} sweeps nothing; give a grid, such as {{'energy.entropy.weight': [0, 0.01]}}")
-        folder = default_directory(checked(documents[0])) if out is None else Path(out)
-        jobs = jobs_of(documents, folder)
+        cells = documents(path, overrides, given)
+        if not cells[0].cell and checked(cells[0]).schedule.branch is None:
+            name = "the mapping" if isinstance(path, Mapping) else path
+            raise UsageError(f"{name} sweeps nothing; give a grid, such as {{'energy.entropy.weight': [0, 0.01]}}")
+        folder = default_directory(checked(cells[0])) if out is None else Path(out)
+        jobs = jobs_of(cells, folder)
+        require_trackers([job.document for job in jobs])
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
             run_sweep(Screen(quiet=not show), jobs, str(jax.devices()[0]))
-    return [RunDirectory.open(job.path) for job in jobs]
+    return [Run.open(job.path) for job in jobs]
 
 
-class Policy:
-    """A trained policy of one seed, with normaliser, squashing and action bounds inside.
+def estimate(
+    run: RunDirectory | str | Path,
+    policy: str | None = None,
+    *,
+    estimators: Sequence[str] | None = None,
+    discount: float | None = None,
+    action: Literal["mean", "sample"] | None = None,
+    rewards: Literal["run", "logged"] = "run",
+    samples: int = 8,
+    level: float = 0.95,
+    moves: int | None = None,
+    seed: int = 0,
+    settings: Settings | None = None,
+    allow_modules: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """What the policies of a run are worth by its data alone, as `pogospec evaluate RUN --offline`; written to ope.csv.
 
-    `family`, `network` and `space` are there for those who want more than actions: `parameters` gives the
-    parameters of the action distribution, whose `distribution()` is NumPyro's.
+    Args:
+        run: a run directory.
+        policy: behavior, 'step 1', …; default: all.
+        estimators: of fqe, wis and dr; default: those that can be had.
+        discount: below 1; default: that of the run's critic, or 0.99.
+        action: how the policies act; default: as in the run.
+        rewards: those of the run over the size of their scale, or as they were logged.
+        samples: actions in each place, where policies sample.
+        level: of the intervals.
+        moves: of particles: moves before one acts.
+        seed: of critics and samples.
+        settings: how critics are fitted; its discount gives way to `discount`.
+        allow_modules: modules of which data may name code, as `--allow-module` does.
+
+    Returns a row an estimate, policy and seed, with the columns of ope.csv.
+
+    Raises:
+        UsageError, RunDirectoryError, DataError, RunError: as the command line reports them.
+
     """
-
-    def __init__(self, saved: SavedPolicy, seed: int, label: str):
-        network = jax.tree.map(lambda leaf: leaf[seed : seed + 1], saved.network)
-        self._saved = saved._replace(network=network)
-        self._draws = 0
-        self.seed, self.label = seed, label
-        self.family, self.space = saved.family, saved.space
-        self.network = jax.tree.map(lambda leaf: leaf[0], network)
-        self._act = {action: self._saved.batched(action, seed) for action in ("mean", "sample")}
-
-    def act(self, observation: Any, action: Literal["mean", "sample"] = "mean") -> np.ndarray:
-        """Actions in the environment's bounds, [act] or [batch, act], of raw observations [obs] or [batch, obs].
-
-        Raises UsageError for observations of another size, and for an action that is neither.
-        """
-        if action not in self._act:
-            raise UsageError(f"found the action '{action}', allowed {', '.join(self._act)}")
-        observations = self._rows(observation)
-        self._draws += action == "sample"
-        chosen = self._act[action](observations[None], self._draws)[0]
-        return chosen if np.ndim(observation) == 2 else chosen[0]
-
-    def parameters(self, observation: Any) -> Any:
-        """Parameters of the action distribution, in actions scaled to [-1, 1]; shapes as in `act`."""
-        observations = self._rows(observation)
-        with jax.enable_x64(self._saved.double):
-            found = self.family.parameters(self.network, self._saved.normalised(observations))
-        return found if np.ndim(observation) == 2 else row_of(found, 0)
-
-    def _rows(self, observation: Any) -> np.ndarray:
-        try:
-            rows = np.asarray(observation, np.float64)
-        except (TypeError, ValueError):
-            raise UsageError(f"found an observation of type {type(observation).__name__}, allowed numbers") from None
-        if rows.ndim not in (1, 2) or rows.shape[-1] != self.space.obs_dim:
-            size = self.space.obs_dim
-            raise UsageError(f"found an observation of shape {rows.shape}, allowed ({size},) or (batch, {size})")
-        return rows[None] if rows.ndim == 1 else rows
-
-
-def load_policy(run: RunDirectory | str | Path, policy: str | None = None, seed: int = 0) -> Policy:
-    """Load a policy of a run: `policy` is behavior, 'step 1', …; default: the last step; raises RunDirectoryError."""
+    unknown = [name for name in estimators or () if name not in ESTIMATORS]
+    if unknown:
+        raise UsageError(f"estimators: found '{unknown[0]}', allowed {', '.join(ESTIMATORS)}")
+    if action not in (None, "mean", "sample") or rewards not in ("run", "logged"):
+        raise UsageError(f"found action '{action}' and rewards '{rewards}', allowed mean or sample, and run or logged")
+    if samples < 1:
+        raise UsageError(f"samples: found {samples}, allowed 1 or more")
+    if not 0 < level < 1 or not 0 <= (discount or 0) < 1:
+        raise UsageError(f"found level {level:g} and discount {discount}, allowed between 0 and 1, and below 1")
+    names = tuple(estimators) if estimators else None
+    how = settings or Settings()
     directory = run if isinstance(run, RunDirectory) else RunDirectory.open(run)
-    labels = directory.policies() if policy is None else [policy]
-    if not labels:
-        again = command("resume", directory.path)
-        raise UsageError(f"{directory.path} holds no policies yet; go on with: {again}")
-    label = labels[-1]
-    seeds = directory.manifest["seeds"]
-    if not 0 <= seed < seeds:
-        raise UsageError(f"found seed {seed}, allowed 0 to {seeds - 1}")
-    return Policy(SavedPolicy.load(*directory.load_policy(label)), seed, label)
+    with allowing(*allow_modules):
+        asked = Asked(policy, moves, discount, action, rewards, names, samples, level, seed, how)
+        return evaluate_offline(directory, asked).rows
+
+
+def export(
+    run: RunDirectory | str | Path,
+    to: str,
+    policy: str | None = None,
+    seed: int | None = None,
+    action: Literal["mean", "sample"] | None = None,
+    out: str | Path | None = None,
+    tolerance: float = TOLERANCE,
+) -> Exported:
+    """Write a policy of a run as a file that acts without this package, with a model card and a loader beside it.
+
+    Args:
+        run: a run directory.
+        to: onnx, stablehlo, torch or npz.
+        policy: behavior, 'step 1', …; default: the last step.
+        seed: one of the run's; default: its first.
+        action: the mean action or samples; default: as the run evaluates.
+        out: the file; default in the run, exports/step_1-mean.npz.
+        tolerance: the largest difference from the policy, in actions scaled to [-1, 1]; more is refused, but four times
+            what rounding changes in the policy itself.
+
+    Returns paths of file, card and loader, and what the check found.
+
+    Raises UsageError for what cannot be written, RunError where the file acts otherwise than the policy.
+
+    """
+    directory, label = policy_of(run, policy)
+    return export_policy(directory, to, label, seed, action, None if out is None else Path(out), tolerance)
+
+
+def render(
+    run: RunDirectory | str | Path,
+    out: str | Path | None = None,
+    policies: Sequence[str] | None = None,
+    seed: int | None = None,
+    episodes: int = 1,
+    seconds: float | None = None,
+    speed: float = 1.0,
+    pixels: int = 320,
+) -> Path:
+    """Film the same episodes of several policies side by side, without a screen; the file.
+
+    Args:
+        run: a run directory.
+        out: a file .gif or .mp4; default in the run, film.gif.
+        policies: behavior, 'step 1', …; default: all that are saved.
+        seed: one of the run's; default: its first.
+        episodes: how many, one after another, from the reset seed of the run's evaluation on.
+        seconds: of an episode at most, as the task counts them; default: all of it.
+        speed: 0.5 shows it half as fast.
+        pixels: width and height of a policy's panel.
+
+    Raises UsageError for what cannot be filmed, RunError where nothing draws on this machine.
+
+    """
+    directory = run if isinstance(run, RunDirectory) else RunDirectory.open(run)
+    path = None if out is None else Path(out)
+    return render_run(directory, path, policies, seed, episodes, None, seconds, speed, pixels).path
+
+
+def report(
+    runs: Runs,
+    path: str | Path = NAME,
+    score: str = "last",
+    title: str | None = None,
+    allow_modules: Sequence[str] = (),
+) -> Path:
+    """Write runs, folders of runs or a suite as one page that needs no network, as `pogospec report`; its file.
+
+    Args:
+        runs: as `compare` takes them.
+        path: a file .html.
+        score: last, best (of each seed; optimistic), mean-last-K, fqe, wis or dr.
+        title: of the page; default: specs and datasets.
+        allow_modules: modules of which data and specs may name code, as `--allow-module` does.
+
+    Raises:
+        UsageError, RunDirectoryError: as the command line reports them.
+
+    """
+    with allowing(*allow_modules):
+        return write_page(*named(runs), Path(path), score, title).path

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pogospec import accelerators
+from pogospec.film import renderers
 from pogospec.runs import cache
 
 PACKAGE = "pogospec"
@@ -23,6 +25,7 @@ FOLDERS = {
     "POGOSPEC_DATA_DIR": ("~/.cache/pogospec/datasets", "imported datasets, and D4RL files"),
     "MINARI_DATASETS_PATH": ("~/.minari/datasets", "local Minari datasets"),
     "D4RL_DATASET_DIR": ("~/.d4rl/datasets", "D4RL files, *.hdf5"),
+    "OGBENCH_DATASET_DIR": ("~/.ogbench/data", "OGBench files, *.npz"),
 }
 DEVICES = """
 import json, jax
@@ -72,9 +75,12 @@ def examine() -> list[Finding]:
     codes = {"jax": DEVICES, "steps": STEPS, "data": DATASETS, "models": MODELS}
     tried = {name: _start(code) for name, code in codes.items()}
     installed, hardware, places = packages(), machine(), folders()
+    drawing = {name: renderers.started(name) for name in renderers.NAMES}
     outcomes = {name: _finish(process) for name, process in tried.items()}
-    last = [environment(outcomes["steps"]), datasets(outcomes["data"]), models(outcomes["models"])]
-    return [*installed, *hardware, devices(outcomes["jax"]), *places, *last]
+    drawn = drawing_of({name: renderers.works(process, SECONDS) for name, process in drawing.items()})
+    last = [environment(outcomes["steps"]), drawn, datasets(outcomes["data"]), models(outcomes["models"])]
+    computing = [devices(outcomes["jax"]), *unused(outcomes["jax"][0], accelerators.seen())]
+    return [*installed, *hardware, *computing, *places, *last]
 
 
 def healthy(findings: list[Finding]) -> bool:
@@ -136,11 +142,24 @@ def _extras(names: list[str], requirements: list[Any]) -> list[Finding]:
     for extra in names:
         asked = [one for one in requirements if one.marker is not None and one.marker.evaluate({"extra": extra})]
         asked = [one for one in asked if not one.marker.evaluate({"extra": ""})]
-        looks = [_package(one) for one in asked]
+        looks = [_package(one) for requirement in asked for one in (requirement, *_brought(requirement))]
         wrong = [f"{look.name} {look.found}" for look in looks if not look.ok]
         text = "; ".join(wrong) or f"all {len(looks)} packages"
         found.append(Finding("extra", extra, text, not wrong, False, f"pip install '{PACKAGE}[{extra}]'"))
     return found
+
+
+def _brought(requirement: Any) -> list[Any]:
+    """What the extras of a requirement ask for themselves, as in jax[cuda13]."""
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = [Requirement(text) for text in metadata.requires(requirement.name) or []]
+    except metadata.PackageNotFoundError:
+        return []
+    marked = [(one, one.marker) for one in wanted if one.marker is not None]
+    own = [(one, marker) for one, marker in marked if not marker.evaluate({"extra": ""})]
+    return [one for one, marker in own if any(marker.evaluate({"extra": extra}) for extra in requirement.extras)]
 
 
 def machine() -> list[Finding]:
@@ -204,6 +223,16 @@ def devices(outcome: tuple[Any, str]) -> Finding:
     return Finding("machine", "devices", f"JAX finds none: {error}", False, True, f"{fix} export JAX_PLATFORMS=cpu")
 
 
+def unused(listed: Any, found: list[accelerators.Accelerator]) -> list[Finding]:
+    """GPUs and TPUs of this machine on which JAX does not compute; `listed`: those on which it does, if any."""
+    used = {{"cuda": "gpu", "rocm": "gpu"}.get(device[0], device[0]) for device in listed or ()}
+    return [
+        Finding("machine", one.platform, f"{one.name} sits unused", False, False, one.remedy)
+        for one in found
+        if one.platform not in used
+    ]
+
+
 def environment(outcome: tuple[Any, str]) -> Finding:
     """Whether MuJoCo steps."""
     rewards, error = outcome
@@ -212,6 +241,17 @@ def environment(outcome: tuple[Any, str]) -> Finding:
         return Finding("environment", ENVIRONMENT, text)
     fix = "pip install 'gymnasium[mujoco]' in the range above"
     return Finding("environment", ENVIRONMENT, f"cannot be stepped: {error}", False, True, fix)
+
+
+def drawing_of(drawn: dict[str, bool]) -> Finding:
+    """How MuJoCo draws without a screen, for films."""
+    good, asked = [name for name, works in drawn.items() if works], os.environ.get(renderers.VARIABLE)
+    if not good:
+        found = f"nothing draws: neither {' nor '.join(drawn)}"
+        return Finding("environment", "pictures", found, False, False, renderers.FIX)
+    ok = asked in (None, *good)
+    found = f"drawn by {', '.join(good)}" + ("" if ok else f", but {renderers.VARIABLE} is '{asked}'")
+    return Finding("environment", "pictures", found, ok, False, "" if ok else f"export {renderers.VARIABLE}={good[0]}")
 
 
 def datasets(outcome: tuple[Any, str]) -> Finding:

@@ -22,17 +22,18 @@ from pogospec.compiler.compile import compile_spec
 from pogospec.compiler.program import State
 from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
-from pogospec.policies.base import normals
+from pogospec.policies.base import normals, row_of
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
 from pogospec.steps.schedule import Backtracking
 from pogospec.targets.base import AbstractTarget, free_energy
 from pogospec.targets.given import given
 from pogospec.targets.numpyro import NumpyroTarget
+from pogospec.text import html_table
 from pogospec.training.chunk import INIT, as_floats, chunk_function, fold, stream
 from pogospec.types import Key, Transitions
 
-SAMPLES = {"implicit": 64, "explicit": 256}
+SAMPLES = {"implicit": 64, "explicit": 256, "forward_backward": 256}
 """Actions over which expectations are taken where nobody says how."""
 DRAWN = 1024
 """Actions of the start at which the log density must be finite."""
@@ -58,7 +59,7 @@ ARGUMENTS = {
 """Paths of the spec, or of its one step, and the arguments that they come from; the first that fits counts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Flow:
     """The path of a policy along a flow; arrays have a leading axis of steps, the start first."""
 
@@ -73,6 +74,23 @@ class Flow:
         """Steps that were taken."""
         return len(self.times) - 1
 
+    def __repr__(self) -> str:
+        kind = type(self.target).__name__.removesuffix("Target").lower()
+        ends = [f"energy {self.energies[0]:.4g} to {self.energies[-1]:.4g}"]
+        ends += [] if self.kl is None else [f"KL to the optimum {self.kl[0]:.4g} to {self.kl[-1]:.4g} nats"]
+        where = f"{self.target.dimensions} dimension{'s'[: self.target.dimensions > 1]}"
+        return (
+            f"Flow on {kind} in {where}: {len(self)} steps, flow time {self.times[-1]:.4g}, {', '.join(ends)}; ends at "
+            f"{self.distribution()}"
+        )
+
+    def _repr_html_(self) -> str:
+        names = ["step", "flow time", "energy", *([] if self.kl is None else ["KL to the optimum"])]
+        columns = [self.times, self.energies, *([] if self.kl is None else [self.kl])]
+        shown = sorted({*range(0, len(self) + 1, max(1, len(self) // 10)), len(self)})
+        rows = [[str(step), *(f"{column[step]:.4g}" for column in columns)] for step in shown]
+        return html_table(names, rows, repr(self).partition(":")[0])
+
     def distribution(self, step: int = -1) -> dist.Distribution:
         """The NumPyro distribution after a step; 0 is the start, -1 the end."""
         if not -len(self.times) <= step < len(self.times):
@@ -80,7 +98,7 @@ class Flow:
         return jax.tree.map(lambda leaf: leaf[step], self.parameters).distribution()
 
     def posterior_samples(self, key: Key, n: int = 1, step: int = -1) -> dict[str, Any]:
-        """So many samples of every site of a NumPyro model, [n, *shape] in its own space, deterministic ones too."""
+        """So many samples of every site of a NumPyro model, `[n, *shape]` in its own space, deterministic ones too."""
         if not isinstance(self.target, NumpyroTarget):
             raise UsageError("posterior_samples: allowed for flows of NumPyro models; use distribution(step).sample")
         samples: Any = self.distribution(step).sample(key, (n,))
@@ -119,9 +137,9 @@ def flow(
         tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}.
         steps: how many; the most there may be with `until_settled`.
         temperature: weight of the entropy; 0 leaves it out.
-        scheme: implicit or explicit.
+        scheme: implicit, explicit or forward_backward.
         actions: how expectations are taken: {"sample": n}, or "quadrature" (exact for quadratic log densities) in
-            implicit and {"hermite": n} in explicit steps; default 64 and 256 samples.
+            implicit and {"hermite": n} in other steps; default 64 and 256 samples.
         updates: of Adam in each step, whose rate falls from `learning_rate` to 0 by a cosine.
         learning_rate: of Adam.
         start: mean and standard deviation of the start, numbers or lists.
@@ -182,11 +200,11 @@ def _expectations(
         looks = registry.load("policy", kind).looks
     plain = "quadrature" if target.gaussian and "quadrature" in looks else {"sample": SAMPLES["implicit"]}
     plain = plain if "sample" in looks else "mean"
-    explicit = scheme.get("kind") == "explicit"
-    if explicit:
-        scheme = {"actions": {"sample": SAMPLES["explicit"]}} | scheme
+    own = scheme.get("kind") in ("explicit", "forward_backward")  # has points of its own
+    if own:
+        scheme = {"actions": {"sample": SAMPLES[scheme["kind"]]}} | scheme
         scheme |= {} if actions is None else {"actions": actions}
-    energy = {"q": {"actions": plain if explicit or actions is None else actions}}
+    energy = {"q": {"actions": plain if own or actions is None else actions}}
     return (energy if temperature == 0 else energy | {"entropy": {"weight": temperature}}), scheme
 
 
@@ -223,7 +241,7 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
     program, root = compile_spec(spec, space), jax.random.key(seed)
     first, chunk = program.stages[0], chunk_function(program.stages[0], 1)
     enter, look = (jax.jit(jax.vmap(f, in_axes=(None, 0, None, 0))) for f in (first.enter, first.measure))
-    heads = jax.jit(lambda state: jax.tree.map(lambda x: x[0, 0], _heads(spec, state, data)))
+    heads = jax.jit(lambda state: row_of(jax.tree.map(lambda x: x[0], _heads(spec, state, data)), 0))
     state = jax.jit(jax.vmap(program.init, in_axes=(None, 0)))(program.numbers, stream(fold(root, 0), INIT, 0)[None])
     path, measured, times, same = [heads(state)], [], [0.0], jax.random.key(0)[None]
     _check_start(target, path[0])

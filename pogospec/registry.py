@@ -22,6 +22,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "gaussian_mixture": "pogospec.policies.gaussian_mixture:GaussianMixturePolicy",
         "transport_map": "pogospec.policies.transport_map:TransportMapPolicy",
         "flow_matching": "pogospec.policies.flow_matching:FlowMatchingPolicy",
+        "normalizing_flow": "pogospec.policies.normalizing_flow:NormalizingFlowPolicy",
+        "particles": "pogospec.policies.particles:ParticlesPolicy",
     },
     "energy": {
         "q": "pogospec.energies.q:QTerm",
@@ -65,15 +67,25 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "scheme": {
         "implicit": "pogospec.steps.implicit:Implicit",
         "explicit": "pogospec.steps.explicit:Explicit",
+        "forward_backward": "pogospec.steps.forward_backward:ForwardBackward",
     },
     "tau": {
         "geometric": "pogospec.steps.schedule:Geometric",
         "backtracking": "pogospec.steps.schedule:Backtracking",
         "multiplier": "pogospec.steps.multiplier:Multiplier",
+        "choice": "pogospec.steps.schedule:Choice",
     },
     "until": {
         "critic_settled": "pogospec.steps.until:CriticSettled",
         "energy_settled": "pogospec.steps.until:EnergySettled",
+        "judged": "pogospec.steps.until:Judged",
+    },
+    "judge": {
+        "fqe": "pogospec.judges.fqe:FQE",
+        "cross_fitted": "pogospec.judges.cross_fitted:CrossFitted",
+        "second_critic": "pogospec.judges.second_critic:SecondCritic",
+        "ensemble_bound": "pogospec.judges.ensemble_bound:EnsembleBound",
+        "proximal": "pogospec.judges.proximal:ProximalInequality",
     },
     "optimizer": {"adam": "pogospec.steps.optimizer:Adam"},
     "target": {
@@ -82,19 +94,34 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "banana": "pogospec.targets.banana:BananaTarget",
         "numpyro": "pogospec.targets.numpyro:NumpyroTarget",
     },
+    "tracker": {
+        "tensorboard": "pogospec.tracking.tensorboard:TensorBoard",
+        "wandb": "pogospec.tracking.wandb:WandB",
+        "mlflow": "pogospec.tracking.mlflow:MLflow",
+        "trackio": "pogospec.tracking.trackio:Trackio",
+    },
 }
 """Slots of the language: a key of a spec holds a node of one of their kinds."""
 
 BESIDE: dict[str, dict[str, str]] = {
+    "carried": {"particles": "pogospec.policies.carried:CarriedParticles"},
     "source": {
         "pocket": "pogospec.data.sources.pocket:Pocket",
         "d4rl": "pogospec.data.sources.d4rl:D4RL",
+        "ogbench": "pogospec.data.sources.ogbench:OGBench",
         "file": "pogospec.data.sources.file:File",
         "imported": "pogospec.data.sources.imported:Imported",
         "minari": "pogospec.data.sources.minari:Minari",
     },
+    "export": {
+        "onnx": "pogospec.shipping.formats.onnx:Onnx",
+        "stablehlo": "pogospec.shipping.formats.stablehlo:StableHLO",
+        "torch": "pogospec.shipping.formats.pytorch:Torch",
+        "npz": "pogospec.shipping.formats.npz:Npz",
+    },
 }
-"""Slots beside the language, whose kinds no key of a spec names: the id of a dataset leads to its source."""
+"""Slots beside the language, whose kinds no key of a spec names: policies that a step makes whole, which are saved so;
+sources of data, to which the id of a dataset leads; formats that policies are exported in."""
 
 
 @cache

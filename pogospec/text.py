@@ -11,6 +11,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from html import escape as in_html
 from typing import Any
 
 from pogospec.errors import printable
@@ -99,3 +100,24 @@ def json_text(content: Any, indent: int = 2) -> str:
     except UnicodeEncodeError:
         text = json.dumps(content, indent=indent)
     return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", below: Sequence[str] = ()) -> str:
+    """A table of text as HTML for notebooks, its first column to the left; lines of text above and below it."""
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        return "".join(
+            f'<{tag} style="text-align:{"right" if number else "left"}">{html(str(cell))}</{tag}>'
+            for number, cell in enumerate(row)
+        )
+
+    lines = [f"<p><b>{html(title)}</b></p>"] if title else []
+    lines += ["<table>", f"<thead><tr>{cells(head, 'th')}</tr></thead>" if head else "", "<tbody>"]
+    lines += [f"<tr>{cells(row, 'td')}</tr>" for row in rows]
+    lines += ["</tbody>", "</table>", *(f"<p>{html(text)}</p>" for text in below)]
+    return "\n".join(["<div>", *filter(None, lines), "</div>"])
+
+
+def html(text: str) -> str:
+    """Text that a browser shows as it is, on one line, within an element or an attribute."""
+    return in_html(line(text), quote=True)

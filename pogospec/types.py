@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pogospec.lapack import in_parts
+
+in_parts()  # here, since all that computes imports this module
+
 Key = PRNGKeyArray
 Scalar = Float[Array, ""]
 Observations = Float[Array, "*batch obs"]

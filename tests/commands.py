@@ -23,8 +23,9 @@ def pogospec(
 
 def started(*arguments, code=COMMAND[2]) -> subprocess.Popen[str]:
     """A command that goes on while the test does; `code`: what Python runs before or instead."""
-    # a shell tells background jobs, and so their children, to ignore Ctrl-C
+    # a shell tells background jobs, and so their children, to ignore Ctrl-C; `nohup` the end of the terminal
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    heard += "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     command = [sys.executable, "-c", heard + code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

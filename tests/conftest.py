@@ -1,6 +1,9 @@
 """Fixtures and marks of all tests: one compile cache, runs that are made once, what is left to the exhaustive part."""
 
 import collections
+import contextlib
+import ctypes
+import gc
 import os
 import random
 from pathlib import Path
@@ -10,9 +13,25 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from xdist.scheduler import LoadScopeScheduling
 
-SPREAD = {"test_flow.py", "test_mutations.py", "test_storms.py"}
-"""Files whose tests share nothing, and go to whichever worker is free; those of other files stay together."""
-LONGEST = ("test_no_inert_option.py", "test_storms.py", "test_flow.py", "test_formula.py")
+SPREAD = {
+    "test_combinations.py",
+    "test_flow.py",
+    "test_formula.py",
+    "test_mutations.py",
+    "test_no_inert_option.py",
+    "test_refusals.py",
+    "test_shapes.py",
+    "test_storms.py",
+}
+"""Files whose tests share little, and go to whichever worker is free; those of other files stay together."""
+LONGEST = (
+    "test_combinations.py",
+    "test_shapes.py",
+    "test_no_inert_option.py",
+    "test_storms.py",
+    "test_flow.py",
+    "test_formula.py",
+)
 """Files that begin first, so that no worker is left with a long one at the end."""
 QUICK_TO_COMPILE = " ".join(
     (
@@ -22,13 +41,20 @@ QUICK_TO_COMPILE = " ".join(
     )
 )
 """What halves the time of XLA's compiler, and so that of most tests; commands that tests start inherit it."""
-OPTIMISED = {"test_flow_theory.py", "test_train.py"}
+OPTIMISED = {"test_coverage.py", "test_flow_theory.py", "test_train.py"}
 """Files whose programs are compiled as users' are: long ones, and some of all that runs."""
 
 
 def pytest_configure():
     if QUICK_TO_COMPILE not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_TO_COMPILE}"
+
+
+def pytest_collection_finish():
+    """Tracing makes millions of objects, most of which go by themselves: look for the others less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 MOST_MEMORY = 1_500_000_000
@@ -48,13 +74,14 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @pytest.hookimpl(tryfirst=True)  # before marks choose
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     families = collections.defaultdict(list)
     for item in items:
         if item.get_closest_marker("thinned"):
             families[item.path, item.originalname].append(item)
     for family in families.values():
-        _thin(family, *family[0].get_closest_marker("thinned").args)
+        if not any("::" in argument for argument in config.args):  # what is named is run
+            _thin(family, *family[0].get_closest_marker("thinned").args)
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
@@ -78,12 +105,18 @@ def float64():
         yield
 
 
+@pytest.fixture(scope="session")
+def of_all_workers(tmp_path_factory) -> Path:
+    """A folder of this session, for what workers share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
-def compile_cache(tmp_path_factory):
+def compile_cache(of_all_workers):
     """What one test compiled serves all workers, and the programs that they start."""
     jax.devices()  # looked for now, since commands in this process ask for one for each core
-    base = tmp_path_factory.getbasetemp()
-    folder = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled")
+    folder = str(of_all_workers / "compiled")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     compilation_cache.reset_cache()
@@ -104,13 +137,20 @@ def programs(request, compile_cache):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))
         yield
-    jax.clear_caches()
+    _forget()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown():
     if _memory() > MOST_MEMORY:
-        jax.clear_caches()
+        _forget()
+
+
+def _forget():
+    """Drop what was compiled, and give its memory back, which the allocator of Linux would keep."""
+    jax.clear_caches()
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _memory() -> int:

@@ -19,6 +19,7 @@ import tempfile
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 IMPORTED = (
     "equinox",
@@ -35,13 +36,15 @@ IMPORTED = (
     "rich.table",
     "safetensors.numpy",
 )
-APART = (".__main__", ".antmaze", ".collect", ".fit")
+APART = (".__main__", ".antmaze", ".collect", ".fit", ".loaders.pytorch")
 """Ends of names of modules that are programs, or need an extra."""
 AT_IMPORT = ("JAX_", "XLA_", "PYTHON", "MPL", "OPENBLAS", "TF_CPP", "MUJOCO")
 """How variables of the environment begin that are read at import: each setting of them has a process of its own."""
 KILLED, FULL, FILES = "TEST_KILLED_AT", "TEST_FULL_AT", "TEST_FILES_OF"
+BLANK, NO_PICTURES = "TEST_BLANK_PICTURES", "TEST_NO_PICTURES"
 """Variables for a command: FOLDER:N, the change of files below a folder at which it is killed, or from which on there
-is no room on the disk; and the most bytes of a file."""
+is no room on the disk; the most bytes of a file; that pictures are made, and their files written, but not drawn; and
+that a flow ends without its pictures."""
 IN_PLACE = "r+"
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
 
@@ -80,6 +83,7 @@ def _serve() -> None:
         if not name.endswith(APART):
             importlib.import_module(name)
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     answers = os.dup(1)
     for line in sys.stdin:
         child = os.fork()
@@ -91,14 +95,19 @@ def _serve() -> None:
         os.write(answers, f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
+def changes(folder: str | Path, event: str, details) -> bool:
+    """Whether an event is a change of files below a folder."""
+    writes = event == "open" and details[2] & (os.O_WRONLY | os.O_RDWR) and details[1] != IN_PLACE
+    return bool(writes or event in CHANGES) and str(details[0]).startswith(str(folder))
+
+
 def _hook(folder: str, number: int, then) -> None:
     """Call something before the change of files below a folder that has a number, and before all later ones."""
     count = 0
 
     def look(event, details):
         nonlocal count
-        writes = event == "open" and details[2] & (os.O_WRONLY | os.O_RDWR) and details[1] != IN_PLACE
-        if (writes or event in CHANGES) and str(details[0]).startswith(folder):
+        if changes(folder, event, details):
             count += 1
             if count >= number:
                 then(event)
@@ -106,17 +115,27 @@ def _hook(folder: str, number: int, then) -> None:
     sys.addaudithook(look)
 
 
-def _full(event: str) -> None:
+def full(event: str) -> None:
+    """What a disk without room says to a change of files."""
     if event == "open" or event == "os.mkdir":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _refused(*_):
+    raise importlib.import_module("pogospec.errors").UsageError("no pictures")
+
+
 def _trouble(env: dict[str, str]) -> None:
     """What a test has in store for a command."""
-    for name, then in ((KILLED, lambda _: os.kill(os.getpid(), signal.SIGKILL)), (FULL, _full)):
+    for name, then in ((KILLED, lambda _: os.kill(os.getpid(), signal.SIGKILL)), (FULL, full)):
         folder, _, number = env.get(name, "").rpartition(":")
         if folder:
             _hook(folder, int(number), then)
+    if BLANK in env:
+        importlib.import_module("matplotlib.figure").Figure.savefig = lambda _, path, **__: path.write_bytes(b"")
+    if NO_PICTURES in env:
+        screen: Any = importlib.import_module("pogospec.report.screen")
+        screen.draw_all = _refused
     if FILES in env:
         most = int(env[FILES])
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))

@@ -1,6 +1,5 @@
 """What can be seen of a spec: its mathematics, and what the training loop asks of data, evaluator and files."""
 
-import contextlib
 import functools
 import hashlib
 import itertools
@@ -19,6 +18,9 @@ from pogospec.compiler.compile import compile_spec
 from pogospec.compiler.program import Actor
 from pogospec.data.arrays import from_episodes
 from pogospec.data.known import known
+from pogospec.judges import fitted
+from pogospec.nets import mlp
+from pogospec.offline import Reading
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.build import to_plain
 from pogospec.training import cells, evaluation, programs
@@ -31,9 +33,9 @@ FAST: Any = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters":
 """Compiled once and run for a few microseconds: compiling is what takes the time."""
 
 
-def episodes():
+def episodes(lengths=(40, 50, 30)):
     rng = np.random.default_rng(0)
-    for length in (40, 50, 30):
+    for length in lengths:
         actions = np.clip(1.2 * rng.normal(size=(length, 3)), -1, 1) * SPACE.high
         ends = np.zeros(length, bool)
         ends[-1] = length != 50
@@ -41,12 +43,17 @@ def episodes():
 
 
 TRANSITIONS = from_episodes(episodes(), SPACE.low, SPACE.high)
+MANY = from_episodes(episodes([6] * 20), SPACE.low, SPACE.high)
+"""As many rows, in episodes of which a judge can be given enough."""
 
 
 def dataset_of(spec) -> Dataset:
     if spec.target is not None:
         return known(spec.target, spec.data.dataset)
-    return Dataset(spec.data.dataset, TRANSITIONS, SPACE, spec.data.environment or "Made-up", "0", None)
+    judged = any(step.judge is not None for step in spec.schedule.steps)
+    return Dataset(
+        spec.data.dataset, MANY if judged else TRANSITIONS, SPACE, spec.data.environment or "Made-up", "0", None
+    )
 
 
 def digest(tree) -> str:
@@ -101,20 +108,22 @@ class Mathematics:
         """How networks are drawn, as text, and their shapes."""
         return self._text(self.program.init, self.program.numbers, self.key)
 
-    def stage(self, number: int, state) -> tuple[tuple[str, str], Any]:
-        """What a stage does with a state of these shapes, as text, and the shapes in it."""
-        stage, numbers = self.program.stages[number], self.program.numbers
-        enter, state = self._text(stage.enter, numbers, state, self.data, self.key)
-        update, _ = self._text(stage.update, numbers, state, self.data, self.key, jnp.int32(0))
-        return (enter, update), state
+    def entered(self, number: int, state) -> tuple[str, Any]:
+        """How a stage is entered with a state of these shapes, as text, and the shapes in it."""
+        return self._text(self.program.stages[number].enter, self.program.numbers, state, self.data, self.key)
+
+    def updated(self, number: int, state) -> str:
+        """What an update does with a state of these shapes, as text."""
+        update, numbers = self.program.stages[number].update, self.program.numbers
+        return self._text(update, numbers, state, self.data, self.key, jnp.int32(0))[0]
 
     @functools.cached_property
     def stages(self) -> list[tuple[tuple[str, str], Any]]:
         """The texts and the shapes of every stage."""
         found, state = [], self.begin[1]
         for number in range(len(self.program.stages)):
-            found.append(self.stage(number, state))
-            state = found[-1][1]
+            enter, state = self.entered(number, state)
+            found.append(((enter, self.updated(number, state)), state))
         return found
 
     def measures_differently(self, spec) -> bool:
@@ -193,8 +202,8 @@ class Mathematics:
             return True
         state = self.stages[first - 1][1] if first else other.begin[1]
         for number in range(first, len(self.program.stages)):
-            text, state = other.stage(number, state)
-            if text != self.stages[number][0]:
+            mine, (enter, state) = self.stages[number][0], other.entered(number, state)
+            if enter != mine[0] or other.updated(number, state) != mine[1]:
                 return True
         return False
 
@@ -269,7 +278,9 @@ def hollow(seen: list, spec, space):
     def entered(stage):
         def enter(numbers, state, data, key):
             further = Actor(state.policy, (), {}, {}, None, {})
-            return state._replace(chain=(further,) * (len(stage.actors) - 1))
+            best = state.policy if stage.step.keeps_best else None
+            scales = {name: jnp.ones(()) for name in stage.step.energy or {}}  # which judges of frozen critics ask for
+            return state._replace(chain=(further,) * (len(stage.actors) - 1), best=best, energy=scales)
 
         return enter
 
@@ -281,6 +292,17 @@ def hollow(seen: list, spec, space):
     return program._replace(init=lambda numbers, key: state, stages=tuple(stages))
 
 
+def read(seen: list, settings, data, episodes, candidate, key, layout) -> Reading:
+    """Stands where critics are fitted: writes down how, and reads what comes of the actions alone."""
+    seen.append((settings, digest((data, candidate))))
+    policies = len(candidate.first)
+    keys = jax.random.split(jax.random.key(0), (policies, settings.folds))
+    networks = jax.vmap(jax.vmap(lambda key: mlp(key, 6, (3,), 1)))(keys)
+    draw = np.random.default_rng(len(settings.hidden)).normal(size=(1, 5))
+    values = candidate.first.mean((1, 2, 3))[:, None] * (1 + draw)
+    return Reading(values, values[:, 0], values[:, 0], networks, 1.0)
+
+
 def loop(spec, folder) -> list[Any]:
     """What the training loop asks of the data, the evaluator and the files; no update is computed."""
     seen: list[Any] = []
@@ -290,14 +312,15 @@ def loop(spec, folder) -> list[Any]:
         return dataset_of(spec)
 
     chunks = itertools.count()
-    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pogospec.data, "load", load)
         patch.setattr(evaluation, "Evaluator", functools.partial(Recorder, seen))
         patch.setattr(cells, "compile_spec", functools.partial(hollow, seen))
         patch.setattr(train.Batching, "of", lambda kind, runs: seen.append(kind) or train.Batching("vmap"))
         patch.setattr(programs, "chunk_function", lambda stage, size, *_, **__: Chunk(seen, next(chunks), size))
+        patch.setattr(fitted, "fitted", functools.partial(read, seen))
         patch.setattr(Watch, "_optimum", lambda *_: {})
-        stack.enter_context(jax.disable_jit())
+        patch.setattr(jax, "jit", lambda function, **_: function)  # what runs once is not worth compiling
         run = RunDirectory.create(folder, "", {"seeds": spec.seeds})
         train.train(spec, pogospec.data.load_for(spec), run, lambda event: None)
     saved = sorted(path.name for path in folder.rglob("*.safetensors"))

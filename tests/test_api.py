@@ -157,6 +157,44 @@ def test_parameters_are_those_behind_the_actions(gaussian):
     np.testing.assert_allclose(policy.parameters(raw[1]).log_std, np.asarray(parameters.log_std)[1], rtol=1e-5)
 
 
+def test_samples_of_a_key_are_those_of_the_key(gaussian):
+    policy, raw, key = pogospec.load_policy(gaussian.run), observations(5), jax.random.key(7)
+    found = policy.act(raw, key=key)
+    np.testing.assert_array_equal(found, policy.act(raw, "sample", key=7))
+    np.testing.assert_array_equal(found, policy.act(raw, key=jax.random.PRNGKey(7)))
+    np.testing.assert_allclose(found, gaussian.act(raw, 0, jax.random.fold_in(key, 0)), **CLOSE)
+    assert (found != policy.act(raw, key=8)).any()
+    policy.act(raw, "sample")
+    np.testing.assert_array_equal(found, policy.act(raw, key=key))
+    with pytest.raises(UsageError, match="found a key for the action 'mean'"):
+        policy.act(raw, "mean", key=key)
+    for wrong in ("a", 1.5, jax.random.split(key), True):
+        with pytest.raises(UsageError, match="found a key of another form"):
+            policy.act(raw, key=wrong)
+
+
+def test_a_policy_and_a_program_say_what_they_are(gaussian):
+    policy = pogospec.load_policy(gaussian.run, seed=1)
+    assert repr(policy) == (
+        "Policy 'step 1', seed 1, family gaussian, observations 3, actions 2 in [-2, 0.5] × [0, 3], parameters 68"
+    )
+    assert "<td" in policy._repr_html_()
+    assert "[-2, 0.5] × [0, 3]" in policy._repr_html_()
+    program = pogospec.compile(gaussian.spec, SPACE)
+    assert repr(program).splitlines()[1:] == ["  step 1  2 updates; learns policy"]
+    assert repr(program).startswith("Program of 1 step: Gaussian, 3 observations, 2 actions")
+    assert "<td" in program._repr_html_()
+
+
+def test_observations_that_are_no_numbers_are_refused(gaussian):
+    policy = pogospec.load_policy(gaussian.run)
+    for method in (policy.act, policy.parameters):
+        with pytest.raises(UsageError, match="found nan in entry 1 of an observation, allowed finite numbers"):
+            method([0.0, np.nan, 1.0])
+        with pytest.raises(UsageError, match="found inf in entry 2 of row 1"):
+            method([[0.0, 0.0, 0.0], [0.0, 0.0, np.inf]])
+
+
 @pytest.mark.parametrize("shape", [(), (2,), (4,), (5, 2), (1, 5, 3), (0,)])
 def test_observations_of_another_size_are_refused(gaussian, shape):
     policy = pogospec.load_policy(gaussian.run)

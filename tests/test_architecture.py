@@ -12,16 +12,34 @@ PACKAGE = Path(__file__).parents[1] / "pogospec"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors", "regular", "text", "terminal", "console", "types", "registry", "modules", "__init__"},
+    {
+        "errors",
+        "extras",
+        "regular",
+        "text",
+        "terminal",
+        "console",
+        "lapack",
+        "types",
+        "registry",
+        "modules",
+        "accelerators",
+        "__init__",
+    },
     {"spec", "nets", "runs"},
     {"data"},
     {"policies", "critics", "energies", "geometries", "steps", "targets"},
     {"checking"},
     {"compiler"},
+    {"offline"},
+    {"judges"},
     {"training"},
-    {"evaluate"},
+    {"evaluate", "acting"},
     {"explain", "report", "flow"},
-    {"doctor", "launch"},
+    {"results", "tracking"},
+    {"launch"},
+    {"shipping", "film"},
+    {"doctor"},
     {"api"},
     {"cli", "__main__"},
 ]
@@ -29,7 +47,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FAMILIES = {"policies", "critics", "energies", "geometries", "steps", "targets"}
 ROOMS = {
     "explain": [{"numbers", "stages"}, {"mathematics"}, {"choices", "origins", "cautions", "costs"}, {"overview"}],
-    "report": [{"published", "statistics"}, {"reading"}, {"tables", "figures"}, {"screen"}],
+    "report": [{"published", "statistics"}, {"reading"}, {"tables", "figures"}, {"screen"}, {"page"}],
 }
 """Rooms with floors of their own, ground first. What is side by side does not meet."""
 

@@ -137,6 +137,7 @@ class Stopped(BaseException):
     pass
 
 
+@pytest.mark.exhaustive("a sweep of several programs, as storms of them are")
 def test_a_sweep_that_stops_before_its_later_programs_goes_on_with_all_cells(tmp_path, monkeypatch):
     jobs = swept(tmp_path / "sweep")
     with monkeypatch.context() as patch:

@@ -120,6 +120,7 @@ def test_a_value_that_is_not_finite_is_told_of_its_policy(tmp_path, number):
     assert re.match(rf"{label}, update \d, seed [01]: [a-z_. ]+ is not finite\. Run the spec again with", done.stderr)
 
 
+@pytest.mark.exhaustive("compiles a chain once more")
 def test_skipped_updates_of_all_actors_are_not_computed_with_three_seeds():
     rhythm = [("schedule.steps[1].actor_every", "3"), ("schedule.steps[1].repeat", "2")]
     spec = load(SPEC, [("seeds", "3"), ("policy.hidden", "[48, 40]"), *rhythm])

@@ -16,12 +16,13 @@ from pogospec.explain.costs.operations import intermediates
 from pogospec.policies.gaussian import GaussianPolicy
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.saved import SavedPolicy, _act
+from pogospec.spec.shipped import shipped_specs, spec_name, spec_path
 from pogospec.training.chunk import chunk_function
 from pogospec.training.loop import train
 from pogospec.types import Normalizer, Space
 
 SPECS = Path(__file__).parents[1] / "specs"
-SHIPPED = sorted(path.stem for path in SPECS.glob("*.yaml"))
+SHIPPED = [spec_name(path) for path in shipped_specs() if path.parent.name != "flows"]
 SPACE = Space(11, 3, (-1.0,) * 3, (1.0,) * 3)
 
 
@@ -31,7 +32,7 @@ def size(tree) -> int:
 
 def made(name: str, rows: int, seeds: int, **options):
     """The chunk of the last stage of a shipped spec, the shapes of what it is called with, and the stage."""
-    spec = load(SPECS / f"{name}.yaml", [("train.batch_size", "256")])
+    spec = load(spec_path(name), [("train.batch_size", "256")])
     program, table = compile_spec(spec, SPACE), jax.eval_shape(lambda: transitions(rows, 11, 3))
     number = len(program.stages) - 1
     roots = jax.eval_shape(lambda: jax.vmap(jax.random.key)(jnp.arange(seeds)))

@@ -223,7 +223,7 @@ def test_the_loss_of_the_ensemble_is_its_sum_by_hand(added, float64):
     batch = Batch(
         states, actions, rng.normal(size=6), following, np.array([0, 1, 0, 0, 1, 0]), zeros, actions, zeros, zeros
     )
-    views = Views(*[None] * 6)._replace(online_sample=lambda key: jnp.asarray(nexts))  # type: ignore[arg-type]
+    views = Views(*[None] * 6)._replace(online_sample=lambda key, count: jnp.asarray(nexts)[None])  # type: ignore[arg-type]
     loss, _ = jax.jit(lambda *nets: critic.loss(*nets, batch, views, jax.random.key(0)))(network, target)
 
     def value(networks, member, rows, acts):

@@ -133,12 +133,12 @@ STEPS = [
 @pytest.mark.parametrize(("geometry", "scheme", "closed", "taus"), STEPS)
 def test_one_step_from_any_gaussian_is_the_closed_form(geometry, scheme, closed, taus, starts):
     mean, std = starts
-    if scheme != "implicit":  # the grid must see the reweighted density
+    if scheme == EXPLICIT:  # the grid must see the reweighted density
         mean, std = mean[:12] / 4, np.clip(std[:12], 0.4, 1.2)
     for tau in taus:
         found = flow(geometry, scheme).step(mean, std, tau)
         expected = closed(mean, std, tau)
-        tolerance = 1e-6 if scheme == "implicit" or geometry == "wasserstein2" else 2e-5
+        tolerance = 1e-6 if scheme != EXPLICIT or geometry == "wasserstein2" else 2e-5
         np.testing.assert_allclose(found[0], expected[0], atol=tolerance)
         np.testing.assert_allclose(found[1], expected[1], atol=tolerance)
 
@@ -168,9 +168,11 @@ def slope(x, y):
     return np.polyfit(np.log(x), np.log(y), 1)[0]
 
 
+LONG = pytest.mark.exhaustive("tests/methods/test_forward_backward.py has the closed form without an optimiser")
 FLOWS = [
     ("wasserstein2", "implicit", w2_flow),
     ("wasserstein2", EXPLICIT, w2_flow),
+    pytest.param("wasserstein2", "forward_backward", w2_flow, marks=LONG),
     ("fisher_rao", EXPLICIT, fr_flow),
     ("kl", "implicit", fr_flow),
     ("fisher_rao", "implicit", fr_flow),

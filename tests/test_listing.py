@@ -140,6 +140,26 @@ def test_runs(capsys, tmp_path):
     assert "pocket/x" in shown
 
 
+def test_runs_within_suites_and_sweeps(capsys, tmp_path):
+    def made(path, **more):
+        path.mkdir(parents=True)
+        (path / "manifest.json").write_text(json.dumps({"name": "flow", "dataset": "pocket/x"} | more))
+        (path / "status.json").write_text('{"state": "done", "message": "", "update": 12}')
+
+    made(tmp_path / "alone")
+    made(tmp_path / "table" / "bc-x")
+    made(tmp_path / "table" / "stray")
+    made(tmp_path / "table" / "bc-x" / "more" / "3")
+    made(tmp_path / ".hidden" / "x")
+    made(tmp_path / "tau" / "0", sweep={"schedule.steps[0].tau": 0.5})
+    entries = [{"run": "bc-x", "method": "bc", "dataset": "pocket/x"}]
+    (tmp_path / "table" / "suite.json").write_text(json.dumps({"name": "table-1", "about": "", "runs": entries}))
+    rows = {row["run"].removeprefix(f"{tmp_path}/"): row["of"] for row in listed(capsys, "runs", folder=tmp_path)}
+    assert rows == {"alone": "", "table/bc-x": "suite table-1", "table/stray": "", "tau/0": "sweep, tau=0.5"}
+    list_("runs", folder=tmp_path)
+    assert "suite table-1" in capsys.readouterr().out
+
+
 def test_what_cannot_be_listed():
     with pytest.raises(UsageError, match="did you mean geometry"):
         list_("kinds", "geometri")

@@ -1,25 +1,25 @@
 """Storms: commands killed at any change of their files, disks that are full at any, and every file damaged."""
 
-import io
+import functools
 import json
 import math
 import os
 import random
 import shutil
 import signal
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Mapping
 
+import again
 import pytest
+from again import told
 from commands import pogospec
-from forks import FILES, FULL, KILLED
+from forks import BLANK, FILES, FULL, KILLED
 from test_resume import RUN, assert_same
-from test_sweep_runs import spec_of
 
-from pogospec.cli import app
-from pogospec.errors import PogospecError, reason
 from pogospec.runs.directory import RunDirectory
 from pogospec.training import loop
 
+BLANKED = {BLANK: ""}
 FLOW = """\
 target: {kind: quadratic, center: [0.8], curvature: [2.0]}
 policy: gaussian
@@ -39,8 +39,8 @@ def commands_of(kind, folder):
         file.write_text(FLOW)
         return ["run", file, "--out", folder], folder / "manifest.json"
     if kind == "sweep":
-        grid = "sweep: {policy.hidden: [[8], [4]], energy.entropy.weight: [0, 0.3]}\n"
-        file.write_text(spec_of("map", grid).replace("updates: 50", "updates: 20").replace("updates: 25", "updates: 5"))
+        grid = "sweep: {geometry: [wasserstein2, kl], energy.entropy.weight: [0.5, 0.3]}\n"
+        file.write_text(FLOW.replace("train: {", "train: {batch_runs: map, ") + grid)
         return ["run", file, "--out", folder], folder / "sweep.json"
     for tau in ("0.4", "0.8"):
         (folder.parent / f"{tau}.yaml").write_text(f"name: flow-{tau}\n{FLOW.replace('tau: 0.4', f'tau: {tau}')}")
@@ -60,78 +60,113 @@ def assert_alike(whole, folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Of each kind, what nothing stopped."""
+    """Of each kind, what nothing stopped; `run`: what runs a command."""
     found = {}
 
-    def get(kind):
-        if kind not in found:
-            found[kind] = tmp_path_factory.mktemp(kind) / "whole"
-            pogospec(*commands_of(kind, found[kind])[0], "--quiet")
-        return found[kind]
+    def get(kind, run=pogospec):
+        if (kind, run) not in found:
+            found[kind, run] = tmp_path_factory.mktemp(kind) / "whole"
+            run(*commands_of(kind, found[kind, run])[0], "--quiet")
+        return found[kind, run]
 
     return get
 
 
-def storm(kind, kills, whole, folder, seed=0, most=400, env=None):
-    """Kill commands again and again, at changes of files drawn so that early ones are as likely as late ones."""
+@pytest.fixture
+def traced_once():
+    with again.traced_once():
+        yield
+
+
+def storm(killed, run, kind, kills, whole, folder, seed=0, most=400):
+    """Kill commands again and again, at changes of files drawn so that early ones are as likely as late ones.
+
+    `killed`: runs a command and tells whether it was killed at a change of the folder, or ended well; `run`: runs one.
+    """
     draw, done = random.Random(seed), 0
     begin, mark = commands_of(kind, folder)
     while done < kills:
-        command = ["resume", folder] if mark is not None and mark.exists() else begin
+        command, fresh = ["resume", folder] if mark is not None and mark.exists() else begin, not folder.exists()
         number = int(math.exp(draw.uniform(0, math.log(most))))
-        below = draw.choice([folder, folder, folder.parent]) if env else folder
-        trouble = {**(env or {}), KILLED: f"{below}:{number}"}
-        ended = pogospec(*command, "--quiet", check=False, env=trouble)
-        if ended.returncode == -signal.SIGKILL:
+        if killed(draw, folder, number, *command, "--quiet"):
             done += 1
             continue
-        assert ended.returncode == 0, ended.stderr
         assert_alike(whole, folder)
         shutil.rmtree(folder)
-    pogospec(*(["resume", folder] if mark is not None and mark.exists() else begin), "--quiet")
+        most = min(most, number) if fresh else most  # a whole run changes files less often than that
+    run(*(["resume", folder] if mark is not None and mark.exists() else begin), "--quiet")
     assert_alike(whole, folder)
+
+
+def in_process(draw, folder, number, *command):
+    return again.killed(folder, number, *command)
+
+
+def by_signal(places=lambda folder: [folder], env: Mapping[str, str] = BLANKED):
+    """Commands in processes of their own, killed at changes of one of the places."""
+
+    def killed(draw, folder, number, *command):
+        ended = pogospec(*command, check=False, env={**env, KILLED: f"{draw.choice(places(folder))}:{number}"})
+        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+        return ended.returncode != 0
+
+    return killed
 
 
 @pytest.mark.parametrize("kind", ["run", "sweep", "suite", "flow"])
 @pytest.mark.exhaustive("a storm of kills")
-def test_whatever_is_killed_anywhere_ends_the_same(kind, whole, tmp_path):
-    storm(kind, 47, whole(kind), tmp_path / "killed")
+def test_whatever_is_killed_anywhere_ends_the_same(kind, whole, tmp_path, traced_once):
+    storm(in_process, again.done, kind, 47, whole(kind, again.done), tmp_path / "killed")
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep", "suite"])
+@pytest.mark.exhaustive("a storm of kills")
+def test_processes_that_are_killed_end_the_same(kind, whole, tmp_path):
+    storm(by_signal(), pogospec, kind, 3, whole(kind), tmp_path / "killed", seed=2, most=90)
 
 
 @pytest.mark.exhaustive("compiles anew each time")
 def test_killed_while_compiled_programs_are_kept_and_removed(whole, tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    env = {"POGOSPEC_COMPILE_CACHE": str(tmp_path / "cache")}
-    storm("flow", 12, whole("flow"), tmp_path / "killed", most=20, env=env)
+    env = {**BLANKED, "POGOSPEC_COMPILE_CACHE": str(tmp_path / "cache")}
+    killed = by_signal(lambda folder: [folder, folder, folder.parent], env)
+    storm(killed, functools.partial(pogospec, env=env), "flow", 12, whole("flow"), tmp_path / "killed", most=20)
 
 
 def test_a_few_kills_of_a_flow(whole, tmp_path):
-    storm("flow", 2, whole("flow"), tmp_path / "killed", seed=1)
+    storm(by_signal(), pogospec, "flow", 2, whole("flow"), tmp_path / "killed", seed=1, most=90)
 
 
-def fill(kind, numbers, whole, tmp_path):
+def in_a_process(folder, number, *command):
+    full = pogospec(*command, check=False, env={FULL: f"{folder}:{number}"})
+    return full.stderr, full.returncode
+
+
+def fill(without_room, run, kind, numbers, whole, tmp_path):
     for number in numbers:
         folder = tmp_path / str(number)
         begin, mark = commands_of(kind, folder)
         assert mark is not None
-        full = pogospec(*begin, "--quiet", check=False, env={FULL: f"{folder}:{number}"})
-        assert full.returncode in (1, 2), full.stderr
-        (line,) = full.stderr.splitlines()
+        message, code = without_room(folder, number, *begin, "--quiet")
+        assert code in (1, 2), message
+        (line,) = message.splitlines()
         assert "No space left on device" in line
         begun = mark.exists()
         if begun:
             assert RunDirectory.open(folder).status()["state"] == "failed"
-        pogospec(*(["resume", folder] if begun else begin), "--quiet")
-        assert_alike(whole(kind), folder)
+        run(*(["resume", folder] if begun else begin), "--quiet")
+        assert_alike(whole, folder)
 
 
 @pytest.mark.exhaustive("twenty runs")
-def test_a_disk_that_is_full_loses_nothing(whole, tmp_path):
-    fill("flow", [*range(1, 12), *range(14, 60, 5)], whole, tmp_path)
+def test_a_disk_that_is_full_loses_nothing(whole, tmp_path, traced_once):
+    fill(
+        again.without_room, again.done, "flow", [*range(1, 12), *range(14, 60, 5)], whole("flow", again.done), tmp_path
+    )
 
 
 def test_a_disk_that_is_full_as_a_run_is_made(whole, tmp_path):
-    fill("flow", [10], whole, tmp_path)
+    fill(in_a_process, pogospec, "flow", [10], whole("flow"), tmp_path)
 
 
 def test_a_limit_of_the_size_of_files_is_one_line(whole, tmp_path):
@@ -170,21 +205,6 @@ FILES_OF_A_RUN = (
     "checkpoints/000000000080.safetensors", "policies/step_1.safetensors",
 )  # fmt: skip
 CASES = [(file, way) for file in FILES_OF_A_RUN for way in WAYS]
-
-
-def told(*arguments):
-    """What a command says of its errors, and its exit code; anything else than a message is raised."""
-    out, err = io.StringIO(), io.StringIO()
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            app([*map(str, arguments)], standalone_mode=False)
-    except PogospecError as error:
-        return str(error), error.exit_code
-    except OSError as error:
-        return reason(error), 1
-    except SystemExit as ended:
-        return err.getvalue(), ended.code
-    return err.getvalue(), 0
 
 
 def damaged(source, target, file, way):

@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pogospec.checking.base import Problems
 from pogospec.checking.behavior import behavior_rules
+from pogospec.checking.branching import branch_rules
 from pogospec.checking.concurrent import concurrent_rules
 from pogospec.checking.critic import critic_rules
 from pogospec.checking.endings import ending_rules
 from pogospec.checking.evaluation import evaluation_rules
-from pogospec.checking.explicit import explicit_rules
+from pogospec.checking.explicit import explicit_rules, forward_backward_rules
+from pogospec.checking.judges import judge_rules
 from pogospec.checking.known_energy import known_energy_rules
 from pogospec.checking.names import name_rules
-from pogospec.checking.optimizers import optimizer_rules
+from pogospec.checking.optimizers import average_rules, optimizer_rules
+from pogospec.checking.particles import particle_rules, particle_step_rules
 from pogospec.checking.policy import empty_rules, policy_rules
 from pogospec.checking.step_sizes import backtracking_rules, multiplier_rules
+from pogospec.checking.trackers import tracker_rules
 from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError, UsageError
-from pogospec.spec.resolve import DEFAULT, Document, Override, read
+from pogospec.spec.given import FILE, as_overrides
+from pogospec.spec.resolve import DEFAULT, Document, read_cells, read_given
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
 
+Overrides = Mapping[str, Any] | Sequence[tuple[Any, ...]]
+"""Paths and values, as a mapping or as pairs; text is YAML, as `--set` takes it, and all else is data."""
 
-def load(path: str | Path, overrides: Sequence[Override] = ()) -> Spec:
-    """Read and check a spec: a file, or the name of a shipped one; raises SpecError with every problem at once.
 
-    Raises UsageError for a sweep, which is several specs.
+def load(spec: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Spec:
+    """Read and check a spec: a file, the name of a shipped one, or a mapping as YAML would have it.
+
+    >>> load({"extends": "td3_bc", "schedule": {"defaults": {"tau": 1.5}}}, {"seeds": 3}).seeds
+    3
+
+    Raises SpecError with every problem at once, and UsageError for a sweep, which is several specs.
     """
-    document = read(spec_path(path), overrides)
+    document = documents(spec, overrides)[0]
     if document.cell:
-        raise UsageError(f"{path} declares a sweep over {', '.join(document.cell)}, which `pogospec run` takes")
+        name = "the mapping" if isinstance(spec, Mapping) else spec
+        raise UsageError(f"{name} declares a sweep over {', '.join(document.cell)}, which `pogospec run` takes")
     return checked(document)
+
+
+def documents(spec: str | Path | Mapping[str, Any], overrides: Overrides = (), swept: Overrides = ()) -> list[Document]:
+    """Every cell of a spec as `load` takes it; raises SpecError where it cannot be read."""
+    given, grid = as_overrides(overrides), as_overrides(swept)
+    return read_given(spec, given, grid) if isinstance(spec, Mapping) else read_cells(spec_path(spec), given, grid)
 
 
 def checked(document: Document) -> Spec:
@@ -86,10 +105,10 @@ def _origin(document: Document, path: str) -> Origin:
     """Where a path was written, or where the nearest enclosing value was."""
     while path:
         origin = document.origins.get(path)
-        if origin is not None and (origin.line is not None or origin.layer == "command line"):
+        if origin is not None and origin.file is not None:
             return origin
         path = path[: max(path.rfind("."), path.rfind("["), 0)]
-    return Origin("file", document.source, 1, 1)
+    return Origin("file", document.source) if document.source == FILE else Origin("file", document.source, 1, 1)
 
 
 def rules(spec: Spec, told: Collection[str] = ()) -> Problems:
@@ -97,10 +116,13 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Problems:
     if _any(told, "target"):
         return
     yield from evaluation_rules(spec)
+    yield from tracker_rules(spec)
     yield from known_energy_rules(spec)
     known: set[str] = {"critic", "behavior", "policy"} if spec.target is not None else set()
     yield from name_rules(spec)
     yield from concurrent_rules(spec)
+    yield from branch_rules(spec)
+    yield from particle_rules(spec)
     for index, step in enumerate(spec.schedule.steps):
         earlier, known = known, known | set(step.learn)
         where = f"schedule.steps[{index}]"
@@ -111,11 +133,16 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Problems:
             if not _any(told, *(f"{where}.{key}" for key in ("from", "proximal", "energy"))):
                 yield from empty_rules(step, where)
         yield from optimizer_rules(spec, index, earlier, where)
+        yield from average_rules(spec, step, where)
         yield from ending_rules(spec, step, where)
+        if not _any(told, f"{where}.judge", f"{where}.until", f"{where}.repeat_until"):
+            yield from judge_rules(spec, step, earlier, where)
         yield from backtracking_rules(spec, step, where)
         yield from explicit_rules(spec, step, where)
+        yield from forward_backward_rules(spec, step, where)
         yield from behavior_rules(spec, step, where)
         yield from multiplier_rules(spec, step, where)
+        yield from particle_step_rules(spec, step, known, earlier, where)
 
 
 def _any(told: Collection[str], *paths: str) -> bool:

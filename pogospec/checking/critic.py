@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pogospec.checking.base import Problems, no_distance, no_shared_noise, policy_kind
+from pogospec.checking.base import Problems, no_distance, no_shared_noise, policy_kind, with_density
 from pogospec.energies.entropy import EntropyTerm
 from pogospec.registry import kind_of
-from pogospec.spec.catalog import kinds_of
 from pogospec.spec.geometries import geometries
 from pogospec.spec.schema import Spec, StepSpec
 
@@ -25,8 +24,7 @@ def critic_rules(spec: Spec, step: StepSpec, known: set[str], where: str) -> Pro
         )
     family = spec.policy if "policy" in known or "behavior" not in known else spec.behavior
     if spec.critic.needs_density and not family.has_density:
-        allowed = ", ".join(kind for kind, cls in kinds_of("policy").items() if cls.has_density)
-        yield "critic", f"needs a policy with a density, found {policy_kind(family)}, allowed {allowed}"
+        yield "critic", f"needs a policy with a density, found {policy_kind(family)}, allowed {with_density()}"
     yield from _ensemble_rules(spec.critic)
     if getattr(spec.critic, "backup_entropy", False):
         yield from _entropy_rules(spec, step, where)
@@ -41,7 +39,7 @@ def critic_rules(spec: Spec, step: StepSpec, known: set[str], where: str) -> Pro
     geometry = getattr(penalty, "geometry", None)
     families = spec.policy.parameter_type, spec.behavior.parameter_type
     if geometry is not None and not geometry.supports(*families):
-        yield "critic.target_penalty.geometry", no_distance(spec, geometry, families[1])
+        yield "critic.target_penalty.geometry", no_distance(spec, geometry, "behavior")
     elif apart := no_shared_noise(spec, geometry):
         yield "critic.target_penalty.geometry", apart
     elif geometry is not None and geometry.learns and not _shared(geometry, step):
@@ -62,7 +60,7 @@ def _entropy_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     """What the entropy in the target needs: the density of the next actions, and a weight, which is the policy's."""
     critic: Any = spec.critic
     actions, place = critic.target_actions, "critic.backup_entropy"
-    if not hasattr(actions, "log_density"):
+    if not hasattr(actions, "scored"):
         yield place, f"found true, but {_kind(actions)} has no density; use target_actions: policy_sample"
     elif actions.copies != "online":
         yield place, "found true, which is about the policy as it is now; allowed target_actions.copies: online"

@@ -17,6 +17,6 @@ def ending_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         if step.repeat == 1:
             yield f"{where}.repeat_until", "ends repetitions, but repeat is 1; set repeat to the most there may be"
         if "policy" not in step.learn or step.repeat_until.needs != "policy":
-            yield f"{where}.repeat_until", "allowed energy_settled, in a step that learns the policy"
+            yield f"{where}.repeat_until", "allowed energy_settled, judged, in a step that learns the policy"
         elif not holds_out(spec):
             yield f"{where}.repeat_until", HOLD_OUT

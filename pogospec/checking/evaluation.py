@@ -9,7 +9,11 @@ from pogospec.spec.yaml import show
 
 
 def evaluation_rules(spec: Spec) -> Problems:
-    """What cannot be rolled out."""
+    """What cannot be rolled out, and seeds that are named twice."""
+    named = () if isinstance(spec.seeds, int) else spec.seed_numbers
+    twice = [seed for seed, following in zip(named, named[1:], strict=False) if seed == following]
+    if twice:
+        yield "seeds", f"found {twice[0]} twice; keep one"
     if spec.evaluate.action == "sample" and "sample" not in spec.policy.looks:
         yield (
             "evaluate.action",

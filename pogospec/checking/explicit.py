@@ -1,16 +1,24 @@
-"""Explicit steps: what they move, along what, and how far."""
+"""Explicit and forward-backward steps: what they move, along what, and how far."""
 
 from __future__ import annotations
 
-from pogospec.checking.base import Problems, policy_kind
+from typing import Any
+
+from pogospec.checking.base import Problems, policy_kind, reference_type, usable, with_density
 from pogospec.energies.entropy import EntropyTerm
+from pogospec.geometries.base import AbstractGeometry
+from pogospec.spec.annotations import fields_of
+from pogospec.spec.catalog import kinds_of
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.explicit import Explicit, Hermite
+from pogospec.steps.forward_backward import GAUSSIANS, ForwardBackward
 from pogospec.steps.schedule import Backtracking, Geometric
 
 ROUNDING = 1e-9
 """Of a product of numbers that are written in decimals."""
 
+TRANSPORT = ("kernel", "moves", "mover", "bound")
+"""Keys of points that move, beside `actions`."""
 SPLIT = "found a share of points whose weights must count, which has a meaning in explicit steps"
 
 
@@ -22,28 +30,102 @@ def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield f"{where}.scheme", "explicit moves one reference; allowed with from, geometry and tau"
         return
     retraction = getattr(step.geometry, "retraction", None)
-    if retraction is not None and step.geometry is not None and step.geometry.weight == 0:
-        yield f"{where}.geometry.weight", "found 0, which leaves an explicit step no length; allowed a number > 0"
-    for name, term in (step.energy or {}).items():
-        if not term.has_potential():
-            yield f"{where}.energy.{name}", "has no first variation for an explicit step; use scheme: implicit"
+    yield from _moved_rules(step, where, "an explicit step")
     if step.from_ == "data":
         yield from _logged_rules(spec, step, where)
         return
-    if step.from_ == "behavior" and type(spec.behavior) is not type(spec.policy):
+    maps = retraction == "transport" and not (spec.policy.has_density or spec.behavior.has_density)
+    maps |= spec.policy.borrows  # which are points of the behaviour, whatever that is
+    if step.from_ == "behavior" and type(spec.behavior) is not type(spec.policy) and not maps:
         message = "found 'behavior', where explicit needs a policy of the same family; allowed previous"
         yield f"{where}.from", message
-    if retraction is None:
-        yield f"{where}.geometry", "explicit knows no retraction here; allowed fisher_rao, kl, hellinger, wasserstein2"
-    if retraction == "reweight" and not spec.policy.has_density:
-        yield f"{where}.geometry", "explicit weights a likelihood, which this policy has not; allowed wasserstein2"
+    joined = not isinstance(step.geometry, AbstractGeometry) or step.geometry.supports(
+        spec.policy.parameter_type, reference_type(spec, step.from_)
+    )  # else it is told already that there is no distance
+    if retraction is None and joined:
+        yield f"{where}.geometry", f"explicit knows no retraction here; allowed {usable(spec, step.from_, True)}"
+    if retraction == "reweight" and not spec.policy.has_density and joined:
+        what = f"a likelihood, which a {policy_kind(spec.policy)} policy has not"
+        yield f"{where}.geometry", f"explicit weights {what}; allowed {usable(spec, step.from_, True)}"
     if isinstance(getattr(step.scheme, "actions", None), Hermite) and "quadrature" not in spec.policy.looks:
         what = f"which {policy_kind(spec.policy)} is none of"
         yield f"{where}.scheme.actions", f"found hermite, a grid for Gaussians, {what}; allowed {{sample: n}}"
     if retraction == "reweight":
         yield from _length_rules(step, where)
-    elif getattr(step.scheme, "split", None) is not None:
+        yield from _unmoved_rules(step, where, "weighs points and moves none")
+    if retraction == "transport":
+        yield from _moving_rules(spec, step, where)
+    if retraction != "reweight" and getattr(step.scheme, "split", None) is not None:
         yield f"{where}.scheme.split", f"{SPLIT} of fisher_rao, kl, hellinger; remove it"
+
+
+def _moving_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What points that move need: a density where the entropy asks for one, and a law that they are drawn from."""
+    scheme: Any = step.scheme
+    dense = [name for name, term in (step.energy or {}).items() if term.needs_density and term.has_potential()]
+    if scheme.kernel == "none" and scheme.moves > 1 and dense:
+        yield (
+            f"{where}.scheme.moves",
+            f"found {scheme.moves}, but after the first the density of the points, which {dense[0]} asks for, is not "
+            "known; allowed 1, or kernel: stein",
+        )
+    if scheme.kernel != "none" and isinstance(scheme.actions, Hermite):
+        yield (
+            f"{where}.scheme.actions",
+            "found hermite, but the points of a kernel are samples of one law; allowed {sample: n}",
+        )
+    if scheme.bound == "clip" and spec.target is not None:
+        yield f"{where}.scheme.bound", "found 'clip', but actions of a known energy have no bounds; allowed none"
+
+
+def _unmoved_rules(step: StepSpec, where: str, why: str) -> Problems:
+    """What says how points move, in a step in which none does."""
+    plain = {key: field.default for key, (_, field) in fields_of(Explicit).items()}
+    for key in TRANSPORT:
+        found = getattr(step.scheme, key, plain[key])
+        if found != plain[key]:
+            yield f"{where}.scheme.{key}", f"found {key}, but this step {why}; allowed in wasserstein2, or remove it"
+
+
+def forward_backward_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What a forward-backward step needs: a Gaussian as its reference, Wasserstein, terms with a first variation."""
+    if not isinstance(step.scheme, ForwardBackward):
+        return
+    if step.from_ is None:
+        yield f"{where}.scheme", "forward_backward moves one reference; allowed with from, geometry and tau"
+        return
+    if spec.policy.parameter_type not in GAUSSIANS:
+        found = f"found forward_backward, whose step is a Gaussian in closed form, which {policy_kind(spec.policy)}"
+        kinds = [kind for kind, family in kinds_of("policy").items() if family.parameter_type in GAUSSIANS]
+        yield f"{where}.scheme", f"{found} is none of (of policies {', '.join(kinds)} are); use scheme: implicit"
+        return
+    yield from _moved_rules(step, where, "a forward-backward step")
+    if step.from_ == "data":
+        message = "found 'data', where the reference is a point without a width to move; allowed previous, behavior"
+        yield f"{where}.from", message
+    else:
+        yield from _family_rules(spec, step, where, "forward_backward")
+    geometry = step.geometry
+    if getattr(geometry, "retraction", None) != "transport":
+        yield f"{where}.geometry", "forward_backward is a step of Wasserstein; allowed wasserstein2"
+    elif geometry is not None and geometry.estimated():
+        yield f"{where}.geometry.coupling", "forward_backward regresses on a Gaussian in closed form; allowed optimal"
+
+
+def _moved_rules(step: StepSpec, where: str, a_step: str) -> Problems:
+    """What moves a reference along the energy needs: a length, and terms with a first variation."""
+    retraction = getattr(step.geometry, "retraction", None)
+    if retraction is not None and step.geometry is not None and step.geometry.weight == 0:
+        yield f"{where}.geometry.weight", f"found 0, which leaves {a_step} no length; allowed a number > 0"
+    for name, term in (step.energy or {}).items():
+        if not term.has_potential():
+            yield f"{where}.energy.{name}", f"has no first variation for {a_step}; use scheme: implicit"
+
+
+def _family_rules(spec: Spec, step: StepSpec, where: str, scheme: str) -> Problems:
+    """The reference is of the family of the policy."""
+    if step.from_ == "behavior" and type(spec.behavior) is not type(spec.policy):
+        yield f"{where}.from", f"found 'behavior', where {scheme} needs a policy of the same family; allowed previous"
 
 
 def _length_rules(step: StepSpec, where: str) -> Problems:
@@ -74,7 +156,7 @@ def _logged_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     """What an explicit step from data needs, whose points are the logged actions, of unknown density."""
     if not spec.policy.has_density:
         what = f"a likelihood, which a {policy_kind(spec.policy)} policy has not"
-        yield f"{where}.from", f"found 'data', where explicit weights {what}; use a policy with a density"
+        yield f"{where}.from", f"found 'data', where explicit weights {what}; allowed policies: {with_density()}"
     elif getattr(step.geometry, "retraction", None) != "reweight":
         yield f"{where}.geometry", "explicit weights the logged actions from data; allowed fisher_rao, kl, hellinger"
     if getattr(step.scheme, "actions", None) is not None:
@@ -84,6 +166,7 @@ def _logged_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         )
     if getattr(step.scheme, "split", None) is not None:
         yield f"{where}.scheme.split", f"{SPLIT} from previous, behavior; remove it"
+    yield from _unmoved_rules(step, where, "weighs the logged actions and moves none")
     for name, term in (step.energy or {}).items():
         if term.needs_density and term.has_potential():
             yield (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pogospec.checking.base import Problems, policy_kind
+from pogospec.checking.base import Problems, policy_kind, sampled, usable
 from pogospec.registry import kind_of
 from pogospec.spec.catalog import kinds_of
 from pogospec.spec.geometries import geometries
@@ -29,7 +29,7 @@ def known_energy_rules(spec: Spec) -> Problems:
         kinds = ", ".join(kind for kind, family in kinds_of("policy").items() if family.can_be_placed())
         message = "whose networks cannot be set to the Gaussian where a flow on a known energy starts"
         yield "policy", f"found {policy_kind(spec.policy)}, {message}; allowed {kinds}"
-    if spec.policy.hidden:
+    if getattr(spec.policy, "hidden", ()):
         yield "policy.hidden", f"found {list(spec.policy.hidden)}, allowed []: a known energy has no states"
     if spec.critic is not None:
         yield "critic", "found a critic beside target, whose log density is Q; remove it"
@@ -42,10 +42,11 @@ def known_energy_rules(spec: Spec) -> Problems:
         if step.learn != ("policy",):
             yield f"{where}.learn", f"found {', '.join(step.learn)}, allowed [policy]: nothing else is learned here"
         for key, geometry in geometries(step):
-            own, explicit = spec.policy.parameter_type, isinstance(step.scheme, Explicit)
-            if geometry.estimated() or (geometry.estimates(own, own) and not explicit):
+            explicit = isinstance(step.scheme, Explicit)
+            if sampled(geometry, spec.policy, explicit):
                 how = ", which is" if geometry.by_samples or not geometry.estimated() else " with keys by which it is"
-                message = f"found {geometry.kind}{how} estimated by samples; allowed here: those with closed forms"
+                closed = usable(spec, "previous", explicit)
+                message = f"found {geometry.kind}{how} estimated by samples; allowed here, in closed form: {closed}"
                 yield f"{where}.{key}", message
         references = [term.reference for term in step.proximal or ()] + [step.from_]
         if "data" in references:
@@ -57,4 +58,4 @@ def known_energy_rules(spec: Spec) -> Problems:
             kind = kind_of("energy", type(term))
             if kind in ("log_likelihood", "squared_error", "advantage"):
                 what = "a critic" if kind == "advantage" else "logged actions"
-                yield f"{where}.energy.{name}", f"needs {what}, which a known energy has not; use q"
+                yield f"{where}.energy.{name}", f"needs {what}, which a known energy has not; remove it, and use q"

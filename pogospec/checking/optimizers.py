@@ -1,11 +1,12 @@
-"""Optimisers: what may go on with the state of an earlier step."""
+"""Optimisers: what may go on with the state of an earlier step, and which weights can be averaged."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pogospec.checking.base import Problems
-from pogospec.spec.schema import Spec
+from pogospec.spec.schema import Spec, StepSpec
+from pogospec.steps.averaging import Window
 
 
 def optimizer_rules(spec: Spec, index: int, earlier: set[str], where: str) -> Problems:
@@ -28,3 +29,19 @@ def optimizer_rules(spec: Spec, index: int, earlier: set[str], where: str) -> Pr
 def _shape(optimizer: Any) -> tuple:
     """What decides the structure of an optimiser's state."""
     return type(optimizer), getattr(optimizer, "decay", None)
+
+
+def average_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
+    """What averaged weights need: weights, and as many updates of them as the window has."""
+    for name in step.learn:
+        law = getattr(getattr(step.optimizer, name), "average", None)
+        place = f"{where}.optimizer.{name}.average"
+        if law is None:
+            continue
+        if name == "policy" and spec.policy.borrows:
+            text = "found an average, but particles have no weights; average those of critic and behavior, which they"
+            yield place, f"{text} see, or remove it"
+        updates = step.policy_updates(step.updates) if name == "policy" else step.updates
+        if isinstance(law, Window) and law.window > updates:
+            times = f"the {name} updates {updates:,} times in this step"
+            yield f"{place}.window", f"found {law.window:,}, but {times}; allowed 1 to {updates:,}"

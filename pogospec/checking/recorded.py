@@ -8,14 +8,14 @@ import json
 from pogospec.checking.check import checked
 from pogospec.errors import RunDirectoryError, SpecError
 from pogospec.runs.directory import RunDirectory
-from pogospec.spec.build import digest, to_plain
+from pogospec.spec.build import decisive, digest
 from pogospec.spec.resolve import Document, read
 from pogospec.spec.schema import Spec
 
 
 def identity(spec: Spec, data_sha256: str) -> str:
     """SHA-256 of what decides the numbers of a run: its spec and its data, wherever they lie."""
-    plain = to_plain(spec)
+    plain = decisive(spec)
     del plain["about"], plain["data"]["dataset"]
     text = json.dumps([plain, data_sha256], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

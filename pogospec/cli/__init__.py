@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit code; a file for each group of commands."""
 
-from pogospec.cli import data, explaining, language, machine, results, suite, training
+from pogospec.cli import data, explaining, language, machine, offline, pages, results, shipping, suite, training
 from pogospec.cli.app import app, main
 
 for command in (
@@ -12,7 +12,12 @@ for command in (
     suite.suite,
     results.compare,
     results.plot,
+    pages.report,
+    pages.watch,
+    offline.select,
     training.evaluate,
+    shipping.export,
+    shipping.render,
     language.schema,
     machine.doctor,
 ):

@@ -69,6 +69,10 @@ Sweep = Annotated[
     typer.Option("--sweep", metavar="PATH=[VALUES]", help="Run every one of these values; may be repeated: a grid."),
 ]
 Device = Annotated[Literal["cpu", "gpu", "tpu"] | None, typer.Option(help="Where to compute; default: what JAX finds.")]
+Track = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,…", help="Log to these: tensorboard, wandb, mlflow, trackio; or none."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the run directory and errors only.")]
 Run = Annotated[Path, typer.Argument(help="A run directory.")]
 Allow = Annotated[
@@ -135,7 +139,7 @@ def _leave() -> NoReturn:
 
 
 def overrides(
-    dataset: str | None, seeds: int | None, updates: int | None, assignments: list[str] | None
+    dataset: str | None, seeds: str | int | None, updates: int | None, assignments: list[str] | None
 ) -> list[Override]:
     """Overrides of the command line, shorthands first; raises SpecError."""
     from pogospec.spec.resolve import parse_set
@@ -143,7 +147,7 @@ def overrides(
     quoted = None if dataset is None else json.dumps(dataset)
     shorthands = [
         ("data.dataset", quoted, "--dataset"),
-        ("seeds", seeds, "--seeds"),
+        ("seeds", None if seeds is None else f"[{seeds}]" if "," in str(seeds) else seeds, "--seeds"),
         ("schedule.steps[*].updates", updates, "--updates"),
     ]
     given: list[Override] = [(path, str(value), flag) for path, value, flag in shorthands if value is not None]
@@ -191,8 +195,12 @@ def find_device(name: str | None) -> str:
     try:
         return str(jax.devices()[0])
     except (RuntimeError, AssertionError):  # JAX asserts where a CUDA plugin is not installed
+        from pogospec.accelerators import seen
+
         asked = name or os.environ.get("JAX_PLATFORMS")
-        raise UsageError(f"--device: found '{asked}', but JAX sees no such device here; leave --device out") from None
+        here = [one for one in seen() if one.platform == name]
+        then = f"{here[0].name} is here: {here[0].remedy}" if here else "leave --device out"
+        raise UsageError(f"--device: found '{asked}', but JAX sees no such device here; {then}") from None
 
 
 def make_console(quiet: bool = False) -> Console:

@@ -83,6 +83,14 @@ def import_(
     environment: Environment = None,
     low: Bound = None,
     high: Bound = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="NAME=COLUMN[,COLUMN…]",
+            help="A column of another name, or several side by side; groups of HDF5 by path: observations=data/obs.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an imported dataset of this id.")] = False,
     allow: Allow = None,
 ) -> None:
@@ -98,8 +106,10 @@ def import_(
     if (low is None) != (high is None):
         raise UsageError("--low, --high: found one of them, allowed both or neither")
     bounds = None if low is None or high is None else (_numbers("--low", low), _numbers("--high", high))
-    found = import_file(path_of(str(path)), name, environment, bounds, overwrite)
+    found = import_file(path_of(str(path)), name, environment, bounds, overwrite, _columns(column or []))
     say(f"{name}: {len(found.columns.rewards):,} rows in {found.file}\nrun it with: pogospec run SPEC --dataset {name}")
+    for change in found.changes:
+        say(f"note: {change}", error=True)
     if found.environment is None:
         say("it names no environment: nothing is evaluated unless data.environment is set", error=True)
 
@@ -113,6 +123,21 @@ def fetch(dataset: Annotated[str, typer.Argument(help="A Minari id, for example 
     known = dataset in source.ids()
     where = source.fetch(dataset)
     say(f"{dataset} is at hand already, in {where}" if known else f"{dataset}: in {where}")
+
+
+def _columns(texts: list[str]) -> dict[str, list[str]]:
+    """Column -> columns of the file, of `--column`."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, given = text.partition("=")
+        members = [member.strip() for member in given.split(",")]
+        if not equals or not name.strip() or not all(members):
+            example = "--column observations=states, or --column observations=position,velocity"
+            raise UsageError(f"--column: found '{text}', allowed NAME=COLUMN, for example {example}")
+        if name.strip() in found:
+            raise UsageError(f"--column: found {name.strip()} twice; join its columns by commas")
+        found[name.strip()] = members
+    return found
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -132,70 +157,19 @@ def _mapping(option: str, text: str) -> dict[str, Any]:
 
 
 def _show(console: Console, facts: dict[str, Any]) -> None:
-    episodes, returns, score = facts["episodes"], facts["returns"], facts["returns"]["score"]
-    ends = f"{episodes['terminated']:,} terminated, {episodes['truncated']:,} at time limits or cut"
-    lines = [
-        ("dataset", facts["dataset"]),
-        ("file", facts["file"]),
-        ("sha256", facts["sha256"]),
-        ("environment", facts["environment"] or "none; set data.environment to evaluate"),
-        ("sizes", f"{facts['obs_dim']} observations, {facts['act_dim']} actions"),
-        ("rows", f"{facts['rows']:,}, of which {facts['transitions']:,} are transitions to train on"),
-        ("next observations", facts["next_observations"]),
-        ("episodes", f"{episodes['count']:,}: {ends}" + (f", {episodes['cut']} unfinished" * (episodes["cut"] > 0))),
-        ("length", _spread(episodes["length"])),
-        ("return", _spread(returns)),
-    ]
-    lines += [] if score is None else [("score", f"{_spread(score)}, {score['label']}")]
-    if facts["reference"] is not None:
-        reference = facts["reference"]
-        lines.append(
-            ("reference", f"{reference['low']:g} is 0, {reference['high']:g} is 100, by {reference['source']}")
-        )
-    lines += [("reward", _spread(facts["rewards"])), ("action bounds", facts["bounds"]["from"])]
-    for key, value in lines:
+    from pogospec.data import told
+
+    for key, value in told.lines(facts):
         console.print(f"{key:<18} {value}", highlight=False, markup=False, soft_wrap=True)
     console.print()
-    _table(console, ("action", "low", "min", "mean", "max", "high", "at low", "at high"), _action_rows(facts))
-    rows = [
-        (str(i), *(_number(e[k]) for k in ("min", "mean", "max", "std"))) for i, e in enumerate(facts["observations"])
-    ]
-    _table(console, ("observation", "min", "mean", "max", "std"), rows)
+    _table(console, told.ACTIONS, told.actions(facts))
+    _table(console, told.OBSERVATIONS, told.observations(facts))
     for kind, texts in (("note", facts["notes"]), ("wrong", facts["faults"])):
         for text in texts:
             style = "red" if kind == "wrong" else ""
             console.print(f"{kind}: {text}", style=style, highlight=False, markup=False, soft_wrap=True)
     if facts["ok"]:
         console.print("nothing is wrong with these data", highlight=False)
-
-
-def _action_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
-    rows = []
-    for index, entry in enumerate(facts["actions"]):
-        low, high = (bound[index] if index < len(bound) else None for bound in _bounds(facts))
-        shares = ["" if entry[key] is None else f"{100 * entry[key]:.1f}%" for key in ("at_low", "at_high")]
-        numbers = (low, entry["min"], entry["mean"], entry["max"], high)
-        rows.append((str(index), *map(_number, numbers), *shares))
-    return rows
-
-
-def _bounds(facts: dict[str, Any]) -> tuple[list[float], list[float]]:
-    return facts["bounds"]["low"], facts["bounds"]["high"]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.4g}"
-
-
-def _spread(facts: dict[str, Any]) -> str:
-    low, mean, high = (_long(facts[name]) for name in ("min", "mean", "max"))
-    return f"{low} to {high}, mean {mean}"
-
-
-def _long(value: float | None) -> str:
-    if value is None:
-        return "none"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
 
 
 def _table(console: Console, headers: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:

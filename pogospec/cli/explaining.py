@@ -256,11 +256,18 @@ def _cost(console: Console, found: Explanation) -> None:
         label = rate.stage if len(group.stages) == 1 else group.label
         rows.append((label, work, speed, seconds, how + took))
     _grid(console, rows, fixed=4)
-    seeds = f"{found.spec.seeds} seeds in one program" if found.spec.seeds > 1 else "1 seed"
+    seeds = f"{found.spec.seed_count} seeds in one program" if found.spec.seed_count > 1 else "1 seed"
     updates = sum(stage.step.updates for group in found.timed for stage in group.stages)
     rollouts = "" if found.known else ", without rollouts"
     total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}{rollouts}"
-    _grid(console, [("total", total), ("memory", _memory(found, cost))])
+    rows = [("total", total), ("memory", _memory(found, cost))]
+    if found.space is not None and (judging := cost.judging(found.plan, found.space)):
+        rows.insert(1, ("judges", f"their own critics: about {span(judging)} beside that"))
+    branch = found.spec.schedule.branch
+    if branch is not None:
+        together, alone = map(span, cost.branches(found.plan, branch))
+        rows.insert(1, ("branches", f"{len(branch.at)} runs{rollouts}: about {together} in all; {alone} one by one"))
+    _grid(console, rows)
 
 
 def _memory(found: Explanation, cost: Cost) -> str:
@@ -270,9 +277,10 @@ def _memory(found: Explanation, cost: Cost) -> str:
     data = "data not counted" if memory.data is None else f"data {bytes_text(memory.data)}"
     weights, optimizers, activations = map(bytes_text, (memory.weights, memory.optimizers, memory.activations))
     temporary = "temporaries of the compiled chunk" if any(r.reserved for r in cost.rates) else "matrix products"
+    averages = f", averages {bytes_text(memory.averages)}" if memory.averages else ""
     return (
-        f"about {bytes_text(memory.total)}: networks, slow copies and reference {weights}, optimisers {optimizers} "
-        f"(both held twice), {data}, {temporary} {activations}"
+        f"about {bytes_text(memory.total)}: networks, slow copies and reference {weights}, optimisers {optimizers}"
+        f"{averages} ({'all' if averages else 'both'} held twice), {data}, {temporary} {activations}"
     )
 
 

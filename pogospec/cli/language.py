@@ -28,11 +28,14 @@ def check(
 ) -> None:
     """Check specs without running them; all mistakes of all files at once.
 
-    Data that are not on this machine are noted, and keep no spec from being fine.
+    Data that are not on this machine are noted, and what steps take from the spec that theirs extends; neither keeps a
+    spec from being fine.
     """
     allow_modules(allow)
     from pogospec.checking.at_hand import lacks
     from pogospec.checking.check import checked_all
+    from pogospec.checking.inherited import notes as inherited
+    from pogospec.checking.trackers import require_trackers
     from pogospec.spec.resolve import read_cells
 
     problems, told = [], []
@@ -40,9 +43,10 @@ def check(
         try:
             documents = read_cells(spec_path(name), overrides(None, None, None, set_))
             cells, missing = checked_all(documents), lacks(documents)
+            require_trackers(documents)
             if any(lack.note is None for lack in missing):
                 raise SpecError([lack.problem for lack in missing if lack.note is None])
-            notes = [lack.note for lack in missing if lack.note is not None]
+            notes = [lack.note for lack in missing if lack.note is not None] + inherited(documents[0])
             about = {"notes": [_problem(note) for note in notes]} if notes else {}
             planned = plan(cells[0]) | {"cells": len(cells)}
             told.append({"file": name, "ok": True, "problems": [], **about, "plan": planned})
@@ -81,7 +85,7 @@ def plan(spec: Spec) -> dict[str, Any]:
             about["proximal"] = [{"reference": term.reference, "tau": to_plain(term.tau)} for term in terms]
         steps.append(about)
     total = sum(step.updates for step in spec.schedule.in_turn)
-    about = {"name": spec.name, "dataset": spec.data.dataset, "seeds": spec.seeds, "mode": spec.schedule.mode}
+    about = {"name": spec.name, "dataset": spec.data.dataset, "seeds": to_plain(spec.seeds), "mode": spec.schedule.mode}
     return about | {"updates": total, "steps": steps}
 
 

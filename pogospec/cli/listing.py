@@ -114,18 +114,32 @@ def models() -> list[Row]:
 
 
 def runs(folder: Path) -> list[Row]:
-    """Runs in a folder, with what they are and how far they came."""
-    from pogospec.runs.directory import RunDirectory
+    """Runs in a folder and in those within it, such as suites and sweeps, with what they are and how far they came.
 
-    rows = []
-    for path in sorted(folder.glob("*/manifest.json")):
+    `of` says whose they are: a suite, or a sweep with the values of the cell.
+    """
+    from pogospec.report.reading import PLAN, inside, open_plan
+    from pogospec.runs.directory import RunDirectory
+    from pogospec.spec.sweep import cell_title
+
+    rows, plans = [], {}
+    for path in sorted(inside(folder)):
         try:
-            directory = RunDirectory.open(path.parent)
+            directory = RunDirectory.open(path)
             status, about = directory.status(), directory.manifest
+            if path.parent not in plans:
+                has_plan = path.parent != folder.parent and (path.parent / PLAN).is_file()
+                plans[path.parent] = open_plan(path.parent) if has_plan else None
+            plan = plans[path.parent]
+            cell = cell_title(about.get("sweep") or {})
+            of = f"suite {plan.name}" if plan is not None and path.name in plan.runs else ""
             done = {"state": status["state"], "updates": status["update"]}
-            rows.append({"run": str(path.parent), **done, "name": about["name"], "dataset": about["dataset"]})
+            row = {"run": str(path), **done, "name": about["name"], "dataset": about["dataset"]}
+            rows.append(row | {"of": f"sweep, {cell}" if cell else of})
         except RunDirectoryError as error:  # the others are runs all the same
             say(f"passed over: {error}", error=True)
+    if not any(row["of"] for row in rows):
+        rows = [{key: value for key, value in row.items() if key != "of"} for row in rows]
     return rows
 
 

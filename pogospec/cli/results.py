@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pogospec.cli.app import make_console
+from pogospec.errors import UsageError
 from pogospec.terminal import say
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, folders of runs, a suite: its folder or file.")],
     score: Annotated[
         str,
-        typer.Option(metavar="RULE", help="last, best (of each seed; optimistic) or mean-last-K."),
+        typer.Option(metavar="RULE", help="last, best (of each seed; optimistic), mean-last-K; fqe, wis or dr."),
     ] = "last",
     stat: Annotated[
         Literal["mean-std", "iqm-ci", "iqm-bootstrap"] | None,
@@ -34,6 +36,10 @@ def compare(
         typer.Option(metavar="[SOURCE]", help="That table with the literature's numbers; `list published` names them."),
     ] = None,
     to: Annotated[Literal["table", "markdown", "latex", "csv", "json"], typer.Option(help="How to print.")] = "table",
+    caption: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of --to latex: the caption; the protocol is a comment then.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="NAME", help="Of --to latex; default: tab:comparison.")] = None,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw the learning curves too, or the energies: .png, .svg or .pdf."),
@@ -47,6 +53,8 @@ def compare(
     from pogospec.report.figures import draw_figure
     from pogospec.report.reading import open_plan, open_planned
 
+    if (caption, label) != (None, None) and to != "latex":
+        raise UsageError(f"--caption, --label: found with --to {to}, allowed with --to latex")
     plan = open_plan(runs[0]) if len(runs) == 1 else None
     opened = _open(runs) if plan is None else open_planned(plan)
     known = tables.targets_of(opened)
@@ -54,9 +62,9 @@ def compare(
         tables.refuse_rule(score)
         tables.refuse_table(stat, published)
     if not known and (plan or stat or published):
-        warnings = _matrix(opened, plan, to, score, stat or "mean-std", published)
+        warnings = _matrix(opened, plan, to, score, stat or "mean-std", published, (caption, label))
     else:
-        _steps(opened, bool(known), to, score)
+        _steps(opened, bool(known), to, score, (caption, label))
         warnings = tables.flow_warnings(opened) if known else tables.warnings(opened, score)
     if to in ("csv", "latex"):  # as the output often goes into a file
         for warning in warnings:
@@ -66,14 +74,14 @@ def compare(
         say(f"{'energies' if known else 'learning curves'}  {path}", error=to != "table")
 
 
-def _steps(opened: list[RunDirectory], known: bool, to: str, score: str) -> None:
+def _steps(opened: list[RunDirectory], known: bool, to: str, score: str, under: tuple[str | None, str | None]) -> None:
     """Print a table a dataset, of all policies of each run."""
     from pogospec.report.reading import of_sweeps
     from pogospec.report.screen import show_comparison, show_flows, show_grids
     from pogospec.report.tables import sweep_to_markdown, to_text
 
     if to != "table" and not (to == "markdown" and of_sweeps(opened) and not known):
-        say(to_text(opened, to, score))
+        say(to_text(opened, to, score, *under))
     elif to == "markdown":
         say(sweep_to_markdown(opened, score))
     elif known:
@@ -85,7 +93,13 @@ def _steps(opened: list[RunDirectory], known: bool, to: str, score: str) -> None
 
 
 def _matrix(
-    opened: list[RunDirectory], plan: Plan | None, to: str, score: str, stat: str, published: str | None
+    opened: list[RunDirectory],
+    plan: Plan | None,
+    to: str,
+    score: str,
+    stat: str,
+    published: str | None,
+    under: tuple[str | None, str | None],
 ) -> list[str]:
     """Print the table of datasets by methods; its warnings."""
     from pogospec.report.screen import show_matrix
@@ -95,7 +109,7 @@ def _matrix(
     if to == "table":
         show_matrix(make_console(), table)
     else:
-        say(matrix_to_text(table, to))
+        say(matrix_to_text(table, to, *under))
     return table.warnings
 
 
@@ -103,7 +117,9 @@ def plot(
     runs: Runs,
     figure: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="curves (default), sweep, path, energy, proximal, density or all."),
+        typer.Option(
+            metavar="NAME", help="curves (default), sweep, switching, path, energy, proximal, density or all."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -131,35 +147,50 @@ def plot(
     state: Annotated[
         int | None, typer.Option(min=0, metavar="ROW", help="Of density: a row of the data; default: the first.")
     ] = None,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="The title; '' for none.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Width and height in inches, such as 3.3x2.5.")
+    ] = None,
+    dpi: Annotated[int | None, typer.Option(metavar="DOTS", help="Dots an inch, of .png; default: 140.")] = None,
+    y_label: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of curves and sweep: name of the y axis.")
+    ] = None,
+    x_label: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of curves and sweep: name of the x axis.")
+    ] = None,
 ) -> None:
     """Draw runs: mean and std over seeds.
 
     curves: scores or metrics over updates, switching points marked (default). energy: energy and distances along the
     flow (default for flows on known energies). sweep: the last step of every cell against what was swept, of two paths
-    as a heat map. density: action densities of the behaviour and each step in one state.
+    as a heat map. switching: of branches, later steps against the moment where they branch off. density: action
+    densities of the behaviour and each step in one state.
     On known energies alone, path: the policies on their manifold, and proximal: E + D/tau before and after re-centring.
     """
-    from pogospec.errors import UsageError
-    from pogospec.report.figures import ALL, draw_all, draw_curves, draw_figure
-    from pogospec.report.reading import is_target
+    from pogospec.report.figures import ALL, PLAIN_CURVES, chosen, draw_all, draw_curves, draw_figure, look_of
 
+    look = look_of(title, None if size is None else _size(size), dpi, y_label, x_label)
     opened = _open(runs)
-    plain = (y, x, by) == ("score", "updates", None)
-    if figure not in (None, "curves") and not plain:
-        raise UsageError(f"--y, --x and --by: found with --figure {figure}, allowed with curves")
-    if figure == ALL:
-        drawn = draw_all(opened, out, state)
+    name = chosen(opened, figure, (y, x, by) == PLAIN_CURVES, state)
+    if (y_label, x_label) != (None, None) and name not in ("curves", "sweep"):
+        raise UsageError(f"--y-label, --x-label: found with --figure {name}, allowed with curves and sweep")
+    if name == ALL:
+        drawn = draw_all(opened, out, state, look)
         for reason in drawn.reasons:
             say(f"left out: {reason}", error=True)
         paths = drawn.paths
-    elif figure is None and plain and (state is not None or all(map(is_target, opened))):
-        paths = draw_figure(opened, "energy" if state is None else "density", out, state)
-    elif figure in (None, "curves") and state is None:
-        paths = [draw_curves(opened, out, y, x, by)]
+    elif name == "curves" and state is None:
+        paths = [draw_curves(opened, out, y, x, by, look)]
     else:
-        paths = draw_figure(opened, figure or "curves", out, state)
+        paths = draw_figure(opened, name, out, state, look)
     for path in paths:
         say(path)
+
+
+def _size(text: str) -> tuple[float, float]:
+    if found := re.fullmatch(r"(\d*\.?\d+)\s*[x×]\s*(\d*\.?\d+)", text.strip()):
+        return float(found[1]), float(found[2])
+    raise UsageError(f"--size: found '{text}', allowed width and height in inches, such as 3.3x2.5")
 
 
 def _open(paths: list[Path]) -> list[RunDirectory]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pogospec.cli.app import Allow, Device, Quiet, allow_modules, find_device, make_console, use_all_cores
+from pogospec.cli.app import Allow, Device, Quiet, Track, allow_modules, find_device, make_console, use_all_cores
 from pogospec.errors import DataError, RunError, UsageError
 from pogospec.terminal import command, say
 
@@ -32,6 +32,7 @@ def suite(
         typer.Option(metavar="PATTERN", help="A method or dataset, such as 'd4rl/hopper-*'; may be repeated."),
     ] = None,
     device: Device = None,
+    track: Track = None,
     quiet: Quiet = False,
     allow: Allow = None,
 ) -> None:
@@ -41,6 +42,7 @@ def suite(
     """
     use_all_cores()
     allow_modules(allow)
+    from pogospec.checking.trackers import require_trackers
     from pogospec.launch.states import states
     from pogospec.launch.suite import absent, chosen, jobs_of, record, run_all
     from pogospec.runs.directory import run_name
@@ -50,9 +52,10 @@ def suite(
 
     found = read_suite(suite_path(file))
     folder = out or Path("runs") / run_name(found.name)
-    every = jobs_of(found, folder)
+    every = [job.tracked(track) for job in jobs_of(found, folder)]
     jobs = chosen(every, only or [])
     before = states(jobs)
+    require_trackers([job.document for job, state in zip(jobs, before, strict=True) if state.left and not dry_run])
     missing = absent([job for job, state in zip(jobs, before, strict=True) if state.left])
     if missing and not dry_run:
         raise DataError("\n".join([*missing, "nothing was started; --only runs a part of the suite"]))

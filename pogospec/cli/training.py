@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from pogospec.cli.app import (
     Run,
     Set,
     Sweep,
+    Track,
     allow_modules,
     find_device,
     make_console,
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 def run(
     specs: Annotated[list[str], typer.Argument(help="Spec files, or names of shipped specs; run one after another.")],
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Short for --set seeds=…")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="SEEDS", help="How many, or which: 3, or 0,3,7; short for --set seeds=…")
+    ] = None,
     updates: Annotated[int | None, typer.Option(help="Short for --set 'schedule.steps[*].updates=…'")] = None,
     out: Annotated[
         Path | None,
@@ -47,6 +50,7 @@ def run(
     device: Device = None,
     set_: Set = None,
     sweep: Sweep = None,
+    track: Track = None,
     quiet: Quiet = False,
     allow: Allow = None,
 ) -> None:
@@ -58,12 +62,14 @@ def run(
     allow_modules(allow)
     from pogospec.checking.at_hand import require
     from pogospec.checking.check import checked_all
+    from pogospec.checking.trackers import require_trackers, with_trackers
     from pogospec.spec.resolve import read_cells
     from pogospec.spec.shipped import spec_path
 
     given, grid = overrides(dataset, seeds, updates, set_), swept(sweep)
-    cells = [read_cells(spec_path(name), given, grid) for name in specs]
+    cells = [[with_trackers(one, track) for one in read_cells(spec_path(name), given, grid)] for name in specs]
     loaded = checked_all([document for documents in cells for document in documents])
+    require_trackers([document for documents in cells for document in documents])
     require([document for documents in cells for document in documents])
     found, console = find_device(device), make_console(quiet)
     from pogospec.api import default_directory
@@ -73,7 +79,7 @@ def run(
         target = out or default_directory(spec)
         if out is not None and len(specs) > 1:
             target = out / Path(name).stem
-        if documents[0].cell:
+        if documents[0].cell or spec.schedule.branch is not None:
             from pogospec.launch.sweep import jobs_of
 
             _sweep(console, jobs_of(documents, target), target, found)
@@ -121,32 +127,58 @@ def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None
     show_grids(console, runs)
     show_warnings(console, [f"{run.path.name}: {text}" for run in runs for text in troubles(run)[:1]])
     console.print(f"next  {command('compare', folder)}", soft_wrap=True, highlight=False)
-    console.print(f"      {command('plot', folder, '--figure', 'sweep')}", soft_wrap=True, highlight=False)
+    figure = "switching" if any(job.document.trunk is not None for job in jobs) else "sweep"
+    console.print(f"      {command('plot', folder, '--figure', figure)}", soft_wrap=True, highlight=False)
     if failures:
         lines = [f"  {failure.job.method}: {failure.message}" for failure in failures]
         raise RunError("\n".join([f"{len(failures)} of {len(jobs)} cells failed", *lines]))
 
 
-def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow = None) -> None:
-    """Go on with a run, or a sweep, from its newest checkpoint."""
+def resume(
+    run: Run,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="SEEDS", help="Train more seeds of a run that is done: 5 for 0 to 4, or 0,1,2,7."),
+    ] = None,
+    device: Device = None,
+    track: Track = None,
+    quiet: Quiet = False,
+    allow: Allow = None,
+) -> None:
+    """Go on with a run, or a sweep, from its newest checkpoint; or add seeds to a run that is done.
+
+    The seeds that it has are not trained again, and it ends as a run of all of them would have.
+    """
     use_all_cores()
     allow_modules(allow)
+    from pogospec.checking.trackers import require_trackers, with_trackers
     from pogospec.launch.sweep import reopen
 
-    jobs = reopen(run)
+    jobs = [job.tracked(track) for job in reopen(run)]
+    if seeds is not None:
+        if jobs:
+            raise UsageError(f"--seeds: found a sweep, allowed a run; its cells are the directories in {run}")
+        _refuse_suite(run)
+        _more(make_console(quiet), run, seeds, device, track)
+        return
     if jobs:
+        require_trackers([job.document for job in jobs])
         _sweep(make_console(quiet), jobs, run, find_device(device))
         return
     from pogospec.checking.at_hand import require
-    from pogospec.checking.check import located
+    from pogospec.checking.check import checked, located
     from pogospec.checking.recorded import reread
     from pogospec.data import load_for
+    from pogospec.launch.more import finish
     from pogospec.runs.directory import RunDirectory
 
     _refuse_suite(run)
     directory, console = RunDirectory.open(run), make_console(quiet)
+    finish(directory)
     if directory.status()["state"] != "done":
-        document, loaded = reread(directory)
+        document = with_trackers(reread(directory)[0], track)
+        loaded = checked(document)
+        require_trackers([document])
         require([document])
         found = find_device(device)
         from pogospec.launch.one import go_on
@@ -156,6 +188,22 @@ def resume(run: Run, device: Device = None, quiet: Quiet = False, allow: Allow =
         with located(document):
             go_on(console, loaded, load_for(loaded), directory)
     _finish(console, run)
+
+
+def _more(console: Console, path: Path, seeds: str, device: str | None, track: str | None) -> None:
+    from pogospec.checking.at_hand import require
+    from pogospec.checking.check import checked
+    from pogospec.checking.recorded import reread
+    from pogospec.checking.trackers import require_trackers, with_trackers
+    from pogospec.launch.more import add_seeds, seeds_from
+    from pogospec.runs.directory import RunDirectory
+
+    directory = RunDirectory.open(path)
+    document = with_trackers(reread(directory)[0], track)
+    require_trackers([document])
+    require([document])
+    add_seeds(console, directory, seeds_from(seeds), find_device(device), checked(document).train.track)
+    _finish(console, path)
 
 
 def _refuse_suite(folder: Path) -> None:
@@ -168,13 +216,58 @@ def _refuse_suite(folder: Path) -> None:
 
 def evaluate(
     run: Run,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="From the data alone; of a folder all its runs. Written into ope.csv.")
+    ] = False,
     episodes: Annotated[int | None, typer.Option(min=1, help="Default: as in the run.")] = None,
-    policy: Annotated[str | None, typer.Option(help="behavior, 'step 1', …; default: all.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="First reset seed; default: as in the run.")] = None,
+    policy: Annotated[str | None, typer.Option(help="behavior, 'step 1', 'step 1 (last)', …; default: all.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="First reset seed, default: as in the run; offline that of critics: 0.")
+    ] = None,
+    moves: Annotated[
+        int | None, typer.Option(min=0, max=10_000, help="Of particles: moves before one acts; default: as in the run.")
+    ] = None,
+    estimator: Annotated[
+        str | None, typer.Option(metavar="NAME,…", help="Offline: fqe, wis, dr; default: all that can be had.")
+    ] = None,
+    discount: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Offline: below 1; default: that of the run's critic, or 0.99."),
+    ] = None,
+    action: Annotated[
+        Literal["mean", "sample"] | None, typer.Option(help="Offline: how the policy acts; default: as in the run.")
+    ] = None,
+    rewards: Annotated[
+        Literal["run", "logged"] | None,
+        typer.Option(help="Offline: those of the run over the size of their scale, or as they were logged."),
+    ] = None,
+    level: Annotated[float | None, typer.Option(help="Offline: of the intervals; default: 0.95.")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Offline: of each critic; default: 10000.")] = None,
+    hidden: Annotated[
+        str | None, typer.Option(metavar="N,…", help="Offline: hidden layers of critics; default: 128,128.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Offline: groups of episodes, each read by critics of the others; default: 2.")
+    ] = None,
+    fits: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Offline: critics of each group, averaged; default: 1.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Offline: actions in each place, where it samples; default: 8.")
+    ] = None,
     allow: Allow = None,
 ) -> None:
-    """Roll out the saved policies of a run again; nothing is written."""
+    """Roll out the saved policies of a run again, of which nothing is written; or evaluate them from the data alone."""
+    from pogospec.cli.offline import asked_of, evaluate_offline, refuse_beside
+
+    more = {"estimator": estimator, "discount": discount, "action": action, "rewards": rewards, "level": level}
+    more |= {"updates": updates, "hidden": hidden, "folds": folds, "fits": fits, "samples": samples}
+    refuse_beside(offline, {"episodes": episodes}, more)
     allow_modules(allow)
+    if offline:
+        use_all_cores()
+        evaluate_offline([run], asked_of(policy, moves, seed, more))
+        return
     from pogospec.report.reading import is_target, normalised
     from pogospec.report.statistics import spread
     from pogospec.runs.directory import RunDirectory
@@ -183,7 +276,7 @@ def evaluate(
     about = directory.manifest
     if is_target(directory):
         raise UsageError(f"{run} is a flow on a known energy, which has no environment; see {run}/flow.csv")
-    labels = [policy] if policy else directory.policies()
+    labels = [policy] if policy else directory.policies(last=True)
     if about["environment"] is None:
         raise UsageError(f"{run} names no environment; set data.environment in the spec and run it again")
     if not labels:
@@ -193,12 +286,16 @@ def evaluate(
     from pogospec.training.rollout import Evaluator
 
     cache.enable()
+    policies = {label: SavedPolicy.load(*stored) for label, stored in loaded.items()}
+    if moves is not None:
+        if not any(saved.family.borrows for saved in policies.values()):
+            raise UsageError(f"--moves: found {moves}, allowed for particles, of which {run} holds none")
+        policies = {label: saved.after(moves) for label, saved in policies.items()}
     count, first = episodes or about["episodes"], about.get("evaluation_seed", 1000) if seed is None else seed
     over = "mean ± std over seeds (ddof 1)" if about["seeds"] > 1 else "one seed"
     say(f"{about['environment']}: mean of {count} episodes, reset seeds from {first}, {over}")
-    for label, stored in loaded.items():
+    for label, saved in policies.items():
         stop.check()
-        saved = SavedPolicy.load(*stored)
         with closing(Evaluator(about["environment"], count, first, saved.space)) as evaluator:
             returns = evaluator.rollout(saved.batched(about["action"]), about["seeds"]).mean(1)
         broken = [str(seed) for seed, value in enumerate(returns) if value != value]

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from pogospec.compiler.averages import averaged
 from pogospec.compiler.program import Actor, Stage, State, together
 from pogospec.types import Batch, Key
 
@@ -55,7 +56,7 @@ def _further(step: Stage, number: int) -> Stage:
     """A step as an actor of a chain: its functions on what the actor sees of the state, where 1 is the second actor."""
 
     def enter(numbers, state: State, data: Batch, key: Key) -> State:
-        before = state._replace(policy=state.policies[number - 1], optimizer={}, chain=())
+        before = state._replace(policy=state.policies[number - 1], optimizer={}, chain=(), average={})
         return _kept(state, number, step.enter(numbers, before, data, key))
 
     def update(numbers, state: State, batch: Batch, key: Key, index) -> tuple[State, dict]:
@@ -66,7 +67,7 @@ def _further(step: Stage, number: int) -> Stage:
         return step.actor_gradient(numbers, seen_by(state, number), batch, key)
 
     def measure(numbers, state: State, batch: Batch, key: Key) -> dict:
-        return step.measure(numbers, seen_by(state, number), batch, key)
+        return step.measure(numbers, seen_by(averaged(state), number), batch, key)
 
     return step._replace(enter=enter, update=update, actor_gradient=actor_gradient, measure=measure)
 

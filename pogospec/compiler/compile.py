@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.compiler.chain import joined
-from pogospec.compiler.nodes import Plan, StageNodes, nodes_of_step
+from pogospec.compiler.nodes import Plan, StageNodes, nodes_of_step, whole
 from pogospec.compiler.program import Program, State
 from pogospec.compiler.stage import stage_of
+from pogospec.compiler.updates import borrowed
 from pogospec.errors import DataError
 from pogospec.nets import with_products
 from pogospec.spec.schema import Spec, StepSpec
@@ -19,7 +20,11 @@ from pogospec.types import Key, Space
 def compile_spec(spec: Spec, space: Space) -> Program:
     """Compile a checked spec for a task; no arrays are made but the numbers of the spec.
 
-    Raises DataError where a step is too large for the task.
+    >>> program = pogospec.compile(pogospec.load("pogo_w_two_step"), Space(3, 2, low=(-1, -1), high=(1, 1)))
+    >>> [stage.label for stage in program.stages]
+    ['step 1', 'step 2']
+
+    `Space` is that of `pogospec.types`, or of a policy. Raises DataError where a step is too large for the task.
     """
     for index, step in enumerate(spec.schedule.steps):
         large = None if step.scheme is None else step.scheme.too_large(space.act_dim)
@@ -33,7 +38,8 @@ def compile_spec(spec: Spec, space: Space) -> Program:
     numbers, nodes, plans, stages = [], [], [], []
     euler = 0
     for index, (step, k) in enumerate(steps):
-        floats, skeleton = eqx.partition(nodes_of_step(spec, step, k), lambda leaf: isinstance(leaf, float))
+        parts = nodes_of_step(spec, step, k)
+        floats, skeleton = eqx.partition(parts, lambda leaf: isinstance(leaf, float))
         numbers.append(jax.tree.map(lambda leaf: jnp.asarray(leaf, float), floats))
         nodes.append(StageNodes(index, skeleton))
         euler += "policy" in step.learn and step.name is None
@@ -57,7 +63,7 @@ def compile_spec(spec: Spec, space: Space) -> Program:
             taken_over=taken_over,
         )
         plans.append(plan)
-        stages.append(stage_of(plan, space, nodes[index]))
+        stages.append(stage_of(plan, space, nodes[index])._replace(policy=whole(parts)))
     if spec.schedule.at_once > 1:
         stages[first:] = [joined(stages[first:], first)]
     init = _init(spec, plain, space, nodes[0])
@@ -90,6 +96,9 @@ def _init(spec: Spec, steps: list[StepSpec], space: Space, nodes_of: StageNodes)
             critic = nodes.critic.init(keys[0], space)
             slow = nodes.critic.slow(critic)
         behavior = nodes.behavior.init(keys[1], space) if "behavior" in learned else None
+        if spec.policy.borrows:
+            state = State(critic, slow, behavior, borrowed(critic, behavior), None, None, (), {}, {})
+            return with_products(state, rounded)
         policy = nodes.policy.init(keys[2], space) if learned & {"policy", "critic"} else None
         state = State(critic, slow, behavior, policy, policy, policy if "policy" in learned else None, (), {}, {})
         return with_products(state, rounded)

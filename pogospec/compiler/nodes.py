@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 
+from pogospec.policies.carried import CarriedParticles
 from pogospec.spec.geometries import metric_of_behavior
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.steps.base import Problem, Proximal
@@ -35,7 +36,17 @@ class StageNodes:
 
     def __call__(self, numbers) -> Nodes:
         """The nodes, whose floats are those of the numbers of the program."""
-        return eqx.combine(numbers[self.index], self.skeleton)
+        nodes = eqx.combine(numbers[self.index], self.skeleton)
+        return nodes._replace(policy=whole(nodes))
+
+
+def whole(nodes: Nodes) -> Any:
+    """The policy family of a stage; one without networks of its own with behaviour, critic and step, if it moves."""
+    if not nodes.policy.borrows or nodes.scheme is None:
+        return nodes.policy
+    (term,) = nodes.problem.proximal
+    step = nodes.problem.energy, term.geometry, nodes.scheme, term.tau
+    return CarriedParticles(nodes.policy, nodes.behavior, nodes.critic, *step)
 
 
 class Plan(NamedTuple):

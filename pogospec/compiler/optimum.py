@@ -8,7 +8,6 @@ from pogospec.energies.action_norm import ActionNormTerm
 from pogospec.energies.entropy import EntropyTerm
 from pogospec.energies.q import QTerm
 from pogospec.spec.schema import StepSpec
-from pogospec.steps.explicit import Explicit
 from pogospec.targets.base import AbstractTarget
 from pogospec.targets.tilted import tilted
 
@@ -50,7 +49,7 @@ def least(target: AbstractTarget, family: Any, step: StepSpec) -> Least:
     length = weight[ActionNormTerm] / weight[QTerm]
     at_mean = all(getattr(term, "actions", "mean") == "mean" for term in terms.values())
     # of -Q(mean) + c |mean|^2 the point is a minimum too
-    points = not family.has_density or isinstance(step.scheme, Explicit) or (heat == 0 and at_mean)
+    points = not family.has_density or (step.scheme is not None and step.scheme.at_reference) or (heat == 0 and at_mean)
     for name, term in terms.items():
         why = _why(term, points, heat == length == 0)
         if why:

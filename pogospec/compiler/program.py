@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from pogospec.runs.columns import LAST
+from pogospec.text import html_table
 from pogospec.types import Batch, Key, Params, Space
 
 
@@ -17,6 +19,7 @@ class Actor(NamedTuple):
     optimizer: dict[str, Any]
     multiplier: Any
     temperature: Any
+    average: dict[str, Any] = {}
 
 
 class State(NamedTuple):
@@ -34,6 +37,8 @@ class State(NamedTuple):
     multiplier: Any = None  # the learned 1/tau of the step
     temperature: Any = None  # energy term -> its learned temperature in the step
     chain: tuple[Actor, ...] = ()  # the further actors that train at once with the policy
+    average: dict[str, Any] = {}  # learner -> what is kept of its weights for their mean, of those that have one
+    best: Params = None  # the best policy that the step's judge has seen, where one is kept
 
     @property
     def policies(self) -> tuple[Params, ...]:
@@ -54,7 +59,9 @@ class Stage(NamedTuple):
     source: int  # the first repetition of the same step, whose compiled functions serve this one
     step: Any  # what the spec says of the step
     chain: tuple[Stage, ...] = ()  # of a concurrent chain: its steps, as they are measured and reported
+    policy: Any = None  # the family of its policy, as it is saved
     entry: int = 0  # the repetition whose compiled `enter` serves this one: the first, or the first that takes over
+    beside: Any = None  # a function of the policy beside its reference -> one of numbers, state, data and key
 
     @property
     def batches(self) -> int:
@@ -76,6 +83,29 @@ class Program(NamedTuple):
     stages: tuple[Stage, ...]
     policy: Any
     behavior: Any
+
+    def __repr__(self) -> str:
+        lines = [f"{label}  {updates} updates; learns {learns}" for label, updates, learns in self._rows()]
+        return "\n  ".join([self._title(), *lines])
+
+    def _repr_html_(self) -> str:
+        return html_table(["stage", "updates", "learns"], self._rows(), self._title())
+
+    def _title(self) -> str:
+        of = f"{self.space.obs_dim} observations, {self.space.act_dim} actions"
+        family = type(self.policy).__name__.removesuffix("Policy")
+        count = f"{len(self.steps)} step{'s'[: len(self.steps) > 1]}"
+        return f"Program of {count}: {family}, {of}; `init`, and `enter` and `update` of each stage"
+
+    def _rows(self) -> list[list[str]]:
+        return [[stage.label, f"{stage.updates:,}", ", ".join(stage.learn)] for stage in self.stages]
+
+    def family(self, label: str) -> Any:
+        """The family of a policy of a run: behavior, or that of a step."""
+        label = label.removesuffix(LAST)
+        if label == "behavior":
+            return self.behavior
+        return next(step.policy for step in self.steps if step.label == label)
 
     @property
     def steps(self) -> tuple[Stage, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from pogospec.compiler.averages import advance, averaged, begin, taken
+from pogospec.compiler.beside import Beside
+from pogospec.compiler.beside import beside as both
 from pogospec.compiler.nodes import Nodes, Plan, StageNodes
 from pogospec.compiler.program import Stage, State
 from pogospec.compiler.updates import (
@@ -14,6 +18,7 @@ from pogospec.compiler.updates import (
     actor_update,
     as_learned,
     behavior_update,
+    borrowed,
     context_of,
     critic_update,
     move_targets,
@@ -58,24 +63,38 @@ def stage_of(plan: Plan, space: Space, nodes_of: StageNodes) -> Stage:
         return _update(plan, nodes_of(numbers), state, batch, key, index, for_behavior)
 
     def gradient(numbers, state: State, batch: Batch, key: Key):
+        if nodes_of.skeleton.policy.borrows:  # it has no network to be changed
+            return None, {}
         return actor_gradient(nodes_of(numbers), state, batch, key)
 
     def measure(numbers, state: State, batch: Batch, key: Key) -> dict:
-        return _measure(plan, nodes_of(numbers), state, batch, key)
+        return _measure(plan, nodes_of(numbers), averaged(state), batch, key)
+
+    def beside(question: Callable[[Beside], Any]) -> Callable[..., Any]:
+        def asked(numbers, state: State, batch: Batch, key: Key):
+            return question(both(plan, nodes_of(numbers), averaged(state), batch, key))
+
+        return asked
 
     functions = enter, update, gradient, measure
-    return Stage(plan.label, plan.step.updates, plan.step.learn, *functions, plan.source, plan.step, entry=plan.entry)
+    about = plan.label, plan.step.updates, plan.step.learn, *functions, plan.source, plan.step
+    return Stage(*about, entry=plan.entry, beside=beside)
 
 
 def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, key: Key) -> State:
     """Re-centre, start fresh optimisers and let geometries and terms of the energy begin."""
     geometry_key, energy_key, rows_key = jax.random.split(key, 3)
+    borrows, state = nodes.policy.borrows, taken(nodes, state)
+    if borrows:
+        state = state._replace(policy=borrowed(state.critic, state.behavior))
     if plan.step.start == "behavior":
         state = state._replace(policy=state.behavior, policy_target=state.behavior)
+    state = begin(nodes, state)
     kept = state.optimizer if plan.step.optimizer_state == "keep" else {}
     fresh = {
         name: kept[name] if name in kept else node.transform(plan.horizons[name]).init(getattr(state, name))
         for name, node in nodes.optimizer.items()
+        if not (borrows and name == "policy")
     }
     terms = enumerate(nodes.problem.proximal)
     geometry = tuple(term.geometry.init(jax.random.fold_in(geometry_key, i), space) for i, term in terms)
@@ -94,12 +113,13 @@ def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, ke
             seen = context_of(nodes, state, batch)
             energy[name] = term.begin(parameters, seen, jax.random.fold_in(energy_key, index))
     return state._replace(
-        reference=state.policy if "policy" in plan.step.learn else state.reference,
+        reference=state.policy if "policy" in plan.step.learn and not borrows else state.reference,
         geometry=learned[0],
         multiplier=learned[1],
         temperature=learned[2],
         energy=energy,
         optimizer=state.optimizer | fresh,
+        best=state.policy if plan.step.keeps_best else None,
     )
 
 
@@ -121,14 +141,16 @@ def _update(
         "behavior": lambda seen: behavior_update(plan, nodes, seen, rows, jax.random.fold_in(key, FITTING)),
         "policy": lambda seen: actor_update(plan, nodes, seen, batch, actor_key, before.critic),
     }
-    with_policy = step.order == "critic_first" and "policy" in step.learn and step.target_every is None
+    borrows = nodes.policy.borrows
+    own = "policy" in step.learn and not borrows
+    with_policy = step.order == "critic_first" and own and step.target_every is None
 
     def move(state):
         follow = before if step.slow_policy == "before_update" else state
         return move_targets(nodes, state, follow.policy)
 
     for name in ORDERS[step.order]:
-        if name not in step.learn:
+        if name not in step.learn or (name == "policy" and borrows):
             continue
 
         def one(state, name=name):
@@ -140,10 +162,12 @@ def _update(
         state, part = on_each(count, index, one, state, step.actor_on == "first")
         info |= part
     if plan.targets and not with_policy:
-        rhythm = step.actor_every if "policy" in step.learn else 1
+        rhythm = step.actor_every if own else 1
         first = step.target_every is None and step.actor_on == "first"
         state, _ = on_each(step.target_every or rhythm, index, lambda state: (move(state), {}), state, first)
-    return state, info
+    if borrows and "policy" in step.learn:
+        state = state._replace(policy=borrowed(state.critic, state.behavior))
+    return advance(nodes, step, state, index), info
 
 
 def _joined(state: State, new: State, learner: str) -> State:

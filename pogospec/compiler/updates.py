@@ -15,7 +15,8 @@ from pogospec.critics.base import Views
 from pogospec.energies.base import Context
 from pogospec.energies.entropy import EntropyTerm
 from pogospec.nets import polyak
-from pogospec.policies.base import Point, Sample
+from pogospec.policies.base import Point, Sample, inside
+from pogospec.policies.particles import Borrowed
 from pogospec.steps.base import divergences, learn
 from pogospec.types import Batch, Key, Params, Scalar
 
@@ -104,6 +105,11 @@ def _proximal_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tupl
     return state, info
 
 
+def borrowed(critic: Params, behavior: Params) -> Borrowed | None:
+    """The networks of a policy that has none of its own; None before both are there."""
+    return None if critic is None or behavior is None else Borrowed(behavior, critic)
+
+
 def move_targets(nodes: Nodes, state: State, policy: Params) -> State:
     """The slow copies, one step nearer to what they follow; `policy`: the weights that the policy's follows."""
     if nodes.critic is None:
@@ -111,7 +117,7 @@ def move_targets(nodes: Nodes, state: State, policy: Params) -> State:
     rate = nodes.critic.target_rate
     return state._replace(
         critic_target=polyak(state.critic_target, nodes.critic.slow(state.critic), rate),
-        policy_target=None if policy is None else polyak(state.policy_target, policy, rate),
+        policy_target=None if state.policy_target is None else polyak(state.policy_target, policy, rate),
     )
 
 
@@ -133,10 +139,11 @@ def _apply(plan: Plan, nodes: Nodes, name: str, state: State, gradient) -> State
 
 def context_of(nodes: Nodes, state: State, batch: Batch) -> Context:
     """What energies and geometries see of a batch: its columns, the critic or the known energy, what was learned."""
+    clipped = inside if hasattr(nodes.scheme, "bound") else _within  # points that move may begin on the bounds
 
     def q(actions, count=None, slow=False):
         network = state.critic_target if slow else state.critic
-        return nodes.critic.values(network, batch.observations, _within(actions), count)
+        return nodes.critic.values(network, batch.observations, clipped(actions), count)
 
     known = None if state.critic is None else q
     if nodes.target is not None:
@@ -178,9 +185,8 @@ def _views(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
     else:
         family, online, slow = nodes.behavior, behavior, behavior
 
-    def sample(network, key, count=None):
-        actions = family.actions(Sample(count or 1), family.parameters(network, nexts), key)
-        return _within(actions if count else actions[0])
+    def sample(network, key, count):
+        return _within(family.actions(Sample(count), family.parameters(network, nexts), key))
 
     def scored(observations, key, count):
         actions, densities = family.scored(family.parameters(online, observations), key, count)
@@ -188,7 +194,7 @@ def _views(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
 
     return Views(
         target_mean=lambda: _within(family.mean_action(family.parameters(slow, nexts))),
-        online_sample=lambda key, count=None: sample(online, key, count),
+        online_sample=lambda key, count: sample(online, key, count),
         online=lambda: family.parameters(online, nexts),
         behavior=None if behavior is None else lambda: nodes.behavior.parameters(behavior, nexts),
         behavior_mean=None
@@ -202,7 +208,7 @@ def _views(plan: Plan, nodes: Nodes, state: State, batch: Batch) -> Views:
             ),
             None,
         ),
-        target_sample=lambda key, count=None: sample(slow, key, count),
+        target_sample=lambda key, count: sample(slow, key, count),
         scored=lambda key, count: scored(nexts, key, count),
         scored_here=lambda key, count: scored(batch.observations, key, count),
         entropy_weight=entropy_weight(nodes, state),

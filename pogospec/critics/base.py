@@ -13,18 +13,18 @@ from pogospec.types import Actions, Batch, Key, Observations, Params, Scalar, Sp
 
 
 class Views(NamedTuple):
-    """What a critic may ask of the policies at the next observations; actions [batch, act] are within the bounds.
+    """What a critic may ask of the policies at the next observations; actions are within the bounds.
 
-    Given a count beside the key, samples are so many, [count, batch, act].
+    Mean actions are [batch, act]; samples of a key are as many as are asked for, [count, batch, act].
     """
 
     target_mean: Callable[[], Actions]  # mean action of the slow copy of the policy
-    online_sample: Callable[..., Actions]  # a sample of the policy
+    online_sample: Callable[[Key, int], Actions]  # samples of the policy
     online: Callable[[], Any]  # parameters of the policy
     behavior: Callable[[], Any] | None  # parameters of the fitted behaviour
     behavior_mean: Callable[[], Actions] | None  # mean action of the fitted behaviour
     learned: Callable[[Any], Any]  # a geometry -> the learned state of the step's proximal term of that kind
-    target_sample: Callable[..., Actions] | None = None  # a sample of the slow copy of the policy
+    target_sample: Callable[[Key, int], Actions] | None = None  # samples of the slow copy of the policy
     scored: Callable[[Key, int], tuple[Actions, Values]] | None = None  # `online_sample`s with their log densities
     scored_here: Callable[[Key, int], tuple[Actions, Values]] | None = None  # likewise at the observations
     entropy_weight: Scalar | float = 0.0  # that of the step's energy, as it is now

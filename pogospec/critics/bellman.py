@@ -75,11 +75,16 @@ class BellmanCritic(AbstractCritic):
 
     def backup(self, target: Params, batch: Batch, views: Views, key: Key) -> Values:
         """The target y of each row; no gradient flows into it."""
-        actions = self.target_actions.actions(views, key)
+        if self.backup_entropy:
+            actions, density = self.target_actions.scored(views, key)
+        else:
+            actions, density = self.target_actions.actions(views, key), None
+        if len(actions) == 1:  # matrix products of two dimensions are faster
+            actions, density = actions[0], None if density is None else density[0]
         copies = self.values(target, batch.next_observations, actions)
         bootstrap = copies.min(0) if self.q_agg == "min" else copies.mean(0)
-        density = self.target_actions.log_density(views, key) if self.backup_entropy else None
-        if bootstrap.ndim > 1:  # several actions in each state, of which the best counts
+        averaged = bootstrap.ndim > 1 and self.target_actions.over == "mean"
+        if bootstrap.ndim > 1 and not averaged:  # several actions in each state, of which the best counts
             best = bootstrap.argmax(0)[None]
             bootstrap, actions = _taken(bootstrap, best), _taken(actions, best)
             density = None if density is None else _taken(density, best)
@@ -87,6 +92,8 @@ class BellmanCritic(AbstractCritic):
             bootstrap = bootstrap - views.entropy_weight * density
         if self.target_penalty is not None:
             bootstrap = bootstrap - self.target_penalty.value(actions, batch, views, key)
+        if averaged:
+            bootstrap = bootstrap.mean(0)
         return jax.lax.stop_gradient(batch.rewards + self.discount * (1 - batch.terminated) * bootstrap)
 
     def reduced(self, losses: Float[Array, " critics"]) -> Scalar:

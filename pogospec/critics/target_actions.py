@@ -1,4 +1,4 @@
-"""Where the bootstrap takes its next actions."""
+"""Where the bootstrap takes its next actions, one in each state or several, of which the best counts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class SmoothedMean(eqx.Module):
     clip: Annotated[float, Within(ge=0.0), "bound of the noise"] = 0.5
 
     def actions(self, views: Views, key: Key) -> Actions:
-        """Next actions, clipped to the bounds."""
+        """Next actions [1, batch, act], clipped to the bounds."""
         mean = views.target_mean()
         noise = jnp.clip(self.noise * jax.random.normal(key, mean.shape, mean.dtype), -self.clip, self.clip)
-        return jnp.clip(mean + noise, -1.0, 1.0)
+        return jnp.clip(mean + noise, -1.0, 1.0)[None]
 
     def formula(self, online: tuple[str, str], slow: tuple[str, str], parts: dict) -> tuple[str, str]:
         """The next action, as text and LaTeX; `online`, `slow`: the policy at s' and its slow mean action."""
@@ -39,18 +39,20 @@ class PolicySample(eqx.Module):
     samples: Annotated[
         int, Within(ge=1), "actions a state, of which that of the greatest next value counts (CQL: max_target_backup)"
     ] = 1
+    over: Annotated[
+        Literal["best", "mean"], "of several actions the greatest next value counts (CQL), or the mean of all (VGF)"
+    ] = "best"
 
     def actions(self, views: Views, key: Key) -> Actions:
-        """Next actions, clipped to the bounds; [samples, batch, act] where there are several."""
+        """Next actions [samples, batch, act], clipped to the bounds."""
         sample = views.online_sample if self.copies == "online" else views.target_sample
         assert sample is not None
-        return sample(key) if self.samples == 1 else sample(key, self.samples)
+        return sample(key, self.samples)
 
-    def log_density(self, views: Views, key: Key) -> Values:
-        """Log densities in nats of the actions of this key, of the policy as it is now."""
+    def scored(self, views: Views, key: Key) -> tuple[Actions, Values]:
+        """The same actions of the policy as it is now, and their log densities in nats [samples, batch]."""
         assert views.scored is not None
-        _, densities = views.scored(key, self.samples)
-        return densities[0] if self.samples == 1 else densities
+        return views.scored(key, self.samples)
 
     def formula(self, online: tuple[str, str], slow: tuple[str, str], parts: dict) -> tuple[str, str]:
         """The next action, as text and LaTeX; `online`, `slow`: the policy at s' and its slow mean action."""
@@ -61,4 +63,6 @@ class PolicySample(eqx.Module):
         if self.samples == 1:
             return text, latex
         best = f", of {self.samples} that of the greatest next value"
+        if self.over == "mean":
+            best = f", {self.samples} of them, on average in y"
         return text + best, rf"{latex}\text{{{best}}}"

@@ -28,6 +28,13 @@ def transform_rewards(transitions: Transitions, reward: RewardSpec) -> Transitio
     """
     if reward == RewardSpec():
         return transitions
+    factor = reward_factor(transitions, reward)
+    rewards = (factor * np.asarray(transitions.rewards, np.float64) + reward.shift).astype(np.float32)
+    return transitions._replace(rewards=rewards)
+
+
+def reward_factor(transitions: Transitions, reward: RewardSpec) -> float:
+    """By what `transform_rewards` multiplies rewards; raises DataError."""
     factor = reward.scale
     if reward.return_range is not None:
         returns = np.bincount(transitions.episodes, transitions.rewards)
@@ -38,8 +45,7 @@ def transform_rewards(transitions: Transitions, reward: RewardSpec) -> Transitio
                 "different ones; leave return_range out, and set data.reward.scale"
             )
         factor *= reward.return_range / spread
-    rewards = (factor * np.asarray(transitions.rewards, np.float64) + reward.shift).astype(np.float32)
-    return transitions._replace(rewards=rewards)
+    return factor
 
 
 def identity_normalizer(obs_dim: int) -> Normalizer:
@@ -57,14 +63,25 @@ def split(transitions: Transitions, share: float) -> tuple[Transitions, Transiti
     Always the same episodes and the same order, so that runs of one dataset are measured alike.
     """
     draw = np.random.default_rng(0)
-    episodes = np.unique(transitions.episodes)
-    count = min(len(episodes) - 1, max(1, round(share * len(episodes)))) if share else 0
-    apart = np.isin(transitions.episodes, draw.permutation(episodes)[:count])
-    if share and not count:
-        raise DataError("data.holdout: the dataset has one episode, allowed 0")
+    apart, count = _apart(transitions, share, draw)
     held = draw.permutation(np.flatnonzero(apart) if count else len(apart))[:HELD_ROWS]
     kept = transitions if not count else Transitions(*(column[~apart] for column in transitions))
     return kept, Transitions(*(column[held] for column in transitions))
+
+
+def held_out(transitions: Transitions, share: float) -> Transitions:
+    """The episodes of a share that `split` keeps from training, whole and in order."""
+    apart, _ = _apart(transitions, share, np.random.default_rng(0))
+    return Transitions(*(column[apart] for column in transitions))
+
+
+def _apart(transitions: Transitions, share: float, draw: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Which rows are of held-out episodes, and how many episodes these are; raises DataError where there is one."""
+    episodes = np.unique(transitions.episodes)
+    count = min(len(episodes) - 1, max(1, round(share * len(episodes)))) if share else 0
+    if share and not count:
+        raise DataError("data.holdout: the dataset has one episode, allowed 0")
+    return np.isin(transitions.episodes, draw.permutation(episodes)[:count]), count
 
 
 def standardize(transitions: Transitions) -> tuple[Transitions, Normalizer]:

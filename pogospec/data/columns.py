@@ -238,6 +238,25 @@ def continues(columns: Columns, ends: np.ndarray) -> np.ndarray:
     return following
 
 
+def leaks(columns: Columns, ends: np.ndarray) -> np.ndarray | None:
+    """Ends of episodes whose next observation is the first of the next episode, [N]; None where that is no habit.
+
+    Of the last row, the first of the data: so it is in an array that was rolled by a row. A habit is what half of the
+    ends have; where nothing is observed to change, there is none.
+    """
+    if columns.next_observations is None:
+        return None
+    rows = np.flatnonzero(ends)
+    now, after, next_ = columns.observations[rows], (rows + 1) % len(ends), columns.next_observations[rows]
+    first = columns.observations[after]
+    same = np.isclose(next_, first, 1e-5, 1e-6).all(1) & ~np.isclose(next_, now, 1e-5, 1e-6).all(1)
+    if not len(rows) or 2 * same.sum() < len(rows):
+        return None
+    found = np.zeros(len(ends), bool)
+    found[rows[same]] = True
+    return found
+
+
 def usable(columns: Columns, ends: np.ndarray, dropped: np.ndarray | None = None) -> np.ndarray:
     """Rows with a next observation, or that need none because they terminate; without those that are `dropped`."""
     known = ~ends | columns.terminated if columns.next_observations is None else np.ones(len(ends), bool)

@@ -7,7 +7,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,18 @@ FORMATS = {
     ".safetensors": "safetensors",
 }
 DAMAGED = (zlib.error, zipfile.BadZipFile)
+HEADS = {b"\x89HDF\r\n\x1a\n": "HDF5", b"PK\x03\x04": "NumPy (.npz)", b"PAR1": "Parquet", b"\x93NUMPY": "NumPy (.npy)"}
+"""How files of a kind begin."""
+STANDINS = {
+    b"version https://git-lfs": "it is a pointer of Git LFS, and `git lfs pull` fetches what it stands for",
+    b"<!doctype html": "it is a web page, as failed downloads leave",
+    b"<html": "it is a web page, as failed downloads leave",
+}
+"""How files begin that are not what their name says, and what they are."""
+VECTORS = ("observations", "actions", "next_observations", "final_observations")
+"""Columns that hold a vector in each row."""
+MOST_NAMES = 1000
+"""Columns in groups of an HDF5 file that are looked at."""
 NUMBERED = re.compile(r"(observation|action|next_observation)s?_(\d+)")
 """Scalar columns that make up one column of vectors."""
 
@@ -57,8 +69,28 @@ def open_table(path: Path) -> Iterator[Table]:
         with opened(path) as table:
             yield table
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, *DAMAGED, SafetensorError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as {kind} ({reason}); get it again") from None
+        raise DataError(f"{path}: cannot be read as {kind} ({_why(path, kind, error)}); get it again") from None
+
+
+def _why(path: Path, kind: str, error: Exception) -> str:
+    """Why a file is not of its kind, as far as its beginning tells."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as refused:
+        return refused.strerror or "it cannot be opened"
+    if not head:
+        return "it is empty"
+    if stands := next((what for begins, what in STANDINS.items() if head.lower().startswith(begins)), None):
+        return stands
+    found = next((name for begins, name in HEADS.items() if head.startswith(begins)), None)
+    if found not in (None, kind, f"{kind} (.npz)"):
+        return f"it is {found}, under a wrong name"
+    if isinstance(error, OSError) and error.errno and error.strerror and kind != "HDF5":
+        return error.strerror
+    if isinstance(error, ValueError) and "pickle" in str(error):
+        return "a column holds objects of Python, which nothing opens; store numbers"
+    return "it is damaged or cut short"
 
 
 @contextmanager
@@ -66,12 +98,18 @@ def _hdf5(path: Path) -> Iterator[Table]:
     import h5py
 
     with h5py.File(path) as file:
-        names = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
+        names: list[str] = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
         if not names and any(str(name).startswith("episode_") for name in file):
             raise DataError(
                 f"{path}: found the episodes of a Minari dataset, allowed columns; give its id as the dataset, with "
                 "MINARI_DATASETS_PATH set to the folder that holds it"
             )
+
+        def visit(name: str, item: Any) -> bool | None:
+            names.extend([name] if "/" in name and isinstance(item, h5py.Dataset) else [])
+            return True if len(names) >= MOST_NAMES else None
+
+        file.visititems(visit)
         attributes = dict(file.attrs) | (dict(file["actions"].attrs) if "actions" in names else {})
 
         def read(name: str, kind: Any) -> np.ndarray:
@@ -129,10 +167,41 @@ def table_of(path: Path, arrays: Mapping[str, Any]) -> Table:
         try:
             column = arrays[name] if members == [name] else np.stack([arrays[member] for member in members], 1)
             return np.asarray(column, kind)
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{path}: {name} cannot be read ({error})") from None
+        except (ValueError, TypeError):
+            raise DataError(f"{path}: {name} is no array of numbers, a row a step; store it as one") from None
 
     return Table(list(groups), read, lambda name: len(arrays[groups[name][0]]), {})
+
+
+def renamed(table: Table, columns: Mapping[str, Sequence[str]], hidden: Iterable[str] = ()) -> Table:
+    """The same table with columns of other names: name -> the columns it is made of, side by side.
+
+    Columns of scalars become columns of vectors where the name is one of `VECTORS`. Other columns keep their names, but
+    for the `hidden`. Raises DataError for columns that do not go together.
+    """
+    gone = {*columns, *hidden}
+
+    def read(name: str, kind: Any) -> np.ndarray:
+        if name not in columns:
+            return table.read(name, kind)
+        parts = [np.asarray(table.read(source, kind)) for source in columns[name]]
+        if name in VECTORS:
+            parts = [part[:, None] if part.ndim == 1 else part for part in parts]
+        if len(parts) == 1:
+            return parts[0]
+        if name not in VECTORS:
+            raise DataError(
+                f"{name}: found {len(parts)} columns, {', '.join(columns[name])}, allowed one, a number a row"
+            )
+        shapes = ", ".join(f"{source} {list(part.shape)}" for source, part in zip(columns[name], parts, strict=True))
+        if any(part.ndim != 2 or len(part) != len(parts[0]) for part in parts):
+            raise DataError(f"{name}: found the columns {shapes}, allowed [rows] or [rows, numbers], of as many rows")
+        return np.concatenate(parts, 1)
+
+    def rows(name: str) -> int:
+        return table.rows(columns[name][0] if name in columns else name)
+
+    return Table([*columns, *(name for name in table.names if name not in gone)], read, rows, table.attributes)
 
 
 def _grouped(path: Path, names: Iterable[str]) -> dict[str, list[str]]:

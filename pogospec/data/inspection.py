@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pogospec.data.columns import TOLERANCE, Columns, Edges, continues, edges, oversized, usable
+from pogospec.data.columns import TOLERANCE, Columns, Edges, continues, edges, leaks, oversized, usable
 from pogospec.data.logged import Logged
-from pogospec.data.tasks import is_antmaze
+from pogospec.data.tasks import is_success
 from pogospec.errors import NotInstalled
 
 Facts = dict[str, Any]
@@ -68,11 +68,11 @@ def _episodes(columns: Columns, found: Edges) -> Facts:
 def _returns(logged: Logged, found: Edges) -> Facts:
     """Undiscounted raw returns of the episodes, and their scores where the environment has reference returns.
 
-    None for an AntMaze whose returns are not whether the goal was reached.
+    None for a task that is scored by success, whose returns are not whether the goal was reached.
     """
     returns = np.bincount(found.episodes, logged.columns.rewards)
     reference, facts = logged.reference, _spread(returns)
-    if reference is None or is_antmaze(logged.environment) and not np.isin(returns, (0, 1)).all():
+    if reference is None or is_success(logged.environment) and not np.isin(returns, (0, 1)).all():
         return facts | {"score": None}
     scores = {name: None if value is None else float(reference.score(value)) for name, value in facts.items()}
     return facts | {"score": scores | {"label": reference.label, "source": reference.source}}
@@ -118,6 +118,12 @@ def _notes(logged: Logged, found: Edges) -> list[str]:
             f"in {apart:,} rows the next observation is not that of the next row of the episode: an episode edge that "
             "timeouts do not mark, or rows out of order; lengths and returns above are then wrong, and such rows have "
             "no next action"
+        )
+    leaking = leaks(columns, found.ends)
+    if leaking is not None and columns.unknown is None:
+        notes.append(
+            f"{leaking.sum():,} rows that terminate have the first observation of the next episode as their next one, "
+            "as in an array that was rolled by a row; nothing is learned of it there, but it would be at time limits"
         )
     both = int((columns.terminated & columns.truncated).sum())
     if both:

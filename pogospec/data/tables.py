@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pogospec.data.columns import Columns, compact
-from pogospec.data.formats import Table, as_numbers, as_text, open_table, table_of
+from pogospec.data.columns import Columns, compact, edges, leaks
+from pogospec.data.formats import Table, as_numbers, as_text, open_table, renamed, table_of
 from pogospec.data.logged import Logged, action_bounds, sha256_of
 from pogospec.data.tasks import LIMIT, replaced
 from pogospec.data.tasks.references import reference_for
@@ -46,9 +46,18 @@ WRONG = {
     "truncated": ("time_outs", "time_limits"),
 }
 """Column -> names that other projects give it."""
+OTHERS = ("next_observations", "final_observations")
+"""Columns that data may have beside those."""
+ALIKE = 0.75
+"""How alike a column's name is to one that is missing, where it may be meant."""
+IMPORT = "pogospec data import FILE --id NAME"
+SHOWN = 20
+"""Names of columns that a message lists, at most."""
 LOW, HIGH, ENVIRONMENT = ("low", "action_low"), ("high", "action_high"), ("environment", "env_id")
 ARGUMENTS, SCORES = ("arguments", "env_kwargs"), (("ref_min_score",), ("ref_max_score",))
 Bounds = tuple[Sequence[float], Sequence[float]]
+Sources = Mapping[str, Sequence[str]]
+"""Column -> the columns of a file that it is made of."""
 
 
 class Stated(NamedTuple):
@@ -60,12 +69,20 @@ class Stated(NamedTuple):
     reference: Reference | None
 
 
-def read_file(path: Path, dataset_id: str, environment: str | None = None, bounds: Bounds | None = None) -> Logged:
+def read_file(
+    path: Path,
+    dataset_id: str,
+    environment: str | None = None,
+    bounds: Bounds | None = None,
+    sources: Sources | None = None,
+) -> Logged:
     """Read a file of columns under an id; raises DataError.
 
-    Action bounds are `bounds`, else the file's, else those of the environment, else [-1, 1].
+    Action bounds are `bounds`, else the file's, else those of the environment, else [-1, 1]. `sources`: columns that
+    the file holds under other names, or as several.
     """
     with open_table(path) as table:
+        table = _arranged(table, sources, path) if sources else table
         columns, stated = read_columns(table, path), _stated(table, path)
     return _logged(dataset_id, path, columns, stated, environment, bounds)
 
@@ -80,8 +97,8 @@ def from_arrays(
     table = table_of(path, arrays)
     try:
         columns = read_columns(table, path)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: the columns cannot be read ({error})") from None
+    except (ValueError, TypeError):
+        raise DataError(f"{path}: the columns are no arrays of numbers, a row a step; store them as such") from None
     return _logged(dataset_id, path, columns, _stated(table, path), environment, bounds)
 
 
@@ -99,14 +116,45 @@ def _logged(
         where, low, high = "not stated: taken to be -1 and 1", (-1.0,), (1.0,)
     low, high = (tuple(map(float, bound)) * (width if len(bound) == 1 else 1) for bound in (low, high))
     reference = stated.reference if stated.reference is not None and environment == own else reference_for(environment)
-    return Logged(dataset_id, columns, low, high, where, environment, sha256_of(path), path, reference)
+    found = Logged(dataset_id, columns, low, high, where, environment, sha256_of(path), path, reference)
+    return found if columns.unknown is None else found._replace(changes=(leaked(columns.unknown),))
+
+
+def leaked(rows: np.ndarray) -> str:
+    """What to say of rows whose next observations are those of another episode."""
+    return (
+        f"{rows.sum():,} rows at time limits are left out: their next observation is the first of the next episode, as "
+        "in an array that was rolled by a row; store what was observed after the last step, or no next_observations"
+    )
+
+
+def _arranged(table: Table, sources: Sources, path: Path) -> Table:
+    """A table whose columns have the names that data need; raises DataError for names that are not there."""
+    known, hidden = [*(aliases[0] for aliases in NAMES.values()), *OTHERS], []
+    for name, members in sources.items():
+        if name not in known:
+            close = nearest(name, known)
+            hint = f"; did you mean {close}?" if close else ""
+            raise DataError(f"{path}: found no use for a column '{name}', allowed {', '.join(known)}{hint}")
+        hidden += next((aliases for aliases in NAMES.values() if name in aliases), ())
+        for member in members:
+            if member not in table.names:
+                close = nearest(member, table.names)
+                hint = f"; did you mean '{close}'?" if close else ""
+                raise DataError(f"{path}: no column '{member}' for {name}; found {_listed(table.names)}{hint}")
+    return renamed(table, sources, hidden)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "none") + more
 
 
 def read_columns(table: Table, path: Path, following: bool = True) -> Columns:
     """The columns of an open file; `following`: next observations too, where it has them; raises DataError."""
     names = _resolve(table.names, path)
     flags = {column: _flags(table, names[column], path) for column in ("terminated", "truncated")}
-    rewards = _vector(compact(table.read(names["rewards"], None)), names["rewards"], path)
+    rewards = compact(_vector(table.read(names["rewards"], None), names["rewards"], path))
     observations, actions = (_matrix(table, names[column], path) for column in ("observations", "actions"))
     read = {"observations": observations, "actions": actions, "rewards": rewards} | flags
     counts = {names[column]: len(values) for column, values in read.items()}
@@ -118,6 +166,9 @@ def read_columns(table: Table, path: Path, following: bool = True) -> Columns:
     columns = Columns(observations, actions.astype(np.float32, copy=False), rewards, **flags)
     if following:
         columns.next_observations = _following(table, columns, path)
+        found = leaks(columns, edges(columns).ends)
+        found = None if found is None else found & ~columns.terminated  # others need none
+        columns.unknown = found if found is not None and found.any() else None
     return columns
 
 
@@ -139,7 +190,7 @@ def _resolve(found: list[str], path: Path) -> dict[str, str]:
     hints = [hint for column in missing if (hint := _hint(column, rest)) is not None]
     raise DataError(
         f"{path}: missing {'columns' if len(missing) > 1 else 'column'} {' and '.join(asked)}; found "
-        f"{', '.join(found) or 'none'}{''.join(f'; {hint}' for hint in dict.fromkeys(hints))}"
+        f"{_listed(found)}{''.join(f'; {hint}' for hint in dict.fromkeys(hints))}"
     )
 
 
@@ -148,21 +199,59 @@ def _hint(column: str, rest: list[str]) -> str | None:
     mixed = next((name for name in rest if name.lower() in ("dones", "done")), None)
     if mixed is not None and column in ("terminated", "truncated"):
         return f"'{mixed}' does not tell terminations from time limits: state both, as terminals and timeouts"
-    close = next((name for name in rest if name.lower() in WRONG[column]), None)
-    close = close or next((name for alias in NAMES[column] if (name := nearest(alias, rest)) is not None), None)
+    ends = {name: name.rpartition("/")[2].lower() for name in rest}  # of columns in groups
+    ends = {name: end for name, end in ends.items() if not end.startswith("next") and end not in OTHERS}
+    close = next((name for name, end in ends.items() if end in WRONG[column]), None)
+    for alias in NAMES[column]:
+        alike = nearest(alias, ends.values(), ALIKE)
+        close = close or next((name for name, end in ends.items() if end == alike), None)
     if close is not None:
-        return f"did you mean '{close}'? Rename it to {NAMES[column][0]}"
+        name = NAMES[column][0]
+        return f"did you mean '{close}'? Rename it to {name}, or store it so: {IMPORT} --column {name}={close}"
     return "where no episode was cut, timeouts are all false" if column == "truncated" else None
 
 
 def _matrix(table: Table, name: str, path: Path) -> np.ndarray:
-    column = np.require(compact(table.read(name, None)), requirements=["C", "W"])
+    raw = _numeric(table.read(name, None), name, path)
+    shape = f"{path}: {name} has the shape {list(raw.shape)}"
+    if name == "actions" and raw.dtype.kind in "iub" and raw.ndim < 3 and raw[0:1].size == 1:
+        most = f"{int(raw.min())} to {int(raw.max())}" if raw.size else "none"
+        raise DataError(
+            f"{path}: actions holds one whole number a step, {most}: discrete actions, which no policy here has; "
+            "allowed vectors of real numbers, so choose data of a task with continuous actions (where these are "
+            "continuous, store them as floats)"
+        )
+    if raw.ndim > 2 and "observations" in name and (raw.ndim > 3 or raw.dtype == np.uint8):
+        raise DataError(
+            f"{shape}: images, which no network here reads; allowed [rows, numbers of a step], such as the state "
+            "behind the image, or the features that an encoder makes of it"
+        )
+    if raw.ndim == 1:
+        how = f"store it as [{len(raw)}, 1], or so: {IMPORT} --column {name}={name}"
+        raise DataError(f"{shape}, allowed [rows, numbers of a step]; with one number a step, {how}")
+    column = np.require(compact(raw), requirements=["C", "W"])
     if column.ndim != 2 or not column.shape[1]:
-        raise DataError(f"{path}: {name} has the shape {list(column.shape)}, allowed [rows, numbers of a step]")
+        raise DataError(f"{shape}, allowed [rows, numbers of a step]; flatten what belongs to a step")
     return column
 
 
+def _numeric(column: np.ndarray, name: str, path: Path) -> np.ndarray:
+    """The column, if it holds numbers."""
+    column = np.asarray(column)
+    if column.dtype.kind in "fiub":
+        return column
+    try:
+        if column.dtype.kind == "O":  # of numbers and gaps, as Parquet has them
+            return column.astype(np.float64)
+    except (ValueError, TypeError):
+        pass
+    kinds = {"U": "text", "S": "text", "M": "dates", "m": "spans of time", "c": "complex numbers"}
+    kind = kinds.get(column.dtype.kind, "something else than numbers")
+    raise DataError(f"{path}: {name} holds {kind}, allowed numbers")
+
+
 def _vector(column: np.ndarray, name: str, path: Path) -> np.ndarray:
+    column = _numeric(column, name, path)
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]
     if column.ndim != 1:

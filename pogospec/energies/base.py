@@ -34,6 +34,7 @@ class AbstractTerm(eqx.Module):
 
     needs_density: ClassVar[bool]
     needs_critic: ClassVar[bool]
+    entropic: ClassVar[bool] = False  # whether it is -H, which a kernel or an implicit step follows
 
     weight: eqx.AbstractVar[Annotated[float, Within(ge=0.0), "factor of this term"]]
 

@@ -16,6 +16,7 @@ class EntropyTerm(AbstractTerm):
 
     needs_density: ClassVar[bool] = True
     needs_critic: ClassVar[bool] = False
+    entropic: ClassVar[bool] = True
 
     weight: Annotated[float, Within(ge=0.0), "lambda, the entropy weight"] = 1.0
     temperature: Annotated[

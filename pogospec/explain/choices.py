@@ -10,20 +10,51 @@ from pogospec.explain.mathematics.metric import log_std_bounds
 from pogospec.explain.numbers import number, short
 from pogospec.explain.stages import Stage, groups, terms_of
 from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
-from pogospec.spec.schema import Spec
+from pogospec.spec.schema import Spec, StepSpec
 from pogospec.training.decisions import ERRORS
 
 
 def choices(spec: Spec, plan: list[Stage]) -> list[tuple[str, str]]:
     """Pairs of a topic and what is done."""
     plan = [group.first for group in groups(plan)]
-    shared = [*_policy(spec, plan), *_critic(spec, plan), *_training(spec, plan)]
+    shared = [*_policy(spec, plan), *_critic(spec, plan), *_training(spec, plan), *_branches(spec, plan)]
     if spec.target is not None:
-        return [*_known_energy(spec, plan), *_inequality(spec, plan), *shared, FINAL]
-    return [*_data(spec), *_inequality(spec, plan), *shared, *_evaluation(spec), FINAL]
+        return [*_known_energy(spec, plan), *_inequality(spec, plan), *shared, *_final(spec, plan)]
+    return [*_data(spec), *_inequality(spec, plan), *shared, *_evaluation(spec), *_final(spec, plan)]
 
 
-FINAL = ("final policy", "the last weights of each step; no averaging, no choice of the best")
+def _branches(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
+    """What branches off where."""
+    branch = spec.schedule.branch
+    if branch is None:
+        return
+    label = next(stage.label for stage in plan if stage.path == f"schedule.steps[{branch.step}]")
+    at = ", ".join(f"{count:,}" for count in branch.at)
+    yield (
+        "branches",
+        f"{len(branch.at)} runs, from {label} after {at} of its updates, which run once; each is bit for bit the run "
+        f"whose {label} has so many updates",
+    )
+
+
+def _final(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
+    """Which weights a step leaves."""
+    nodes = [(name, getattr(stage.step.optimizer, name)) for stage in plan for name in stage.step.learn]
+    means = {name for name, node in nodes if getattr(node, "average", None) is not None}
+    best = any(stage.step.keeps_best for stage in plan)
+    chosen = "of steps whose judge looks more than once, the best one" if best else "no choice of the best"
+    if not means:
+        yield "final policy", f"the last weights of each step; no averaging, {chosen}"
+        return
+    last = "the last weights of each step" if "policy" not in means else "averaged weights of each step"
+    yield "final policy", f"{last}; {chosen}"
+    again = ", with as many rollouts again" if spec.target is None and means != {"critic"} else ""
+    beside = f"; the last ones are saved as `step 1 (last)` beside them, and evaluated{again}" * (means != {"critic"})
+    yield (
+        "averaged weights",
+        "within a step everything sees the last weights. The averaged ones are what a later step starts from and is "
+        f"near to, and what is measured, evaluated and saved{beside}",
+    )
 
 
 def _data(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -41,9 +72,14 @@ def _data(spec: Spec) -> Iterator[tuple[str, str]]:
     yield "actions", "all mathematics in actions scaled to [-1, 1]; logged actions are clipped to it"
     if spec.data.holdout:
         share = f"{number(spec.data.holdout)} of the episodes, the same in every run, are kept from training"
-        yield "holdout", f"{share}; rules and measurements look at up to {HELD_ROWS:,} of their rows"
+        whole = "; judges that fit critics see all of them" if any(map(_fits, spec.schedule.steps)) else ""
+        yield "holdout", f"{share}; rules and measurements look at up to {HELD_ROWS:,} of their rows{whole}"
     else:
         yield "measurements", f"on up to {HELD_ROWS:,} rows of the training data, the same in every run"
+
+
+def _fits(step: StepSpec) -> bool:
+    return step.judge is not None and step.judge.updates_of_critics(1) > 0
 
 
 def _inequality(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
@@ -135,7 +171,9 @@ def _training(spec: Spec, plan: list[Stage]) -> Iterator[tuple[str, str]]:
     later = [stage for stage in plan if stage.index or stage.step.repeat > 1]
     if any(stage.step.optimizer_state == "reset" for stage in later):
         yield "optimiser state", "fresh at the start of each step with optimizer_state: reset"
-    seeds = f"0 to {spec.seeds - 1}, all" if spec.seeds > 1 else "0,"
+    seeds = f"0 to {spec.seed_count - 1}, all" if spec.seed_count > 1 else "0,"
+    if not isinstance(spec.seeds, int):
+        seeds = ", ".join(map(str, spec.seed_numbers)) + (", all" if spec.seed_count > 1 else ",")
     what = "initial weights and batches, the data are the same" if spec.target is None else "what samples are drawn"
     yield "seeds", f"{seeds} in one program; a seed sets {what}"
     keys = "keys are functions of seed, stage and update, so a resumed run is the same run"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from pogospec.explain.numbers import number
 from pogospec.spec.build import to_plain
 from pogospec.spec.merge import LEARNERS
 from pogospec.spec.resolve import Document
+from pogospec.spec.sweep import leaves
 
 DEFAULT = Origin("default")
 STEP = re.compile(r"schedule\.steps\[\d+\]\.(.+)")
@@ -34,7 +34,7 @@ class Value:
 
 def values(document: Document) -> list[Value]:
     """Every value of the resolved spec, in the order of its keys."""
-    return [Value(path, value, _origin(document, path)) for path, value in _leaves(to_plain(document.spec), "")]
+    return [Value(path, value, _origin(document, path)) for path, value in leaves(to_plain(document.spec), "")]
 
 
 IDLE = {
@@ -84,18 +84,6 @@ def grouped(found: list[Value], known: bool = False) -> list[Value]:
 
 def _same(one: Value, other: Value) -> bool:
     return one.value == other.value and one.origin == other.origin
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Scalars, and lists of scalars, of plain data by path."""
-    if isinstance(value, dict):
-        for key, child in value.items():
-            yield from _leaves(child, f"{path}.{key}" if path else key)
-    elif isinstance(value, list) and any(isinstance(child, (dict, list)) for child in value):
-        for index, child in enumerate(value):
-            yield from _leaves(child, f"{path}[{index}]")
-    else:
-        yield path, value
 
 
 def _origin(document: Document, path: str) -> Origin:

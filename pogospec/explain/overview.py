@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pogospec.checking.inherited import doubtful
 from pogospec.compiler.compile import compile_spec
 from pogospec.explain.cautions.rules import Caution, cautions
 from pogospec.explain.choices import choices
@@ -12,7 +13,7 @@ from pogospec.explain.costs.operations import operations
 from pogospec.explain.costs.rates import Rate, estimate, measure
 from pogospec.explain.costs.sizes import Memory, Network, memory, networks
 from pogospec.explain.mathematics.blocks import Block, blocks, gradient, meanings
-from pogospec.explain.mathematics.endings import endings
+from pogospec.explain.mathematics.endings import checks, endings
 from pogospec.explain.mathematics.explicit import explicit_step
 from pogospec.explain.mathematics.formula import behavior_loss, critic_loss, objective
 from pogospec.explain.mathematics.known_energy import Known, known
@@ -21,7 +22,7 @@ from pogospec.explain.mathematics.learning import optimizers, reference, start, 
 from pogospec.explain.origins import Value, grouped, values
 from pogospec.explain.stages import Group, Stage, groups, in_turn, kind_of, stages
 from pogospec.spec.resolve import Document
-from pogospec.spec.schema import Spec
+from pogospec.spec.schema import BranchSpec, Spec
 from pogospec.training.chunk import precision
 from pogospec.types import Dataset, Space
 
@@ -41,6 +42,27 @@ class Cost:
         """Training time of all updates and seeds, without rollouts and compiling."""
         pairs = zip(in_turn(plan), self.rates, strict=True)
         return sum(stage.step.updates / rate.per_second for stage, rate in pairs)
+
+    def judging(self, plan: list[Stage], space: Space) -> float:
+        """Time of the critics that judges fit, by their operations beside those of the steps that they judge."""
+        seconds = 0.0
+        for stage, count, rate in zip(in_turn(plan), self.operations, self.rates, strict=True):
+            judge: Any = stage.step.judge
+            if judge is not None and count:
+                updates = judge.updates_of_critics(checks(stage.step))
+                seconds += updates * judge.work(space) / (count * rate.per_second)
+        return seconds
+
+    def branches(self, plan: list[Stage], branch: BranchSpec) -> tuple[float, float]:
+        """The same of all branches, whose trunk runs once, and of the same runs one by one."""
+        each: dict[bool | None, float] = {}  # before the step that branches, an update of it, after it
+        for stage, rate in zip(in_turn(plan), self.rates, strict=True):
+            number = int(stage.path.removeprefix("schedule.steps[").rstrip("]"))
+            part, count = (None, 1) if number == branch.step else (number > branch.step, stage.step.updates)
+            each[part] = each.get(part, 0.0) + count / rate.per_second
+        before, own, later = (each.get(part, 0.0) for part in (False, None, True))
+        runs = len(branch.at)
+        return before + branch.at[-1] * own + runs * later, runs * (before + later) + sum(branch.at) * own
 
 
 @dataclass(frozen=True)
@@ -91,12 +113,22 @@ def explanation(document: Document, spec: Spec, space: Space | None, dataset: Da
         meanings=meanings(plan, act_dim),
         values=values(document),
         choices=choices(spec, plan),
-        cautions=cautions(spec, plan, act_dim),
+        cautions=[*cautions(spec, plan, act_dim), *_inherited(document, plan)],
         space=space,
         dataset=dataset,
         known=_known(spec, plan),
         cost=None,
     )
+
+
+def _inherited(document: Document, plan: list[Stage]) -> list[Caution]:
+    """What steps take from the spec that theirs extends, and hardly mean to."""
+    found = []
+    for path, what, keys in doubtful(document):
+        labels = tuple(dict.fromkeys(group.label for group in groups(plan) if group.first.path == path))
+        text = f"{what}, of the spec that this one extends: say here what is meant, or take it away ({keys})"
+        found.append(Caution(labels, "inherited", text))
+    return found
 
 
 def _known(spec: Spec, plan: list[Stage]) -> Known | None:
@@ -141,6 +173,12 @@ def plain(found: Explanation) -> dict[str, Any]:
         about["rates"] = [asdict(rate) for rate in found.cost.rates]
         about["memory"] = asdict(found.cost.memory) | {"total": found.cost.memory.total}
         about["seconds"] = found.cost.seconds(found.plan)
+        if found.space is not None and (judging := found.cost.judging(found.plan, found.space)):
+            about["seconds_of_judges"] = judging
+        branch = found.spec.schedule.branch
+        if branch is not None:
+            together, alone = found.cost.branches(found.plan, branch)
+            about["branches"] = {"runs": len(branch.at), "seconds": together, "seconds_one_by_one": alone}
     return about
 
 

@@ -33,6 +33,7 @@ class Stage:
     beside: Stage | None = None  # of a further actor of such a chain: the first
     policy: Any = None  # its family
     behavior: Any = None  # that of the behaviour
+    averaged: frozenset[str] = frozenset()  # learners whose weights, as the stage finds them, are averaged ones
 
     @property
     def learns_policy(self) -> bool:
@@ -136,7 +137,7 @@ def stages(spec: Spec) -> list[Stage]:
     plain = [(number, step, k) for number, step in enumerate(spec.schedule.steps) for k in range(step.repeat)]
     found: list[Stage] = []
     earlier: dict[str, str] = {}
-    euler = 0
+    euler, averaged = 0, frozenset()
     last = max((index for index, (_, step, _) in enumerate(plain) if "critic" in step.learn), default=-1)
     first = len(plain) - spec.schedule.at_once
     for index, (number, step, k) in enumerate(plain):
@@ -147,8 +148,10 @@ def stages(spec: Spec) -> list[Stage]:
         path = f"schedule.steps[{number}]"
         chain = spec.schedule.at_once > 1 and index >= first, found[first] if index > first else None
         about = index, label, step, path, k, terms, dict(earlier), index <= last, spec.target, *chain
-        found.append(Stage(*about, spec.policy, spec.behavior))
+        found.append(Stage(*about, spec.policy, spec.behavior, averaged))
         earlier |= dict.fromkeys(step.learn, label)
+        means = {name for name in step.learn if getattr(getattr(step.optimizer, name), "average", None)}
+        averaged = averaged - set(step.learn) | means
     return found
 
 

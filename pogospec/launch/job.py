@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from pogospec.checking.trackers import with_trackers
 from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
 
@@ -28,6 +29,11 @@ class Job(NamedTuple):
     def updates(self) -> int:
         """Updates of all steps."""
         return sum(step.updates for step in self.spec.schedule.in_turn)
+
+    def tracked(self, track: str | None) -> Job:
+        """The same with the trackers of `--track`, where it is given; raises UsageError."""
+        document = with_trackers(self.document, track)
+        return self if track is None else self._replace(document=document, spec=document.spec or self.spec)
 
     @property
     def begun(self) -> bool:

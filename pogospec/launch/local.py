@@ -10,6 +10,7 @@ from pogospec.errors import PogospecError, RunError, printable, reason
 from pogospec.runs import cache
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec
+from pogospec.tracking.listener import Tracking
 from pogospec.training import events, stop
 from pogospec.types import Dataset
 
@@ -37,17 +38,19 @@ def train(
     """
     from pogospec.training.loop import train_all
 
-    status = _Status(runs)
+    status, tracking = _Status(runs), Tracking(specs, runs, listener)
 
     def tell(event: events.Event) -> None:
         stop.check()
         status.note(event)
         listener(event)
+        tracking(event)
 
     cache.enable()
     with contextlib.ExitStack() as locks:
         for run in runs:
             locks.enter_context(run.lock())
+        locks.enter_context(tracking)  # left when the status is written
         try:
             status.write("running")
             with listener:

@@ -10,12 +10,13 @@ from rich.panel import Panel
 from rich.table import Table
 
 from pogospec.console import styled
+from pogospec.registry import kind_of
 from pogospec.spec.schema import Spec, StepSpec
 
 
 def show_plan(console: Console, spec: Spec, out: Path, device: str, sweep: Sequence[tuple[str, str]] = ()) -> None:
     """Print the plan of a spec; `sweep`: of a sweep, what is to be said of it."""
-    seeds = "1 seed" if spec.seeds == 1 else f"{spec.seeds} seeds in one program"
+    seeds = "1 seed" if spec.seed_count == 1 else f"{spec.seed_count} seeds in one program"
     lines = Table.grid(padding=(0, 2))
     lines.add_row("data", spec.data.dataset)
     lines.add_row("device", f"{device}, {seeds}")
@@ -41,4 +42,5 @@ def _what(step: StepSpec) -> str:
     origin = f"from {' and '.join(references)}, " if references else ""
     bound, most = ("at most " if rule else "" for rule in (step.until, step.repeat_until))
     repeat = f", {most}{step.repeat} times" if step.repeat > 1 else ""
-    return f"{origin}learns {', '.join(step.learn)}: {bound}{step.updates:,} updates{repeat}"
+    judge = "" if step.judge is None else f", judged by {kind_of('judge', type(step.judge))}"
+    return f"{origin}learns {', '.join(step.learn)}: {bound}{step.updates:,} updates{repeat}{judge}"

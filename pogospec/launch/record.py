@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +14,7 @@ from pogospec.checking.recorded import identity
 from pogospec.data import kept
 from pogospec.data.arrays import check_rewards
 from pogospec.errors import UsageError
+from pogospec.launch import branches
 from pogospec.launch.job import Job
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.build import digest, dump
@@ -26,9 +28,19 @@ PACKAGES = (
 
 
 def new_run(
-    spec: Spec, dataset: Dataset, out: Path, device: str, cell: dict[str, Any] | None = None, number: int = 0
+    spec: Spec,
+    dataset: Dataset,
+    out: Path,
+    device: str,
+    cell: dict[str, Any] | None = None,
+    number: int = 0,
+    among: Sequence[int] | None = None,
+    more: dict[str, Any] | None = None,
 ) -> RunDirectory:
     """Create the run directory of a spec, or of cell `number` of a sweep, which sets the values in `cell`.
+
+    `among`: the seeds of the run that its seeds are to be added to, theirs too.
+    `more`: further entries of the manifest.
 
     Its spec names the data by a path that leads there from anywhere. Raises DataError where its rewards cannot be
     trained on, TooLargeError where it needs more memory than there is, TaskError where its task cannot be made, and
@@ -44,13 +56,20 @@ def new_run(
         with closing(Evaluator(dataset.environment, 1, spec.evaluate.seed, dataset.space)) as evaluator:
             evaluator.check()
     terms = sorted({name for step in spec.schedule.steps for name in step.energy or {}})
-    about = manifest(spec, dataset, device) | ({"sweep": cell, "cell": number} if cell else {})
+    about = manifest(spec, dataset, device) | ({"sweep": cell, "cell": number} if cell else {}) | (more or {})
+    about |= {} if among is None else {"among": list(among)}
     return RunDirectory.create(out, dump(spec), about, terms)
 
 
 def begin(job: Job, dataset: Dataset, device: str, number: int = 0) -> RunDirectory:
-    """Create the run directory of a job, of a sweep that of cell `number`; see `new_run`."""
-    return new_run(job.spec, dataset, job.path, device, job.document.cell, number)
+    """Create the run directory of a job, of a sweep that of cell `number`; see `new_run`.
+
+    A branch begins with what its trunk had, whose directory must be there.
+    """
+    run = new_run(job.spec, dataset, job.path, device, job.document.cell, number, more=branches.about(job.document))
+    if job.document.trunk is not None:
+        branches.begin_with(run, job.document.trunk)
+    return run
 
 
 def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
@@ -64,7 +83,8 @@ def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
         "environment": dataset.environment,
         "reference": None if dataset.reference is None else dataset.reference._asdict(),
         "data_changes": list(dataset.changes),
-        "seeds": spec.seeds,
+        "seeds": spec.seed_count,
+        **({} if spec.seed_numbers == tuple(range(spec.seed_count)) else {"seed_numbers": list(spec.seed_numbers)}),
         "episodes": spec.evaluate.episodes,
         "action": spec.evaluate.action,
         "evaluation_seed": spec.evaluate.seed,

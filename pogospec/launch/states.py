@@ -12,7 +12,7 @@ from pogospec.data import kept
 from pogospec.errors import PogospecError, RunDirectoryError
 from pogospec.launch.job import Job
 from pogospec.runs.directory import RunDirectory, begun
-from pogospec.spec.build import digest, to_plain
+from pogospec.spec.build import decisive, digest
 from pogospec.spec.schema import Spec
 
 
@@ -70,8 +70,11 @@ def _changes(run: RunDirectory, spec: Spec) -> list[str]:
     same = run.manifest["digest"] in (digest(spec), digest(kept(spec)))
     if same and run.untouched():
         return []
-    before, now = (dict(_leaves(to_plain(kept(one)))) for one in (reread(run)[1], spec))
-    paths = [path for path in {**before, **now} if before.get(path) != now.get(path) and path != "about"]
+    own = reread(run)[1]
+    before, now = (dict(_leaves(decisive(kept(one)))) for one in (own, spec))
+    added = "added" in run.manifest and set(spec.seed_numbers) <= set(own.seed_numbers)
+    passed = ("about", "seeds") if added else ("about",)
+    paths = [p for p in {**before, **now} if before.get(p) != now.get(p) and p.partition("[")[0] not in passed]
     return [f"{path} {before.get(path)}, now {now.get(path)}" for path in paths]
 
 

@@ -13,17 +13,19 @@ from pogospec.checking.check import checked_all, located
 from pogospec.data import load_for
 from pogospec.errors import RunError, UsageError
 from pogospec.launch import local
+from pogospec.launch.branches import trunks_of, updates_saved
 from pogospec.launch.grid import cells_in, record
 from pogospec.launch.job import Failure, Job
 from pogospec.launch.record import begin, check_data
 from pogospec.launch.states import states
 from pogospec.launch.view import View
 from pogospec.runs.directory import RunDirectory, run_name
-from pogospec.spec.build import to_plain
+from pogospec.spec.branching import branches
+from pogospec.spec.build import decisive
 from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
 from pogospec.spec.sweep import cell_title, short_names, value_text
-from pogospec.training.decisions import backtracking_of
+from pogospec.training.decisions import trial_of
 from pogospec.types import Dataset
 
 NUMBERS = ("policy", "behavior", "energy", "geometry", "critic", "optimizer", "schedule")
@@ -31,9 +33,13 @@ NUMBERS = ("policy", "behavior", "energy", "geometry", "critic", "optimizer", "s
 
 
 def jobs_of(documents: Sequence[Document], folder: Path) -> list[Job]:
-    """The runs of a sweep, in the order of its grid; raises SpecError with the mistakes of all cells, each once."""
-    specs = checked_all(documents)
-    jobs = []
+    """The runs of a sweep, in the order of its grid; raises SpecError with the mistakes of all cells, each once.
+
+    Where the schedule branches, each cell has a run for each moment.
+    """
+    checked_all(documents)
+    documents = [branch for document in documents for branch in branches(document)]
+    specs, jobs = checked_all(documents), []
     for document, spec in zip(documents, specs, strict=True):
         title = cell_title(document.cell)
         jobs.append(Job(title, spec.data.dataset, document, spec, folder / run_name(title)))
@@ -61,20 +67,26 @@ def about(jobs: Sequence[Job], groups: Sequence[Sequence[Job]]) -> list[tuple[st
             values.setdefault(path, {})[value_text(value)] = None
     lines = [(name, ", ".join(values[path])) for path, name in short_names(list(values)).items()]
     one = "one program" if len(groups) == 1 else f"{len(groups)} programs"
-    return [*lines, ("sweep", f"{len(jobs)} cells in {one}")]
+    lines.append(("sweep", f"{len(jobs)} cells in {one}"))
+    if any(job.document.trunk is not None for job in jobs):
+        own, alone = updates_saved(jobs)
+        once = len(trunks_of(jobs))
+        what = "what comes before runs once" if once == 1 else f"what comes before runs once for each of {once}"
+        lines.append(("branches", f"{what}: {own:,} updates in all, in the place of {alone:,}"))
+    return lines
 
 
 def _depends_on_numbers(spec: Spec) -> bool:
     """Whether the updates of a step depend on what was measured, so that no two cells keep pace."""
     return any(
-        step.until is not None or step.repeat_until is not None or backtracking_of(step) is not None
+        any(rule is not None for rule in (step.until, step.repeat_until, step.judge, trial_of(step)))
         for step in spec.schedule.steps
     )
 
 
 def _shape(spec: Spec) -> str:
     """What decides the program of a spec and its data: all but the leaves of the program."""
-    plain = to_plain(spec)
+    plain = decisive(spec)
     return json.dumps({key: _without_numbers(value) if key in NUMBERS else value for key, value in plain.items()})
 
 
@@ -100,13 +112,31 @@ def run_sweep(console: Console, jobs: Sequence[Job], device: str) -> list[Failur
     todo = {job.path: state.word for job, state in zip(jobs, states(jobs), strict=True) if state.left}
     record(jobs, jobs[0].path.parent)
     numbers = {job.path: number for number, job in enumerate(jobs)}
-    failures: list[Failure] = []
-    for group in groups_of([job for job in jobs if job.path in todo]):
+    failures = _run_trunks(console, [job for job in jobs if todo.get(job.path) == "missing"], device)
+    lost = {failure.job.path for failure in failures}
+    for group in groups_of([job for job in jobs if job.path in todo and job.path not in lost]):
         for again in (False, True):  # a cell that failed before would hold up the others
             members = [job for job in group if (todo[job.path] == "failed") == again]
             if members:
                 failures += _run(console, members, [numbers[job.path] for job in members], device)
     return failures
+
+
+def _run_trunks(console: Console, jobs: Sequence[Job], device: str) -> list[Failure]:
+    """Run what branches that have not begun share; the branches of one that fails are returned."""
+    trunks = trunks_of(jobs)
+    found = zip(trunks.values(), states([*trunks.values()]), strict=True)
+    failed: dict[Path, str] = {}
+    for group in groups_of([job for job, state in found if state.left]):
+        said = "what the branches share" if len(group) == 1 else f"what the branches share, {len(group)} at once"
+        console.print(said, style="bold", highlight=False)
+        failed |= {failure.job.path: failure.message for failure in _run(console, group, [0] * len(group), device)}
+    paths = {job.path: job.path.parent / job.document.trunk.run for job in jobs if job.document.trunk is not None}
+    return [
+        Failure(job, f"what it branches off from failed: {failed[paths[job.path]]}")
+        for job in jobs
+        if paths.get(job.path) in failed
+    ]
 
 
 def _run(console: Console, jobs: Sequence[Job], numbers: Sequence[int], device: str) -> list[Failure]:

@@ -102,7 +102,7 @@ class View:
         if not self.operations:
             return 0.0
         here = event.number
-        after = zip(self.updates[here + 1 :], self.operations[here + 1 :], strict=True)
+        after = zip(self.updates[here + 1 :], self.operations[here + 1 :], strict=False)  # a trunk has fewer stages
         work = (event.updates - event.update) * self.operations[here] + sum(count * cost for count, cost in after)
         return work / (event.rate * max(self.operations[here], 1.0))
 

@@ -55,6 +55,11 @@ def noise_of(parameters: Any) -> Any:
     return parameters.noise if hasattr(parameters, "noise") else parameters.mean
 
 
+def inside(actions: Actions) -> Actions:
+    """Actions clipped to [-1, 1], with their whole gradient up to the bounds, where points that are clipped lie."""
+    return jnp.where(jnp.abs(actions) <= 1, actions, jnp.clip(jax.lax.stop_gradient(actions), -1.0, 1.0))
+
+
 def row_of(parameters: Any, index: int) -> Any:
     """Parameters of one row of a batch."""
     return parameters.row(index) if hasattr(parameters, "row") else jax.tree.map(lambda leaf: leaf[index], parameters)
@@ -248,6 +253,8 @@ class AbstractPolicy(eqx.Module):
     parameter_type: ClassVar[type]
     has_density: ClassVar[bool]
     looks: ClassVar[tuple[str, ...]] = ("mean", "quadrature", "sample")  # where a term may look at it: `ActionChoice`
+    borrows: ClassVar[bool] = False  # whether its networks are those of behaviour and critic, and a step makes it whole
+    slot: ClassVar[str] = "policy"  # in which it is registered
 
     @abc.abstractmethod
     def init(self, key: Key, space: Space) -> Params:
@@ -276,6 +283,10 @@ class AbstractPolicy(eqx.Module):
     def can_be_placed(cls) -> bool:
         """Whether flows on known energies may use the family."""
         return cls.placed is not AbstractPolicy.placed
+
+    def noise_dimensions(self) -> int | None:
+        """Dimensions of the noise that `at` of its parameters takes; None: those of the action, whatever they are."""
+        return None
 
     def remarks(self) -> list[tuple[str, str]]:
         """What the family does that none of its keys says, for people: pairs of a topic and a text."""
@@ -324,6 +335,18 @@ class AbstractPolicy(eqx.Module):
     def sample(self, parameters: Any, key: Key) -> Actions:
         """One action a row, not clipped."""
         return self.actions(Sample(1), parameters, key)[0]
+
+    def sample_noise(self, parameters: Any, key: Key) -> Float[Array, "*batch *noise"]:
+        """The standard normal numbers of each row that `sample` draws by this key."""
+        return normals(parameters, 1, key)[0]
+
+    def at_noise(self, parameters: Any, z: Float[Array, "*batch *noise"]) -> Actions:
+        """One action a row, not clipped, as a function of what `sample_noise` draws; nothing else in it is random."""
+        return parameters.at(z)
+
+    def alone(self, parameters: Any) -> Actions:
+        """The mean action of each row as if it were the only one, which a batch may change: see `ParticlesPolicy`."""
+        return self.mean_action(parameters)
 
     def scored(self, parameters: Any, key: Key, count: int) -> tuple[Float[Array, "count *batch act"], Values]:
         """The actions of `Sample(count)`, not clipped, and their log densities in nats [count, *batch]."""

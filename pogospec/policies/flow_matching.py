@@ -92,7 +92,10 @@ class FlowMatchingPolicy(AbstractPolicy):
         """How actions come about."""
         clipped = ", then clipped to [-1, 1]" if self.bound == "clip" else ""
         steps = f"{self.steps} Euler step{'s' * (self.steps > 1)} along v(s, a, t) from z ~ N(0, I){clipped}"
-        return [("flow", f"{steps}; it has no density here; its mean action is the end of the flow from z = 0")]
+        limit = "as n grows, n steps come as near to the end of the exact flow as 1/n"
+        return [
+            ("flow", f"{steps}; {limit}; it has no density here; its mean action is the end of the flow from z = 0")
+        ]
 
     def mean_action(self, parameters: Flowed) -> Actions:
         """The end of the flow from 0."""

@@ -74,6 +74,10 @@ class TransportMapPolicy(AbstractPolicy):
         """The map at each row."""
         return Pushed(network, observations, epsilon(self.layer_norm), self.mean)
 
+    def noise_dimensions(self) -> int | None:
+        """As many as `noise` says."""
+        return self.noise
+
     def fit_loss(self, parameters: Pushed, actions: Actions, key: Key) -> Values:
         """The energy score E|T(z) - a| - E|T(z) - T(z')|/2, without bias: no sample is paired with itself.
 

@@ -15,11 +15,14 @@ from pogospec.console import styled
 from pogospec.errors import PogospecError
 from pogospec.report.figures.catalog import draw_all
 from pogospec.report.reading.flow import START, read_flow
-from pogospec.report.reading.known_energy import Known, told
+from pogospec.report.reading.keys import told
+from pogospec.report.reading.known_energy import Known
+from pogospec.report.reading.known_energy import told as moments
+from pogospec.report.reading.names import by_dataset
 from pogospec.report.reading.sweeps import grids
 from pogospec.report.statistics import over_seeds
 from pogospec.report.tables import flows, sweep
-from pogospec.report.tables.comparison import paired, table
+from pogospec.report.tables.comparison import between, paired, table
 from pogospec.report.tables.matrix import Matrix
 from pogospec.report.tables.protocol import header, warnings
 from pogospec.runs.directory import RunDirectory
@@ -42,6 +45,19 @@ def show_comparison(console: Console, runs: Sequence[RunDirectory], score: str =
         console.print(f"  {title} on {dataset}", highlight=False, soft_wrap=True)
         for *_, gap in own:
             console.print(f"    {gap}", highlight=False)
+    pairs = between(runs, score)
+    if pairs:
+        console.print("paired differences between runs on the same seeds ± standard error:", highlight=False)
+    for dataset, own in itertools.groupby(pairs, key=lambda pair: pair[0]):
+        console.print(f"  on {dataset}", highlight=False, soft_wrap=True)
+        for _, gap in own:
+            console.print(f"    {gap}", highlight=False, soft_wrap=True)
+    for dataset, members in by_dataset(runs).items():
+        texts = told(members)
+        if texts:
+            console.print(f"what differs on {dataset}:", highlight=False, soft_wrap=True)
+        for text in texts:
+            console.print(f"    {text}", highlight=False, soft_wrap=True)
     show_warnings(console, warnings(runs, score))
 
 
@@ -142,10 +158,10 @@ def beside_optimum(known: Known) -> list[str]:
     """Moments of the last policy, the mean over its seeds, and those of the optimum."""
     label = known.labels[-1]
     found = known.moments(label)
-    lines = [f"{label:<15} {told(found.mean.mean(0), found.covariance.mean(0))}"] if label != START else []
+    lines = [f"{label:<15} {moments(found.mean.mean(0), found.covariance.mean(0))}"] if label != START else []
     if known.optimum is None:
         return [*lines, f"{'optimum':<15} not known: {known.least.why or known.least.text}"]
-    return [*lines, f"{'optimum':<15} {told(*known.optimum)}: {known.least.text}"]
+    return [*lines, f"{'optimum':<15} {moments(*known.optimum)}: {known.least.text}"]
 
 
 def show_flows(console: Console, runs: Sequence[RunDirectory]) -> None:

@@ -1,7 +1,9 @@
-"""The columns of metrics.csv, returns.csv and flow.csv in a run directory, and what each of them means."""
+"""The columns of metrics.csv, returns.csv, flow.csv and ope.csv in a run directory, and what each of them means."""
 
 from __future__ import annotations
 
+LAST = " (last)"
+"""Behind the label of a policy: its last weights, where those under the label itself are averaged."""
 METRICS = {
     "seed": "seed of the row",
     "stage": "label of the Euler step: step 1, step 2, …, or warm-up",
@@ -28,7 +30,8 @@ METRICS = {
 }
 """metrics.csv: a row a chunk of updates and seed."""
 RETURNS = {
-    "policy": "behavior, step 1, step 2, …",
+    "policy": "behavior, step 1, step 2, …; with averaged weights these are under the label, the last ones are under "
+    "step 1 (last), …",
     "stage": "label of the Euler step that was training",
     "total_update": "updates done in the run",
     "seed": "seed of the policy",
@@ -42,7 +45,7 @@ FLOW = {
     "update": "updates done in this stage",
     "total_update": "updates done in the run",
     "flow_time": "sum of the step sizes of the Euler steps that are over",
-    "accepted": "1 or 0 at the end of a step whose size is chosen by trial; empty elsewhere",
+    "accepted": "1 or 0 at the end of a step that is judged, or whose size is chosen by trial; empty elsewhere",
     "tau": "step size of the first proximal term",
     "scale": "what Q is divided by in energy, one number for all states and all steps on one Q; empty where unscaled",
     "energy": "mean energy over held-out states, at that scale",
@@ -54,6 +57,9 @@ FLOW = {
     "effective_tau": "2 distance / (reference_energy - energy): tau to first order where the step is solved",
     "gap": "objective - reference_energy, not positive where the proximal inequality holds",
     "gap_error": "standard error of gap over held-out episodes; empty where there is one",
+    "gain": "of a judged step: how much better its judge finds the policy than the one that the step began with",
+    "gain_error": "standard error of gain over held-out episodes",
+    "bound": "gain less as many of these as the judge asks for, plus its margin: the step is taken where positive",
     "violated": "1 where gap is above 0 by more than 1.645 gap_error: the proximal inequality fails; 0 elsewhere",
     "effective_samples": "of an explicit step that weighs: 1 / sum w^2, mean over states, from data of all rows; few: "
     "the step is biased",
@@ -64,5 +70,34 @@ FLOW = {
     "w2_optimum": "2-Wasserstein distance to that optimum, for known energies where it is exact",
 }
 """flow.csv: a row a policy that was measured on held-out states and seed."""
+OPE = {
+    "policy": "behavior, step 1, step 2, …",
+    "seed": "seed of the policy",
+    "estimator": "fqe: fitted Q evaluation, corrected in held-out episodes; wis: weighted importance sampling per "
+    "decision; dr: doubly robust, of both",
+    "value": "estimate of E[sum_t discount^t r_t] from the first observations of the episodes on; no return, no score",
+    "error": "of fqe: standard error over episodes, critics closed again in each resample, and how far a looser "
+    "ridge moves the value; of wis and dr: standard error over episodes, critics as they are",
+    "low": "lower end of its interval",
+    "high": "upper end of its interval",
+    "level": "what the interval shall hold",
+    "plain": "of fqe: what the critics alone say of first observations of episodes that they have not seen",
+    "gain": "value less that of the fitted behaviour of the same seed, in the same episodes; empty without one",
+    "gain_error": "its standard error, in the same resamples",
+    "effective": "of wis and dr: episodes that the weights leave, (sum w)^2 / sum w^2, mean over t by discount^t",
+    "episodes": "episodes of the data",
+    "discount": "discount factor per environment step",
+    "rewards": "what is summed, in units of the logged rewards r: those of the run over the size of their scale",
+    "action": "mean or sample: how the policy acts",
+    "samples": "actions of the policy in each place",
+    "updates": "minibatch updates of a critic",
+    "hidden": "widths of its hidden layers",
+    "folds": "groups of episodes, each of which is read by critics of the others",
+    "fits": "critics of each group that are averaged",
+    "draws": "seed of critics and samples",
+}
+"""ope.csv: a row an estimate, policy and seed; of several alike but for their numbers the last one stands."""
+ESTIMATED = ("value", "error", "low", "high", "plain", "gain", "gain_error", "effective")
+"""Columns of ope.csv that are found; the others say what was asked."""
 HEAD = [name for name in METRICS if name != "energy.*"]
 """Columns of metrics.csv that every run has; one for each term of its energy follows."""

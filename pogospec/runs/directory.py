@@ -8,8 +8,10 @@ status.json     state (running, done, failed or interrupted), message, update
 metrics.csv     one row a chunk of updates and seed
 returns.csv     one row an evaluation episode, raw and undiscounted
 flow.csv        one row a policy that was measured on held-out states and seed
+ope.csv         one row a policy, seed and estimate of its value from the data alone, where that was asked for
 checkpoints/    complete states with their checksum, published atomically; the newest two are kept
-policies/       a whole policy a file: behavior and each Euler step, all seeds
+tracking/       where there are trackers: by which id each knows the run, what it was told, and files of its own
+policies/       a whole policy a file: behavior and each Euler step, all seeds; where weights are averaged, the last too
 
 The manifest comes last: a directory without it is the beginning of a run that was stopped as it was made. What the
 columns of the tables mean is in `columns.py`.
@@ -24,14 +26,14 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from pogospec import regular
 from pogospec.errors import ForeignError, RunDirectoryError, reason
 from pogospec.runs import files, tables
-from pogospec.runs.columns import FLOW, HEAD, RETURNS
+from pogospec.runs.columns import FLOW, HEAD, LAST, RETURNS
 from pogospec.runs.manifest import FORMAT, checked
 
 TABLES = ("metrics.csv", "returns.csv", "flow.csv")
@@ -52,9 +54,7 @@ class RunDirectory:
         self.notes: list[str] = []
 
     @classmethod
-    def create(
-        cls, path: str | Path, spec_yaml: str, manifest: dict[str, Any], terms: Sequence[str] = ()
-    ) -> RunDirectory:
+    def create(cls, path: str | Path, spec_yaml: str, manifest: dict[str, Any], terms: Sequence[str] = ()) -> Self:
         """Make a new run directory; `terms` are the names of the energy's terms, a metric each.
 
         The beginning of a run that was stopped as it was made gives way. Raises RunDirectoryError, with none left
@@ -116,7 +116,7 @@ class RunDirectory:
                 entry.unlink()
 
     @classmethod
-    def open(cls, path: str | Path) -> RunDirectory:
+    def open(cls, path: str | Path) -> Self:
         """Open an existing run directory; raises RunDirectoryError where there is none that this version reads."""
         run = cls(path)
         if not os.path.lexists(run.path / "manifest.json"):  # of names too long too
@@ -196,7 +196,7 @@ class RunDirectory:
         """Add the raw returns [seeds, episodes] of one evaluation."""
         rows = [
             [policy, stage, total, seed, episode, repr(float(value))]
-            for seed, row in enumerate(returns)
+            for seed, row in zip(self.manifest.get("seed_numbers") or range(len(returns)), returns, strict=False)
             for episode, value in enumerate(row)
         ]
         self._append("returns.csv", rows)
@@ -229,14 +229,17 @@ class RunDirectory:
         found = (self.path / "checkpoints").glob("*.safetensors")
         return sorted((file for file in found if file.stem.isdigit()), key=lambda file: int(file.stem))
 
-    def save_checkpoint(self, n: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Publish a checkpoint after n updates: written aside, synced, renamed; the two newest stay."""
+    def save_checkpoint(
+        self, n: int, arrays: dict[str, np.ndarray], meta: dict[str, Any], kept: Sequence[int] = ()
+    ) -> None:
+        """Publish a checkpoint after n updates: written aside, synced, renamed; the two newest stay, and those kept."""
         for name in TABLES:
             files.sync(self.path / name)
         folder = self.path / "checkpoints"
         files.save_arrays(folder / f"{n:012d}.safetensors", arrays, meta | self._identity())
         files.sync(folder)
-        for old in [*self._checkpoints()[:-KEPT], *folder.glob("*.part")]:
+        past = [file for file in self._checkpoints()[:-KEPT] if int(file.stem) not in kept]
+        for old in [*past, *folder.glob("*.part")]:
             old.unlink()
 
     def load_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -291,11 +294,11 @@ class RunDirectory:
 
     def save_policy(self, label: str, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Save the policies of all seeds under a label."""
-        files.save_arrays(self._policy(label), arrays, meta | self._identity())
+        files.save_arrays(self.policy_file(label), arrays, meta | self._identity())
 
     def load_policy(self, label: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Load what `save_policy` saved."""
-        path = self._policy(label)
+        path = self.policy_file(label)
         if not os.path.lexists(path):
             if label in self._trained():
                 raise self._missing([label])
@@ -303,13 +306,16 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} holds no policy '{label}', allowed {known}")
         return self._own(path)
 
-    def policies(self) -> list[str]:
-        """Labels of the policies, in the order of training; raises RunDirectoryError where a saved one was removed."""
+    def policies(self, last: bool = False) -> list[str]:
+        """Labels of the policies, in the order of training; raises RunDirectoryError where a saved one was removed.
+
+        `last`: those of last weights too, which are saved beside averaged ones.
+        """
         saved = self.saved()
         lost = [label for label in self._trained() if label not in saved]
         if lost:
             raise self._missing(lost)
-        return saved
+        return [label for label in saved if last or not label.endswith(LAST)]
 
     def saved(self) -> list[str]:
         """Labels of the policies whose files are there, in the order of training."""
@@ -332,12 +338,13 @@ class RunDirectory:
         return [label for label, stage in learned.items() if done or last[stage] < end]
 
     def _missing(self, labels: Sequence[str]) -> RunDirectoryError:
-        names = ", ".join(f"policies/{self._policy(label).name}" for label in labels)
+        names = ", ".join(f"policies/{self.policy_file(label).name}" for label in labels)
         return RunDirectoryError(
             f"{self.path} lacks {names}, which it saved; put it back, or name another policy, or run the spec again"
         )
 
-    def _policy(self, label: str) -> Path:
+    def policy_file(self, label: str) -> Path:
+        """The file of a policy."""
         return self.path / "policies" / f"{label.replace(' ', '_')}.safetensors"
 
 
@@ -378,5 +385,5 @@ def run_name(*parts: str) -> str:
 
 
 def order(label: str) -> tuple:
-    """Sorting key of policy labels: behavior first, then the steps by number."""
-    return (label != "behavior", [int(number) for number in re.findall(r"\d+", label)], label)
+    """Sorting key of policy labels: behavior first, then the steps by number; last weights after averaged ones."""
+    return (label.removesuffix(LAST) != "behavior", [int(number) for number in re.findall(r"\d+", label)], label)

@@ -127,6 +127,11 @@ class _Content(dict[str, Any]):
         raise RunDirectoryError(f"{self.path} is damaged: it lacks {key}")
 
 
+def sha256_of(text: str) -> str:
+    """The digest of a text, as manifests have that of spec.yaml."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def save_arrays(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     """Publish a safetensors file: arrays, JSON metadata and the digest of both; raises OSError."""
     from safetensors.numpy import save

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pogospec.errors import RunDirectoryError
+from pogospec.errors import RunDirectoryError, UsageError
 
 FORMAT = 2
 """Of run directories as they are made now; those of format 1 name neither it nor an identity."""
@@ -44,8 +44,18 @@ def _environment(value: Any) -> bool:
         return False
 
 
+def _seeds(value: Any) -> bool:
+    good = isinstance(value, list) and bool(value) and all(map(_count(0), value))
+    return good and all(a < b for a, b in zip(value, value[1:], strict=False))
+
+
 def _sweep(value: Any) -> bool:
     return value is None or isinstance(value, dict)
+
+
+def _branch(value: Any) -> bool:
+    keys = {"trunk": _text, "label": _text, "step": _count(0), "at": _count(1)}
+    return isinstance(value, dict) and all(key in value and test(value[key]) for key, test in keys.items())
 
 
 def _versions(value: Any) -> bool:
@@ -61,6 +71,8 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "environment": (_environment, "null, or an id with settings as JSON"),
     "reference": (_reference, "null, or two different numbers low and high with their source and label"),
     "sweep": (_sweep, "paths with their values"),
+    **dict.fromkeys(("seed_numbers", "among"), (_seeds, "a list of seeds that increase")),
+    "branch": (_branch, "the directory of a trunk, a step with its label, and its updates there"),
     "versions": (_versions, "versions by package"),
 }
 
@@ -78,3 +90,22 @@ def checked(path: Path, content: Mapping[str, Any]) -> None:
     for key, (good, allowed) in ENTRIES.items():
         if key in content and not good(content[key]):
             raise RunDirectoryError(f"{path} is damaged: {key} is not {allowed}")
+    if "seed_numbers" in content and len(content["seed_numbers"]) != content.get("seeds"):
+        raise RunDirectoryError(f"{path} is damaged: seed_numbers are not as many as seeds")
+
+
+def numbers_of(manifest: dict[str, Any]) -> list[int]:
+    """The seeds of a run: 0, 1, … unless the manifest names them."""
+    return list(manifest.get("seed_numbers") or range(manifest["seeds"]))
+
+
+def seed_row(manifest: dict[str, Any], seed: int | None) -> int:
+    """The row of a seed among those of a run, the first by default; raises UsageError for none of the run's."""
+    seeds = numbers_of(manifest)
+    if seed is None:
+        return 0
+    if seed not in seeds:
+        counted = seeds == list(range(len(seeds)))
+        allowed = f"0 to {len(seeds) - 1}" if counted else ", ".join(map(str, seeds))
+        raise UsageError(f"found seed {seed}, allowed {allowed}")
+    return seeds.index(seed)

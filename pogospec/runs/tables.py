@@ -1,4 +1,4 @@
-"""The tables of a run directory, CSV files that grow by rows: read, and cut back.
+"""The tables of a run directory, CSV files: read, and those that grow by rows cut back.
 
 A last line without its end is a row that a process was stopped in, and is left out. Any other line that cannot be read
 is damage.
@@ -14,13 +14,15 @@ from typing import Any
 
 from pogospec import regular
 from pogospec.errors import RunDirectoryError, reason
+from pogospec.runs.columns import OPE
 
-TEXTS = ("policy", "stage")
-COUNTS = ("seed", "update", "total_update", "episode")
+TEXTS = ("policy", "stage", "estimator", "rewards", "action", "hidden")
+COUNTS = ("seed", "update", "total_update", "episode", "episodes")
 NEEDED = {
     "metrics.csv": ("seed", "stage", "update", "total_update"),
     "returns.csv": ("policy", "total_update", "seed", "return"),
     "flow.csv": ("seed", "stage", "update", "total_update"),
+    "ope.csv": tuple(OPE),
 }
 """The tables, and columns without which they say nothing."""
 DIGITS = 15

@@ -81,7 +81,9 @@ def describe(annotation: Any) -> str:
         return f"{phrase(float, [m for m in marks if isinstance(m, Within)])}, {kinds}" if float in options else kinds
     words = []
     for option in options:
-        if typing.get_origin(option) is Literal:
+        if typing.get_origin(option) is typing.Annotated:
+            words.append(describe(option))
+        elif typing.get_origin(option) is Literal:
             words += [str(word) for word in typing.get_args(option)]
         elif typing.get_origin(option) is tuple:
             words.append("a list")

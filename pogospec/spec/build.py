@@ -57,6 +57,10 @@ class Builder:
     def unknown(self, node: Node, path: str, key: str, known: Iterable[str]) -> None:
         """Note an unknown key, at the key."""
         known = list(known)
+        if key == "replace" and "replace" not in known:
+            why = "this mapping takes nothing from another" if node.value is True else "it says true, or is left out"
+            self.fail(node, path, f"found replace: {show(node.value)}, but {why}; remove it", True)
+            return
         allowed = ", ".join(known) or "no keys"
         self.fail(node, path, f"found unknown key {show(key)}, allowed {allowed}{did_you_mean(key, known)}", True)
 
@@ -265,6 +269,8 @@ def to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = _kind(type(value))
         fields = {key: to_plain(getattr(value, f.name)) for key, (_, f) in fields_of(type(value)).items()}
+        if "schedule" in fields:
+            _take_away(fields)
         return fields if kind is None else {"kind": kind, **fields}
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
@@ -276,8 +282,17 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+def _take_away(whole: dict[str, Any]) -> None:
+    """Say null in each step for the terms of the whole spec that it lacks, since steps inherit them when read."""
+    for step in whole["schedule"]["steps"]:
+        for key in ("energy", "geometry"):
+            above, own = whole[key], step[key]
+            if all(isinstance(terms, dict) and "kind" not in terms for terms in (above, own)):
+                own |= dict.fromkeys(above.keys() - own.keys())
+
+
 def _kind(cls: type) -> str | None:
-    for slot in registry.slots():
+    for slot in (*registry.slots(), *registry.BESIDE):
         try:
             return registry.kind_of(slot, cls)
         except KeyError:
@@ -294,9 +309,17 @@ def build_node(slot: str, plain: dict[str, Any]) -> Any:
     return value
 
 
+def decisive(spec: Any) -> dict[str, Any]:
+    """A spec as plain data, without its trackers, on which no number depends."""
+    plain = to_plain(spec)
+    if isinstance(train := plain.get("train"), dict):
+        train.pop("track", None)
+    return plain
+
+
 def digest(spec: Any) -> str:
-    """SHA-256 of a spec, independent of layout and comments."""
-    text = json.dumps(to_plain(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """SHA-256 of a spec, independent of layout, comments and trackers."""
+    text = json.dumps(decisive(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

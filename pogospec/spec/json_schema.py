@@ -8,7 +8,7 @@ text (`20_000` under YAML 1.2, `1e-3` under 1.1), and whether such a number was 
 
 Every mapping has two forms. The whole one stands alone: required keys and kinds are required. The part, under
 `extends` and inside steps, is laid over a mapping written elsewhere, so that nothing is required in it, and null takes
-away what is written there.
+away what is written there; `replace: true` in it takes away all that is written there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pogospec.spec.schema import DataSpec, OptimizerSpec, ProximalSpec, Schedule
 FILE = "pogospec.schema.json"
 MODELINE = f"# yaml-language-server: $schema={FILE}"
 SWEEP = "path -> list of values: every combination is run, numbers that change no shape in one program"
+ANEW: Json = {"replace": {"const": True, "description": "take nothing from the mapping that this one is laid over"}}
 TUNED = "settings for datasets: an id or pattern -> {path: value}, applied when that dataset runs"
 
 
@@ -121,14 +122,15 @@ class Writer:
                 inherited = [key.name for key in keys_of(StepSpec) if key.name in properties]
                 properties |= {name: nullable(properties[name]) for name in inherited}
                 required = [name for name in required if name not in inherited]
-            return closed(properties, required)
+            return closed(properties if whole else ANEW | properties, required)
 
         ours = cls.__module__.startswith("pogospec.")
         return self.define(cls.__qualname__ if ours else f"{cls.__module__}.{cls.__qualname__}", whole, make)
 
     def schedule(self, whole: bool) -> Json:
         """The schedule: what a step lacks, `defaults` may say."""
-        schema = closed({key.name: self.key(key, ScheduleSpec, whole) for key in keys_of(ScheduleSpec)})
+        properties = {key.name: self.key(key, ScheduleSpec, whole) for key in keys_of(ScheduleSpec)}
+        schema = closed(properties if whole else ANEW | properties)
         text = "what every step inherits, unless it says otherwise"
         schema["properties"]["defaults"] = {"description": text, "allOf": [self.step()]}
         if not whole:
@@ -149,7 +151,7 @@ class Writer:
         def make() -> Json:
             # nothing is laid under the terms of `proximal`, a list
             properties = {key.name: self.key(key, StepSpec, key.name == "proximal") for key in keys_of(StepSpec)}
-            return closed({name: nullable(schema) for name, schema in properties.items()})
+            return closed(ANEW | {name: nullable(schema) for name, schema in properties.items()})
 
         return self.define(StepSpec.__name__, True, make)
 
@@ -251,6 +253,7 @@ class Writer:
             keys = keys_of(cls)
             properties = {"kind": {"const": kind, "description": summary(cls)}}
             properties |= {key.name: self.key(key, cls, whole) for key in keys}
+            properties = properties if whole else ANEW | properties
             required = [key.name for key in keys if key.required] if whole else []
             return {"title": kind, "description": summary(cls), **closed(properties, required)}
 
@@ -265,7 +268,7 @@ class Writer:
                 for key in keys_of(cls):
                     options, schema = found.setdefault(key.name, []), self.key(key, cls, whole=False)
                     options += [] if schema in options else [schema]
-            return closed({name: many[0] if len(many) == 1 else {"anyOf": many} for name, many in found.items()})
+            return closed(ANEW | {name: many[0] if len(many) == 1 else {"anyOf": many} for name, many in found.items()})
 
         return self.define(f"{slot}.*", False, make)
 
@@ -281,9 +284,8 @@ class Writer:
             return {
                 "type": "object",
                 "propertyNames": {"pattern": r"^[^\s.\[\]]+$"},
-                "properties": {
-                    kind: {"description": summary(cls), **alternatives(kind)} for kind, cls in kinds.items()
-                },
+                "properties": ({} if whole else ANEW)
+                | {kind: {"description": summary(cls), **alternatives(kind)} for kind, cls in kinds.items()},
                 "additionalProperties": alternatives(None),
                 **({"minProperties": 1} if whole else {}),
             }
@@ -304,7 +306,7 @@ class Writer:
                 joined = body | {"properties": body["properties"] | own}
                 rules.append({"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": joined})
             some = {"anyOf": [{"required": [name]} for name in own]}
-            each = {"if": some, "then": closed(own), "else": self.any_kind(slot)}
+            each = {"if": some, "then": closed(ANEW | own), "else": self.any_kind(slot)}
             rules.append({"if": {"not": {"required": ["kind"]}}, "then": each})
             return {"type": "object", "properties": {"kind": self.kind_key(slot), **own}, "allOf": rules}
 

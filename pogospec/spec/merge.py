@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,11 @@ from pogospec.spec.yaml import Node
 
 LEARNERS = ("critic", "behavior", "policy")
 DEFAULT = Origin("default")
-CHOICES = ("actions", "baseline", "layer_norm")
+REPLACE = "replace"
+"""The key by which a mapping says that it takes nothing from what it is laid over."""
+FREE = re.compile(r"(^|\.)arguments($|[.\[])")
+"""Paths of mappings that hold keys of others."""
+CHOICES = ("actions", "average", "baseline", "layer_norm")
 """Values whose mapping says by its keys what is meant: {sample: 4} over {hermite: 5}, or a word, is {sample: 4}."""
 ADAM = Node({name: Node("adam", DEFAULT) for name in LEARNERS}, DEFAULT)
 
@@ -22,8 +28,11 @@ ADAM = Node({name: Node("adam", DEFAULT) for name in LEARNERS}, DEFAULT)
 def merge(low: Node, high: Node, name: str = "") -> Node:
     """Deep merge; lists and nodes of another kind are replaced whole; `name` is the key they stand under.
 
-    A key with nothing after it keeps what it inherits; the word null takes it away.
+    A key with nothing after it keeps what it inherits; the word null takes it away; `replace: true` takes away all
+    that a mapping would inherit, from wherever.
     """
+    if high.whole:
+        return high
     if high.blank and isinstance(low.value, (dict, str)):
         return low
     low = open_node(low, high)
@@ -44,7 +53,37 @@ def merge(low: Node, high: Node, name: str = "") -> Node:
             joined.pop(key, None)
         else:
             joined[key] = merge(joined[key], child, key) if key in joined else child
-    return Node(joined, high.origin, high.key_origin or low.key_origin, high.path)
+    return Node(joined, high.origin, high.key_origin or low.key_origin, high.path, whole=low.whole)
+
+
+def marked(node: Node, root: bool = True) -> Node:
+    """A tree whose mappings that say `replace: true` are `whole`, and say it no more; not the `root`."""
+    if isinstance(node.value, list):
+        return replace(node, value=[marked(child, False) for child in node.value])
+    if not isinstance(node.value, dict) or FREE.search(node.path):
+        return node
+    said = node.value.get(REPLACE)
+    whole = not root and said is not None and said.value is True
+    entries = {key: marked(child, False) for key, child in node.value.items() if not (whole and key == REPLACE)}
+    return replace(node, value=entries, whole=whole)
+
+
+def idle(tree: Node) -> Iterator[Node]:
+    """Mappings of a spec without a base that say `replace: true`, though they are laid over nothing."""
+    for key, child in tree.value.items():
+        schedule = child.value if key == "schedule" and isinstance(child.value, dict) else {}
+        if schedule:
+            yield from (node for node in (child, schedule.get("defaults")) if node is not None and node.whole)
+        elif key not in ("behavior", "optimizer", "tuned", "sweep"):
+            yield from _whole(child)
+
+
+def _whole(node: Node) -> Iterator[Node]:
+    if node.whole:
+        yield node
+    children = node.value.values() if isinstance(node.value, dict) else node.value
+    for child in children if isinstance(node.value, (dict, list)) else ():
+        yield from _whole(child)
 
 
 def _kind(node: Node, name: str) -> Any:
@@ -64,17 +103,17 @@ def open_node(low: Node, high: Node) -> Node:
 def optimizers(low: Node, high: Node) -> Node:
     """Lay an optimiser over those of the learners; what it takes away is Adam again."""
     joined = merge(low, by_learner(high))
-    return merge(ADAM, joined) if isinstance(joined.value, dict) else joined
+    return merge(ADAM, replace(joined, whole=False)) if isinstance(joined.value, dict) else joined
 
 
 def by_learner(node: Node) -> Node:
     """Spread an optimiser over the learners; keys beside those of the learners hold for all of them."""
     if not isinstance(node.value, dict):
         return replace(node, value=dict.fromkeys(LEARNERS, node))
-    known = fields_of(OptimizerSpec)
+    known, one = fields_of(OptimizerSpec), replace(node, whole=False)
     own = {key: child for key, child in node.value.items() if key in known}
     rest = {key: child for key, child in node.value.items() if key not in known}
     if own and "kind" not in rest:
         return node
-    shared = replace(node, value=rest)
+    shared = replace(one, value=rest)
     return replace(node, value={key: merge(shared, own[key]) if key in own else shared for key in LEARNERS})

@@ -10,20 +10,21 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pogospec.errors import Origin, Problem, SpecError, UsageError
 from pogospec.spec.build import INVALID, Builder
+from pogospec.spec.given import FILE, as_tree
 from pogospec.spec.known import complete, known_step
-from pogospec.spec.merge import ADAM, merge, open_node, optimizers
+from pogospec.spec.merge import ADAM, REPLACE, idle, marked, merge, open_node, optimizers
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
 from pogospec.spec.steps import defaults_of, long_step
 from pogospec.spec.sweep import Cell, cells_of, read_grid, with_fractions
-from pogospec.spec.yaml import Node, parse, parse_mapping, plain_of, read_file, show, tree_of
+from pogospec.spec.yaml import Node, join, parse, parse_mapping, plain_of, read_file, show, tree_of
 
 PART = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d{1,9}|\*)\]")
 DEFAULT = Origin("default")
@@ -32,6 +33,17 @@ ALSO = {"": FILE_KEYS, "schedule": ("defaults",)}
 MAX_BASES = 32
 Override = tuple[str, str] | tuple[str, str, str] | tuple[str, Node]
 """A path, and a value: YAML text, with the flag that gave it where it is not --set, or a node of another file."""
+
+
+class Trunk(NamedTuple):
+    """A run that goes as far as a step from which others branch off; `at`: the updates of the step where this one does.
+
+    `run` is the name of its directory, `spec` the whole spec with all moments.
+    """
+
+    run: str
+    spec: Spec
+    at: int
 
 
 class Document(NamedTuple):
@@ -43,6 +55,8 @@ class Document(NamedTuple):
     source: str
     cell: dict[str, Any] = {}
     """Paths that a sweep varies, and their values here, as plain data."""
+    trunk: Trunk | None = None
+    """Of a branch: where it comes from."""
 
 
 def parse_set(text: str, flag: str = "--set", example: str = "1.5") -> tuple[str, str]:
@@ -78,8 +92,18 @@ def read_text(text: str, file: str = "<text>", overrides: Sequence[Override] = (
     return next(_cells(text, file, overrides, ()))
 
 
-def _cells(text: str, file: str, overrides: Sequence[Override], swept: Sequence[Override]) -> Iterator[Document]:
-    tree = _extend(parse_mapping(text, file), Path(file), ())
+def read_given(
+    given: Mapping[str, Any], overrides: Sequence[Override] = (), swept: Sequence[Override] = ()
+) -> list[Document]:
+    """Read a spec that is data in Python, every cell of its sweep; `extends` is relative to the working directory.
+
+    Raises SpecError for values that YAML has not, and where the sweep is wrong.
+    """
+    return list(_cells(as_tree(given), FILE, overrides, swept))
+
+
+def _cells(text: str | Node, file: str, overrides: Sequence[Override], swept: Sequence[Override]) -> Iterator[Document]:
+    tree = _extend(marked(parse_mapping(text, file) if isinstance(text, str) else text), Path(file), ())
     builder = Builder()
     given = _given(swept, builder)
     if builder.problems:
@@ -112,6 +136,7 @@ def _meet(one: Any, two: Any) -> bool:
 def _extend(tree: Node, path: Path, seen: tuple[str, ...]) -> Node:
     base = tree.value.pop("extends", None)
     if base is None:
+        _refuse_idle(tree)
         return tree
     if not isinstance(base.value, str):
         message = f"found {show(base.value)}, allowed the path of a spec, or the name of a shipped one"
@@ -131,7 +156,14 @@ def _extend(tree: Node, path: Path, seen: tuple[str, ...]) -> Node:
     except SpecError as error:
         message = f"found {show(base.value)}, which {error.problems[0].message}"
         raise SpecError([Problem(base.origin, "extends", message)]) from None
-    return merge(_extend(parse_mapping(text, str(parent), "base"), parent, seen), tree)
+    return merge(_extend(marked(parse_mapping(text, str(parent), "base")), parent, seen), tree)
+
+
+def _refuse_idle(tree: Node) -> None:
+    """Raise SpecError where a mapping would replace what is not there."""
+    why = "found replace: true, but this mapping is laid over no other; remove it, or begin with `extends`"
+    if problems := [Problem(node.key_origin or node.origin, join(node.path, REPLACE), why) for node in idle(tree)]:
+        raise SpecError(problems)
 
 
 def _parts(path: str) -> list[Any]:
@@ -212,12 +244,12 @@ def _given(overrides: Sequence[Override], builder: Builder) -> list[tuple[str, N
     given: list[tuple[str, Node]] = []
     for path, text, *flags in overrides:
         if isinstance(text, Node):
-            given.append((path, text))
+            given.append((path, marked(text, False)))
             continue
         origin = Origin("command line", flags[0] if flags else f"--set {path}")
         try:
             plain = plain_of(parse(text if text.strip() else "null", origin.file, origin.layer))
-            given.append((path, tree_of(plain, origin, path)))
+            given.append((path, marked(tree_of(plain, origin, path), False)))
         except SpecError as error:
             builder.problems += [Problem(origin, path, problem.message) for problem in error.problems]
     return given

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pogospec.spec.fields import Length, Slot, Within
+from pogospec.spec.fields import Increasing, Length, Slot, Within
 
 Reference = Literal["behavior", "data", "previous"]
 Learner = Literal["critic", "behavior", "policy"]
@@ -131,10 +131,33 @@ class StepSpec:
     repeat_until: Annotated[
         Any | None, Slot("until"), "end the repetitions early, when this has settled; repeat is the bound"
     ] = None
+    judge: Annotated[
+        Any | None, Slot("judge"), "what decides by held-out episodes whether the step is taken; null: it is"
+    ] = None
+
+    @property
+    def sizes(self) -> tuple[Any, ...]:
+        """The step size of each proximal term, or of the step, as it is written."""
+        return tuple(term.tau for term in self.proximal or ()) or (self.tau,)
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best policy that the judge has seen is kept beside the last one."""
+        return any(getattr(rule, "keeps_best", False) for rule in (self.until, *self.sizes))
 
     def policy_updates(self, count: int) -> int:
         """Updates of the policy among the first `count` of a step that learns it."""
         return (count if self.actor_on == "last" else count + self.actor_every - 1) // self.actor_every
+
+
+@dataclass(frozen=True)
+class BranchSpec:
+    """Moments of a step from which the later steps are taken, each a run; what comes before them runs once."""
+
+    at: Annotated[
+        tuple[int, ...], Length(least=1), Within(ge=1), Increasing(), "updates of the step after which one branches off"
+    ]
+    step: Annotated[int, Within(ge=0), "index of the step, as in schedule.steps[0]"] = 0
 
 
 @dataclass(frozen=True)
@@ -146,6 +169,9 @@ class ScheduleSpec:
         Literal["sequential", "concurrent"],
         "one step after another, or all that learn the policy in the same updates, the critic fed by the first",
     ] = "sequential"
+    branch: Annotated[
+        BranchSpec | None, "take the later steps from several moments of a step that runs once, each a cell of a sweep"
+    ] = None
 
     @property
     def at_once(self) -> int:
@@ -175,6 +201,10 @@ class TrainSpec:
     ] = "auto"
     log_every: Annotated[int, Within(ge=1), "updates that one row of metrics averages over"] = 1000
     checkpoint_every: Annotated[int, Within(ge=1), "updates between checkpoints"] = 5000
+    track: Annotated[
+        tuple[Annotated[Any, Slot("tracker")], ...],
+        "libraries that hear of the run as it goes: tensorboard, wandb, mlflow, trackio; no number depends on them",
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -207,4 +237,17 @@ class Spec:
     about: Annotated[str, "what the spec declares, in a sentence"] = ""
     train: Annotated[TrainSpec, "the training loop"] = field(default_factory=TrainSpec)
     evaluate: Annotated[EvaluateSpec, "rollouts while training"] = field(default_factory=EvaluateSpec)
-    seeds: Annotated[int, Within(ge=1), "independent runs with seeds 0, 1, …, in one program"] = 1
+    seeds: Annotated[
+        Annotated[int, Within(ge=1)] | Annotated[tuple[int, ...], Within(ge=0), Length(least=1)],
+        "independent runs in one program: how many, with seeds 0, 1, …, or a list of seeds",
+    ] = 1
+
+    @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        """The seeds, in the order of rows."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(sorted(self.seeds))
+
+    @property
+    def seed_count(self) -> int:
+        """How many runs there are."""
+        return self.seeds if isinstance(self.seeds, int) else len(self.seeds)

@@ -8,8 +8,8 @@ from pathlib import Path
 from pogospec.errors import UsageError
 from pogospec.registry import nearest
 
-FOLDERS = ("", "flows")
-"""Where specs are, under the folder of all of them: those on data, and the flows on known energies."""
+FOLDERS = ("", "chains", "flows")
+"""Where specs are, under the folder of all of them: those on data, chains of theirs, flows on known energies."""
 
 
 def _root() -> Path:
@@ -40,7 +40,8 @@ def spec_path(name: str | Path) -> Path:
         names = {spec.stem: full for full, spec in shipped.items()}
         close = nearest(wanted, names)
         hint = f"; did you mean {names[close]}?" if close else ""
-        raise UsageError(f"found no spec '{name}', allowed a file or one of {', '.join(shipped)}{hint}")
+        listed = [full for full in shipped if "/" not in full] + [f"{folder}/*" for folder in FOLDERS if folder]
+        raise UsageError(f"found no spec '{name}', allowed a file or one of {', '.join(listed)}{hint}")
     return found[0]
 
 

@@ -44,7 +44,8 @@ critic: {{kind: clipped_double_q, hidden: [64, 64], discount: 0.99}}
 
 # {schedule}; keys of a step: {step_keys}
 # kinds of gradient: {gradient_kinds}; of scheme: {scheme_kinds}; of tau, which may also be a number > 0: {tau_kinds};
-# of until and repeat_until, which end a step or its repetitions: {until_kinds}
+# of until and repeat_until, which end a step or its repetitions: {until_kinds};
+# of judge, which decides by data.holdout whether a step is taken: {judge_kinds}
 schedule:
   defaults: {{tau: 20.0, gradient: natural}}
   steps:
@@ -68,8 +69,8 @@ seeds: 1
 def starter(name: str = "flow") -> str:
     """A whole commented spec, small enough to run in under a minute on an embedded set."""
     docs = {key: doc_of(annotation) for key, (annotation, _) in fields_of(Spec).items()}
-    slots = ("policy", "energy", "geometry", "critic", "gradient", "scheme", "tau", "until", "target", "optimizer")
-    kinds = {f"{slot}_kinds": ", ".join(table(slot)) for slot in slots}
+    slots = ("policy", "energy", "geometry", "critic", "gradient", "scheme", "tau", "until", "judge", "target")
+    kinds = {f"{slot}_kinds": ", ".join(table(slot)) for slot in (*slots, "optimizer")}
     classes = {"step": StepSpec, "train": TrainSpec, "evaluate": EvaluateSpec}
     keys = {f"{word}_keys": ", ".join(fields_of(cls)) for word, cls in classes.items()}
     # a file's name may look like a number, or hold what means something in YAML

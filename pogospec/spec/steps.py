@@ -13,7 +13,7 @@ from pogospec.spec.yaml import Node, join, show
 
 POLICY_KEYS = (
     *("from", "tau", "geometry", "proximal", "energy", "gradient", "scheme", "start"),
-    *("actor_every", "actor_on", "order", "slow_policy"),
+    *("actor_every", "actor_on", "order", "slow_policy", "judge"),
 )
 """Keys that mean nothing in a step that does not learn the policy."""
 BEHAVIOR_KEYS = ("behavior_gradient", "behavior_batch")
@@ -43,7 +43,7 @@ def long_step(step: Node, path: str, defaults: Node, tree: Node, builder: Builde
     inherited = {key: top[key] for key in ("energy", "geometry", "optimizer") if key in top}
     entries = plain | {key: node for key, node in inherited.items() if node.value is not None}
     removed: set[str] = set()
-    for layer in (defaults, step):
+    for layer in (step,) if step.whole else (defaults, step):
         for key, node in layer.value.items():
             removed -= {key}
             if node.removes:

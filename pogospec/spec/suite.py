@@ -44,7 +44,10 @@ class SuiteSpec:
     name: Annotated[str | None, "name of the suite and its folder; default: that of the file"] = None
     about: Annotated[str, "what the suite shows, in a sentence"] = ""
     datasets: Annotated[tuple[str, ...] | None, Length(least=1), "the datasets, a row each; default: the specs'"] = None
-    seeds: Annotated[int | None, Within(ge=1), "seeds 0, 1, … of every run, instead of the specs'"] = None
+    seeds: Annotated[
+        Annotated[int, Within(ge=1)] | Annotated[tuple[int, ...], Within(ge=0), Length(least=1)] | None,
+        "seeds of every run, instead of the specs': how many, or a list",
+    ] = None
     updates: Updates = None
     set: Overrides = None
 
@@ -91,6 +94,11 @@ def read_suite(path: Path) -> Suite:
             else:
                 if document.cell and dataset is datasets[0]:
                     message = "found a spec with a sweep, allowed one without; make an entry with `set` of each cell"
+                    builder.fail(entries[index], f"specs[{index}]", message)
+                spec = document.spec
+                if spec is not None and spec.schedule.branch is not None and dataset is datasets[0]:
+                    message = "found a spec that branches, allowed one that does not; make an entry of each moment, "
+                    message += f"with `set: {{schedule.steps[{spec.schedule.branch.step}].updates: …}}`"
                     builder.fail(entries[index], f"specs[{index}]", message)
                 tasks.append(_task(document, dataset, str(file)))
     if builder.problems:

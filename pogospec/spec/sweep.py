@@ -57,6 +57,8 @@ def _mistake(path: str, node: Node) -> str:
     """What is wrong with one entry; empty where nothing is."""
     if path in REFUSED:
         return f"found {REFUSED[path]}"
+    if path == "schedule.branch" or path.startswith("schedule.branch."):
+        return "found the branch, whose moments are cells already; allowed other paths"
     if path.partition(".")[0] in ("extends", "tuned", "sweep"):
         return f"found the path {show(path)}, which is read at the top of a file alone; allowed other keys"
     if not isinstance(node.value, list):
@@ -108,3 +110,15 @@ def cell_title(cell: dict[str, Any]) -> str:
     """What to call a cell: tau=2 entropy.weight=0.001."""
     names = short_names(list(cell))
     return " ".join(f"{names[path]}={value_text(value)}" for path, value in cell.items())
+
+
+def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Scalars, and lists of scalars, of plain data by path."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from leaves(child, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and any(isinstance(child, (dict, list)) for child in value):
+        for index, child in enumerate(value):
+            yield from leaves(child, f"{path}[{index}]")
+    else:
+        yield path, value

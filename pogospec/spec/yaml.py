@@ -6,6 +6,7 @@ are replaced or refused here.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections import deque
@@ -22,9 +23,12 @@ from yaml.resolver import BaseResolver
 
 from pogospec import regular
 from pogospec.errors import Origin, Problem, SpecError, printable
+from pogospec.spec import syntax
 
 KEYS = "policy, energy, schedule"
 MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_SHOWN = 1 << 20, 50, 20_000, 60
+MAX_KEPT = 1 << 13
+"""Characters of a text whose events are kept for when it is read again."""
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 """Characters that YAML's escapes can make, but that neither UTF-8 nor the name of a file can hold."""
 DIGITS = r"[0-9]+(?:_[0-9]+)*"
@@ -41,13 +45,17 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Node:
-    """A value with its origin and its path as written; mappings and lists hold nodes; `blank`: nothing was written."""
+    """A value with its origin and its path as written; mappings and lists hold nodes; `blank`: nothing was written.
+
+    `whole`: a mapping that says `replace: true`, and so takes nothing from what it is laid over.
+    """
 
     value: Any
     origin: Origin
     key_origin: Origin | None = None
     path: str = ""
     blank: bool = False
+    whole: bool = False
 
     @property
     def removes(self) -> bool:
@@ -193,6 +201,28 @@ class _Composer(Composer, BaseResolver):
         return self.events.popleft()
 
 
+@functools.lru_cache(maxsize=64)
+def _scan(text: str) -> tuple[list[Any], dict[int, tuple[Any, str]], tuple[Any, str] | None]:
+    """The events of a text and its tags, and where it must be refused and why; one spec is read many times."""
+    # events come from a state machine; composing recurses and would exhaust the stack
+    tags: dict[int, tuple[Any, str]] = {}
+    depth, documents, events = 0, 0, []
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        events.append(event)
+        documents += isinstance(event, yaml.DocumentStartEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            return events, tags, (event.start_mark, f"found nesting deeper than {MAX_DEPTH} levels")
+        if documents > 1:
+            return events, tags, (event.start_mark, "found a second document, allowed one; remove `---`")
+        if count > 3 * MAX_NODES:
+            return events, tags, (event.start_mark, f"found more than {MAX_NODES} values")
+        if (tag := getattr(event, "tag", None)) is not None:
+            tags[event.start_mark.index] = (event.start_mark, tag)
+    return events, tags, None
+
+
 class _Reader:
     def __init__(self, text: str, file: str | None, layer: str, keys: str):
         self.text, self.file, self.layer, self.keys = text, file, layer, keys
@@ -208,7 +238,7 @@ class _Reader:
         except yaml.YAMLError as error:
             before = self.text[: getattr(error, "position", 0)]
             line, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
-            message = f"found a character that YAML does not allow: {getattr(error, 'reason', error)}"
+            message = f"found the character {syntax.forbidden(error)}, which YAML does not allow; remove it"
             raise SpecError([Problem(Origin(self.layer, self.file, line, column), "", message)]) from None
         if root is None:
             self._stop(None, f"is empty, required: keys such as {self.keys}")
@@ -219,21 +249,10 @@ class _Reader:
         return tree
 
     def _events(self) -> list[Any]:
-        # events come from a state machine; composing recurses and would exhaust the stack
-        depth, documents, events = 0, 0, []
-        for count, event in enumerate(yaml.parse(self.text, Loader=yaml.SafeLoader)):
-            events.append(event)
-            documents += isinstance(event, yaml.DocumentStartEvent)
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                self._stop(event.start_mark, f"found nesting deeper than {MAX_DEPTH} levels")
-            if documents > 1:
-                self._stop(event.start_mark, "found a second document, allowed one; remove `---`")
-            if count > 3 * MAX_NODES:
-                self._stop(event.start_mark, f"found more than {MAX_NODES} values")
-            if (tag := getattr(event, "tag", None)) is not None:
-                self.tags[event.start_mark.index] = (event.start_mark, tag)
+        events, tags, stop = (_scan if len(self.text) <= MAX_KEPT else _scan.__wrapped__)(self.text)
+        self.tags = dict(tags)
+        if stop is not None:
+            self._stop(*stop)
         return events
 
     def _refuse_tags(self, places: list[int], path: str) -> None:
@@ -254,8 +273,7 @@ class _Reader:
             column = indent.index("\t") + 1 if "\t" in indent else mark.column + 1
             origin = Origin(self.layer, self.file, mark.line + 1, column)
             return Problem(origin, "", "found a tab, allowed spaces; indent with spaces")
-        reason = ", ".join(part for part in (error.context, error.problem) if part) or "cannot be parsed"
-        return Problem(self._at(mark), "", f"found a YAML syntax error: {reason}")
+        return Problem(self._at(mark), "", f"found a YAML syntax error: {syntax.reason(error)}")
 
     def _at(self, mark: Any) -> Origin:
         return Origin(self.layer, self.file, mark.line + 1 if mark else 1, mark.column + 1 if mark else 1)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from pogospec.energies.base import AbstractTerm, Context
 from pogospec.geometries.base import AbstractGeometry, Seen
-from pogospec.types import Key, Params, Scalar, Values
+from pogospec.policies.base import unsquashed
+from pogospec.types import Actions, Key, Params, Scalar, Values
 
 
 class Proximal(NamedTuple):
@@ -44,6 +46,27 @@ def divergences(
     return [t.geometry.divergence(parameters, r, seen_by(problem, i, context, key)) for i, (t, r) in pairs]
 
 
+def potential(problem: Problem, reference: Any, actions: Actions, context: Context) -> Values:
+    """First variation of the energy at the reference, up to a constant: -Q(a) + lambda log pi_ref(a) + …."""
+    total = jnp.zeros(actions.shape[:-1], actions.dtype)
+    for name, term in problem.energy.items():
+        seen = context._replace(fixed=context.fixed.get(name))
+        total += term.weight * term.potential(actions, reference, seen)
+    return total
+
+
+def slope_of(
+    problem: Problem, reference: Any, actions: Actions, context: Context, before: Actions | None = None
+) -> Actions:
+    """The gradient in actions of that potential; `before`: their pre-activations, of a family that squashes them."""
+
+    def total(actions):
+        seen = context._replace(before=None if before is None else unsquashed(before, actions))
+        return potential(problem, reference, actions, seen).sum()
+
+    return jax.grad(total)(actions)
+
+
 def learn(
     problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
 ) -> tuple[tuple[Any, ...], dict]:
@@ -58,6 +81,8 @@ def learn(
 
 class AbstractScheme(eqx.Module):
     """A discretisation of the flow."""
+
+    at_reference: ClassVar[bool] = False  # whether it sees the energy by its first variation at points of a reference
 
     def too_large(self, act_dim: int) -> str | None:
         """Why the scheme cannot be used in so many action dimensions; None where it can."""

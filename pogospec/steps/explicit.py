@@ -9,37 +9,32 @@ follows, the power becomes 1, and where the family holds pi_next all weights are
 From data the logged action is the one point of its state, which leaves no density, and nothing to normalise by: its
 weight is exp(tau (Q - V)), as in AWR, AWAC (tau = 1/lambda) and IQL (tau = beta).
 Wasserstein: points of pi_ref move along the velocity grad Q - lambda grad log pi_ref for a time tau, and the policy's
-quantiles are regressed on them, up to the sign of each normal, or a rotation of those behind a full covariance.
+quantiles are regressed on them, up to the sign of each normal, or a rotation of those behind a full covariance. With a
+kernel the velocity is Stein's, which asks for no density, so that points may move several times within a step:
+`pogospec/steps/transport.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from pogospec.energies.base import Context
-from pogospec.policies.base import Sample, coupled, noise_of, normals, unsquashed
+from pogospec.policies.base import Sample, coupled
 from pogospec.spec.fields import Within
-from pogospec.steps.base import AbstractScheme, Problem, Proximal, divergences
+from pogospec.steps.base import AbstractScheme, Problem, Proximal, divergences, potential, slope_of
+from pogospec.steps.points import Hermite, count_of, noise_at, too_many
+from pogospec.steps.transport import Kernel, Mover, carried, stein
 from pogospec.types import Actions, Key, Params, Scalar, Values
-
-MOST_NODES = 1_000_000
-"""Nodes of a grid in one state, at most."""
-
-
-class Hermite(eqx.Module):
-    """Expectations over a policy by a tensor grid of Gauss-Hermite nodes."""
-
-    hermite: Annotated[int, Within(ge=2, le=128), "nodes along each action dimension"]
 
 
 class Explicit(AbstractScheme):
     """The exponentiated step of a density geometry, or the transport step of Wasserstein."""
+
+    at_reference: ClassVar[bool] = True
 
     actions: Annotated[
         Sample | Hermite | None,
@@ -58,6 +53,23 @@ class Explicit(AbstractScheme):
         "least share of the points that must count, such as 0.5: the step splits itself until so many do, with points "
         "of the policy as it is; default: points of the reference, in one go; density geometries only",
     ] = None
+    kernel: Annotated[
+        Kernel,
+        "none: points move along the gradient of Q, less that of the entropy's density; stein: along Stein's velocity, "
+        "whose entropy needs no density, the kernel as wide as the points are apart; {stein: h}: of width h; "
+        "wasserstein2 only",
+    ] = "none"
+    moves: Annotated[
+        int, Within(ge=1, le=10_000), "moves in which points cover tau, each of tau/moves; wasserstein2 only"
+    ] = 1
+    mover: Annotated[
+        Mover,
+        "euler: a move is tau/moves times the velocity; adam: a step of Adam along it, of learning rate tau/moves "
+        "(VGF); wasserstein2 only",
+    ] = "euler"
+    bound: Annotated[
+        Literal["none", "clip"], "clip: points are clipped to [-1, 1] after each move (VGF); wasserstein2 only"
+    ] = "none"
 
     @property
     def points(self) -> Sample | Hermite:
@@ -71,14 +83,11 @@ class Explicit(AbstractScheme):
 
     def count(self, act_dim: int) -> int:
         """Points in a state."""
-        return self.points.sample if isinstance(self.points, Sample) else self.points.hermite**act_dim
+        return count_of(self.points, act_dim)
 
     def too_large(self, act_dim: int) -> str | None:
         """Why the grid is larger than memory should hold."""
-        if isinstance(self.points, Sample) or self.count(act_dim) <= MOST_NODES:
-            return None
-        grid = f"found a grid of {self.points.hermite}^{act_dim} nodes in {act_dim} dimensions"
-        return f"{grid}, allowed up to {MOST_NODES:,}; use fewer, or {{sample: n}}"
+        return too_many(self.points, act_dim)
 
     def gradient(
         self,
@@ -98,7 +107,7 @@ class Explicit(AbstractScheme):
         (value, info), gradient = jax.value_and_grad(loss, has_aux=True)(heads)
         gradient = problem.gradient.precondition(problem.proximal, heads, gradient)
         info = {"objective": value} | info
-        if term.reference != "data":
+        if term.reference != "data" and term.geometry.supports(type(heads), type(reference)):
             info["distance"] = divergences(problem, heads, references, context, key)[0].mean()
         return pull_back(gradient)[0], info
 
@@ -119,28 +128,48 @@ class Explicit(AbstractScheme):
             return self._logged(problem, term, parameters, reference, context, key)[1]
         return self._reweight(problem, term, parameters, reference, context, key)[1] if self._weighs(term) else {}
 
+    @property
+    def one_gradient(self) -> bool:
+        """Whether points move once, by a multiple of the gradient."""
+        return (self.kernel, self.moves, self.mover, self.bound) == ("none", 1, "euler", "none")
+
+    def carried(
+        self,
+        problem: Problem,
+        points: Actions,
+        shares: Values,
+        context: Context,
+        reference: Any = None,
+        moves: int | None = None,
+    ) -> Actions:
+        """Points [n, ..., act] with shares [n] after they have moved, each time by the length that a step has.
+
+        `moves`: how often, default: as often as a step does. `reference`: what they were drawn from, whose density an
+        energy may ask for where they move once.
+        """
+        (term,) = problem.proximal
+        geometry: Any = term.geometry
+        length = term.tau / geometry.weight * geometry.speed(points.shape[-1]) / self.moves
+        kept = self.kernel == "none"
+        energy = {name: part for name, part in problem.energy.items() if kept or not part.entropic}
+        heat = sum((part.weight for part in problem.energy.values() if part.entropic), 0.0)
+        seen = problem._replace(energy=energy)
+
+        def velocity(actions):
+            forces = -slope_of(seen, reference, actions, context, context.before)
+            return forces if kept else stein(self.kernel, actions, forces, heat, shares)
+
+        return carried(points, velocity, length, moves or self.moves, self.mover, self.bound == "clip")
+
     def _weighs(self, term: Proximal) -> bool:
         return term.geometry.retraction == "reweight"
-
-    def _points(self, reference: Any, key: Key) -> tuple[Actions, Values]:
-        """Standard normal points [n, ..., d] and their weights [n]."""
-        like = noise_of(reference)
-        size, dtype = like.shape[-1], like.dtype
-        if isinstance(self.points, Sample):
-            count = self.points.sample
-            return normals(reference, count, key), jnp.full(count, 1 / count, dtype)
-        nodes, weights = np.polynomial.hermite_e.hermegauss(self.points.hermite)
-        grid = np.stack(np.meshgrid(*[nodes] * size, indexing="ij"), -1).reshape(-1, size)
-        shares = np.prod(np.stack(np.meshgrid(*[weights / weights.sum()] * size, indexing="ij"), -1), -1).ravel()
-        z = jnp.asarray(grid, dtype).reshape(-1, *(1,) * (len(like.shape) - 1), size)
-        return jnp.broadcast_to(z, (len(grid), *like.shape)), jnp.asarray(shares, dtype)
 
     def _reweight(
         self, problem: Problem, term: Proximal, heads: Any, reference: Any, context: Context, key: Key
     ) -> tuple[Scalar, dict]:
         """Weighted negative log-likelihood of points, and the health of the weights."""
         source = reference if self.split is None else jax.lax.stop_gradient(heads)
-        z, shares = self._points(source, key)
+        z, shares = noise_at(self.points, source, key)
         shares = shares.reshape(-1, *(1,) * (z.ndim - 2))
         actions, seen = source.at(z), context._replace(before=_before(source, z))
         log_weight = -term.tau / term.geometry.weight * potential(problem, reference, actions, seen)
@@ -180,20 +209,26 @@ class Explicit(AbstractScheme):
         self, problem: Problem, term: Proximal, heads: Any, reference: Any, context: Context, key: Key
     ) -> tuple[Scalar, dict]:
         """Half the squared distance of the policy's quantiles from the moved points."""
-        z, shares = self._points(reference, key)
+        z, shares = noise_at(self.points, reference, key)
         actions, before = reference.at(z), _before(reference, z)
-
-        def total(actions):
-            seen = context._replace(before=None if before is None else unsquashed(before, actions))
-            return potential(problem, reference, actions, seen).sum()
-
-        velocity = -jax.grad(total)(actions)
+        if not self.one_gradient:
+            own = problem._replace(proximal=(term,))
+            moved = self.carried(own, actions, shares, context._replace(before=before), reference)
+            return _regressed(heads, reference, z, shares, actions, moved - actions)
+        velocity = -slope_of(problem, reference, actions, context, before)
         geometry: Any = term.geometry
         speed = term.tau / geometry.weight * geometry.speed(actions.shape[-1])
-        actions, change = jax.lax.stop_gradient((actions, speed * velocity))
-        gaps = coupled(heads, reference, z, change, shares) - (actions + change)
-        gaps = jnp.square(gaps).sum(-1) / 2
-        return jnp.tensordot(shares, gaps, 1).mean(), {}
+        return _regressed(heads, reference, z, shares, actions, speed * velocity)
+
+
+def _regressed(
+    heads: Any, reference: Any, z: Actions, shares: Values, actions: Actions, change: Actions
+) -> tuple[Scalar, dict]:
+    """Half the squared distance of the policy's points from those of the reference after a change."""
+    actions, change = jax.lax.stop_gradient((actions, change))
+    gaps = coupled(heads, reference, z, change, shares) - (actions + change)
+    gaps = jnp.square(gaps).sum(-1) / 2
+    return jnp.tensordot(shares, gaps, 1).mean(), {}
 
 
 def _before(parameters: Any, z: Actions) -> Actions | None:
@@ -222,12 +257,3 @@ def _power(log_weight: Values, shares: Values, least: Any) -> Values:
     one = jnp.ones_like(log_weight[0])
     low, _ = jax.lax.fori_loop(0, 20, halve, (0 * one, one))
     return jnp.where(enough(one), one, low)
-
-
-def potential(problem: Problem, reference: Any, actions: Actions, context: Context) -> Values:
-    """First variation of the energy at the reference, up to a constant: -Q(a) + lambda log pi_ref(a) + …."""
-    total = jnp.zeros(actions.shape[:-1], actions.dtype)
-    for name, term in problem.energy.items():
-        seen = context._replace(fixed=context.fixed.get(name))
-        total += term.weight * term.potential(actions, reference, seen)
-    return total

@@ -17,9 +17,14 @@ from pogospec.types import Key, Values
 
 
 def energy_rows(problem: Problem, parameters: Any, context: Context, key: Key) -> Values:
-    """The energy of each state at a fixed scale; `context.fixed` maps the names of terms to their scales."""
+    """The energy of each state at a fixed scale; `context.fixed` maps the names of terms to their scales.
+
+    Terms that ask for a density are left out of that of a policy without one.
+    """
     total = jnp.zeros(context.observations.shape[0])
     for index, (name, term) in enumerate(problem.energy.items()):
+        if term.needs_density and not context.policy.has_density:
+            continue
         seen = context._replace(fixed=context.fixed.get(name))
         total += term.weight * term.settled().value(parameters, seen, jax.random.fold_in(key, index))
     return total

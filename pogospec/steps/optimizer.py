@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from pogospec.spec.fields import Within
+from pogospec.steps.averaging import Decay, Window
 
 
 class Adam(eqx.Module):
@@ -22,6 +23,11 @@ class Adam(eqx.Module):
         Literal["none", "cosine"],
         "cosine: the learning rate falls to 0 over the learner's updates, from where its optimiser was fresh (IQL)",
     ] = "none"
+    average: Annotated[
+        Window | Decay | None,
+        "{window: n} or {decay: d}: what a step leaves, and what is measured, evaluated and saved of it, is a mean of "
+        "the learner's weights",
+    ] = None
 
     def transform(self, updates: int) -> optax.GradientTransformation:
         """The optax transformation for so many updates; made anew in every trace."""

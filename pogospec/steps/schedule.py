@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import equinox as eqx
 
-from pogospec.spec.fields import Within
+from pogospec.spec.fields import Increasing, Length, Within
 
 
 class Geometric(eqx.Module):
@@ -43,6 +43,10 @@ class Backtracking(eqx.Module):
         """The step size that is tried first, at every repetition."""
         return self.start
 
+    def share(self, tries: int) -> float:
+        """The step size after so many that were rejected, over the first."""
+        return self.factor**tries
+
     def words(self, states: bool = True) -> str:
         """The sizes that are tried, and when one is taken; `states`: whether there are several."""
         sizes = [f"{self.start * self.factor**k:.4g}" for k in range(self.tries)]
@@ -50,3 +54,31 @@ class Backtracking(eqx.Module):
         errors = f" by {self.errors:.4g} standard errors" if self.errors else ""
         where = f" on held-out states{errors}" if states else ""
         return f"the first of {listed} for which E[π] + D/tau < E[reference]{where}; where none: the policy stays"
+
+
+class Choice(eqx.Module):
+    """Takes the step with each of several sizes, from the same policy, and keeps what the step's judge finds best.
+
+    Best is the highest gain less the judge's `errors` standard errors; the judge may take none of them.
+    """
+
+    keeps_best: ClassVar[bool] = True
+
+    of: Annotated[tuple[float, ...], Length(least=2), Within(gt=0.0), Increasing(), "step sizes, in flow time"]
+
+    @property
+    def tries(self) -> int:
+        """Step sizes that are tried."""
+        return len(self.of)
+
+    def at(self, k: int) -> float:
+        """The step size that is tried first, at every repetition."""
+        return self.of[0]
+
+    def share(self, tries: int) -> float:
+        """The step size after so many, over the first."""
+        return self.of[min(tries, len(self.of) - 1)] / self.of[0]
+
+    def words(self, states: bool = True) -> str:
+        """The sizes that are tried, and which is kept."""
+        return f"each of {', '.join(f'{tau:.6g}' for tau in self.of)} from the same policy; the judge's best is kept"

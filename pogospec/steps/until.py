@@ -2,7 +2,8 @@
 
 A history maps names to arrays [checks, seeds], oldest first: `objective` and `energy` of the policy on held-out states,
 `q_drift`, the root mean square change of Q on held-out rows since the check before over its standard deviation over the
-rows, and `critic_noise`, the standard deviation of the critic loss over those updates over the variance of Q over rows.
+rows, `critic_noise`, the standard deviation of the critic loss over those updates over the variance of Q over rows, and
+`bound`, what the judge of the step found. At the ends of repetitions: `objective`, and `taken`, whether the judge did.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class AbstractRule(eqx.Module):
     """A rule that says when something has settled."""
 
     needs: ClassVar[str]
+    keeps_best: ClassVar[bool] = False  # whether the step ends with the best policy that its judge has seen
 
     every: eqx.AbstractVar[Annotated[int, Within(ge=1), "updates between checks"]]
 
@@ -100,3 +102,37 @@ class EnergySettled(AbstractRule):
         last = np.abs(values[-1] - values[-1 - self.window])
         whole = np.abs(values[-1] - values[0])
         return last <= self.tolerance * whole + NOTHING * np.abs(values[-1])
+
+
+class Judged(AbstractRule):
+    """The gain that the step's judge finds no longer rises; the step ends with the best policy that was judged.
+
+    Compared is the gain less the judge's `errors` standard errors. Between repetitions: one of them was not taken.
+    """
+
+    needs: ClassVar[str] = "policy"
+    keeps_best: ClassVar[bool] = True
+
+    every: Annotated[int, Within(ge=1), "updates between checks; not used between repetitions"] = 1000
+    window: Annotated[int, Within(ge=1), "last checks without a new best; not used between repetitions"] = 3
+
+    @property
+    def least(self) -> int:
+        """A check that the window is compared with, and the window."""
+        return self.window + 1
+
+    def words(self, check: str = "check") -> str:
+        """The criterion with its numbers."""
+        if check == "repetition":
+            return "the judge has not taken it"
+        checks = f"{self.window} {check}s are" if self.window > 1 else f"{check} is"
+        return f"the last {checks} no better, by the judge's lower bound, than the best before"
+
+    def settled(self, history: History) -> np.ndarray:
+        """The last checks against the best before them; the repetitions that were not taken."""
+        if "bound" not in history:
+            return (history["taken"] == 0).any(0)
+        bounds = history["bound"]
+        if len(bounds) <= self.window:
+            return np.zeros(bounds.shape[1:], bool)
+        return bounds[-self.window :].max(0) <= bounds[: -self.window].max(0)

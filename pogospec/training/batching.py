@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 RUNS = "runs"
@@ -61,38 +63,22 @@ class Batching:
         """The same, jitted, its arguments and results laid out over the devices; results take what is donated."""
         if self.kind != "shard":
             return jax.jit(_named(self.over(function, axes), function), donate_argnums=donate)
-        spread = _named(self._spread(function, axes) if self.in_turn else self.over(function, axes), function)
-        places = tuple(self.rows if axis == 0 else self.everywhere for axis in axes)
-        return jax.jit(spread, in_shardings=places, out_shardings=self.rows, donate_argnums=donate)
-
-    def _spread(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
-        """Each device computes its own rows in turn; where they do not come out even, some compute one less."""
-        block = -(-self.runs // len(self.devices))
-        live = np.arange(block * len(self.devices)) < self.runs
-        rows = np.minimum(np.arange(live.size), self.runs - 1)
-
-        def guarded(live, *arguments):
-            return jax.lax.cond(live, lambda: function(*arguments), lambda: _zeros(function, arguments))
-
         even = self.rows is self.apart
-        inner, over = (function, axes) if even else (guarded, (0, *axes))
-        places = tuple(self.apart.spec if axis == 0 else self.everywhere.spec for axis in over)
-        mapped = jax.shard_map(
-            self.over(inner, over),
+        if not even:
+            function, axes = _guarded(function), (0, *axes)
+            donate = tuple(number + 1 for number in donate)
+        places = tuple(self.apart if axis == 0 else self.everywhere for axis in axes)
+        spread = jax.shard_map(
+            self.over(function, axes),
             mesh=self.apart.mesh,
-            in_specs=places,
+            in_specs=tuple(place.spec for place in places),
             out_specs=self.apart.spec,
             check_vma=False,
         )
-        if even:
-            return mapped
-
-        def padded(*arguments):
-            both = zip(arguments, axes, strict=True)
-            filled = [jax.tree.map(lambda leaf: leaf[rows], given) if axis == 0 else given for given, axis in both]
-            return jax.tree.map(lambda leaf: leaf[: self.runs], mapped(live, *filled))
-
-        return padded
+        program = jax.jit(
+            _named(spread, function), in_shardings=places, out_shardings=self.apart, donate_argnums=donate
+        )
+        return program if even else Uneven(program, self, axes[1:])
 
     def shared(self, tree: Any) -> Any:
         """Arrays that all runs read, where the program expects them; the cores of a processor share their memory."""
@@ -105,6 +91,63 @@ class Batching:
     def own(self, tree: Any) -> Any:
         """Arrays with a row for each run, where the program expects them."""
         return jax.device_put(tree, self.rows) if self.kind == "shard" else tree
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """A program of runs that do not come out even over the devices, some of which compute one less.
+
+    Rows are added and cut off outside of it: inside, devices would have to exchange them, and XLA ends a process in
+    which one waits long for another.
+    """
+
+    program: Any  # jitted, lowered or compiled; of whether each row is a run, and the arguments
+    batching: Batching
+    axes: tuple[int | None, ...]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The results of all runs, a row each."""
+        live, *filled = self._filled(arguments)
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(filled)):
+            return jax.tree.map(lambda leaf: leaf[: self.batching.runs], self.program(live, *filled))
+        both = zip(filled, self.axes, strict=True)
+        placed = [jax.device_put(given, self.batching.apart) if axis == 0 else given for given, axis in both]
+        found = self.program(jax.device_put(live, self.batching.apart), *placed)
+        return jax.tree.map(lambda leaf: self.batching.own(np.asarray(leaf)[: self.batching.runs]), found)
+
+    def lower(self, *arguments: Any) -> Uneven:
+        """As jitted functions have it."""
+        rows = [given if axis == 0 else None for given, axis in zip(arguments, self.axes, strict=True)]
+        live, *shapes = jax.eval_shape(lambda *rows: self._filled(rows), *rows)
+        both = zip(arguments, shapes, self.axes, strict=True)
+        filled = [shape if axis == 0 else given for given, shape, axis in both]
+        return replace(self, program=self.program.lower(live, *filled))
+
+    def compile(self) -> Uneven:
+        """As what is lowered has it."""
+        return replace(self, program=self.program.compile())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.program, name)
+
+    def _filled(self, arguments: Sequence[Any]) -> list[Any]:
+        """Which rows are runs, and the arguments with as many rows on each device; the last run fills them up."""
+        runs, devices = self.batching.runs, len(self.batching.devices)
+        every = np.arange(-(-runs // devices) * devices)
+        rows = np.minimum(every, runs - 1)
+        both = zip(arguments, self.axes, strict=True)
+        filled = [jax.tree.map(lambda leaf: leaf[rows], given) if axis == 0 else given for given, axis in both]
+        return [every < runs, *filled]
+
+
+def _guarded(function: Callable) -> Callable:
+    """A function of whether a row is a run, and the arguments; zeros where it is none."""
+
+    def guarded(live, *arguments):
+        return jax.lax.cond(live, lambda: function(*arguments), lambda: _zeros(function, arguments))
+
+    guarded.__name__ = getattr(function, "__name__", "program")
+    return guarded
 
 
 def _named(program: Callable, function: Callable) -> Callable:

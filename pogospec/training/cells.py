@@ -62,7 +62,7 @@ class Cells:
         held: Transitions,
         batching: Batching,
     ):
-        self.seeds, self.space, self.normalizer, self.batching = specs[0].seeds, space, normalizer, batching
+        self.seeds, self.space, self.normalizer, self.batching = specs[0].seed_count, space, normalizer, batching
         self.all: list[Cell] = []
         for index, (spec, run) in enumerate(zip(specs, runs, strict=True)):
             program = compile_spec(spec, space)
@@ -71,6 +71,11 @@ class Cells:
             self.all.append(Cell(index, spec, run, program, watch, rows))
         self.axis = None if len(self.all) == 1 else 0
         """The axis of the numbers over runs: cells have their own, seeds share them."""
+
+    @property
+    def watch(self) -> Watch:
+        """What measures all runs at once."""
+        return self.all[0].watch
 
     def going(self) -> list[Cell]:
         """The runs that have not failed."""
@@ -110,8 +115,8 @@ class Cells:
                 square = np.asarray(squares, np.float64) / (stop - done)
                 metrics["critic_loss_std"] = np.sqrt(np.maximum(square - metrics["critic_loss"] ** 2, 0.0))
             for cell in self.going():
-                for seed in range(self.seeds):
-                    row = {name: float(values[cell.rows][seed]) for name, values in metrics.items()}
+                for position, seed in enumerate(cell.spec.seed_numbers):
+                    row = {name: float(values[cell.rows][position]) for name, values in metrics.items()}
                     cell.run.append_metrics(seed, actor.label, stop, place.total, seconds, rate, row)
             means = {name: float(values[rows].mean()) for name, values in metrics.items()} | means
         return means
@@ -134,7 +139,8 @@ class Cells:
             if own:
                 index, name, row = min(own)
                 actor, _, name = name.rpartition(OF)
-                where = f"{actor or stage.label}, update {index + 1}, seed {row - cell.rows.start}"
+                seed = cell.spec.seed_numbers[row - cell.rows.start]
+                where = f"{actor or stage.label}, update {index + 1}, seed {seed}"
                 total = max(cell.run.checkpoints(), default=0)
                 kept = f" The state after update {total} is kept in {cell.run.path}/checkpoints."
                 before = name in ("critic_loss", "behavior_loss") or cell.spec.target is not None
@@ -143,7 +149,7 @@ class Cells:
         return told
 
     def _saved(self, label: str, network: Any, cell: Cell) -> SavedPolicy:
-        family = cell.program.behavior if label == "behavior" else cell.program.policy
+        family = cell.program.family(label)
         network = with_products(self.part(network, cell), rounded=False)  # a saved policy acts in full
         network = jax.device_put(network, self.batching.devices[0])
         return SavedPolicy(family, network, self.normalizer, self.space)
@@ -158,7 +164,7 @@ class Cells:
 
         Each acts as it would alone.
         """
-        acts = [self._saved(label, network, cell).batched(action) for cell in self.going()]
+        acts = [_among(self._saved(label, network, cell), cell, action) for cell in self.going()]
 
         def act(observations, t):
             seeds = self.seeds
@@ -172,14 +178,14 @@ class Cells:
         for cell, own in zip(going, np.split(returns, len(going)), strict=True):
             cell.run.append_returns(label, total, own, stage)
 
-    def checkpoint(self, place: Place, state: State) -> None:
-        """Save the state, of each run what a run alone would save."""
+    def checkpoint(self, place: Place, state: State, kept: Sequence[int] = ()) -> None:
+        """Save the state, of each run what a run alone would save; `kept`: total updates of those that stay."""
         leaves, _ = jax.tree_util.tree_flatten_with_path(state)
         arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
         for cell in self.going():
             own = {name: array[cell.rows] for name, array in arrays.items()}
             meta = {"total_update": place.total, "place": place.part(cell.rows).plain()}
-            cell.run.save_checkpoint(place.total, own, meta)
+            cell.run.save_checkpoint(place.total, own, meta, kept)
 
     def restore(self) -> tuple[dict[str, np.ndarray], Place] | None:
         """Arrays of the newest whole checkpoint and its place; of several runs, of the newest that all have.
@@ -213,6 +219,21 @@ class Cells:
             except RunDirectoryError as error:
                 self.all[0].run.notes.append(f"{error}; going on from an earlier checkpoint")
         return []
+
+
+def _among(saved: SavedPolicy, cell: Cell, action: str) -> Callable:
+    """How the seeds of a run act; of one whose seeds go to others, as they do among these: samples tell by place."""
+    among = cell.run.manifest.get("among")
+    if among is None:
+        return saved.batched(action)
+    own = [among.index(seed) for seed in cell.spec.seed_numbers]
+    places = np.array([own.index(place) if place in own else 0 for place in range(len(among))])
+    all_of_them = saved._replace(network=jax.tree.map(lambda leaf: leaf[places], saved.network)).batched(action)
+
+    def act(observations, t):
+        return all_of_them(observations[places], t)[own]
+
+    return act
 
 
 def unfit(run: RunDirectory, why: object) -> RunDirectoryError:

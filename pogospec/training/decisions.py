@@ -6,13 +6,15 @@ Functions of the spec, of where the run is and of what was measured; they comput
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pogospec.compiler.program import Stage
+from pogospec.registry import kind_of
+from pogospec.spec.branching import moments
 from pogospec.spec.schema import Spec, StepSpec
-from pogospec.steps.schedule import Backtracking
+from pogospec.steps.schedule import Backtracking, Choice
 from pogospec.steps.until import History
 from pogospec.training.place import Place, arrays
 
@@ -25,13 +27,20 @@ def next_stop(spec: Spec, stage: Stage, done: int) -> int:
     marks = [spec.train.log_every, spec.evaluate.every, spec.train.checkpoint_every]
     marks += [] if stage.step.until is None else [stage.step.until.every]
     first = (FIRST,) if done < FIRST and spec.target is None else ()
+    first = (*first, *(at for at in moments(spec.schedule, stage.step) if at > done))
     return min(stage.updates, *first, *(done - done % mark + mark for mark in marks))
 
 
 def needs_error(spec: Spec) -> bool:
     """Whether a step size is chosen by what is known beyond its standard error."""
-    rules = [backtracking_of(step) for step in spec.schedule.steps]
-    return any(rule is not None and rule.errors > 0 for rule in rules)
+    rules = [trial_of(step) for step in spec.schedule.steps if step.judge is None]
+    return any(isinstance(rule, Backtracking) and rule.errors > 0 for rule in rules)
+
+
+def episodes_needed(spec: Spec) -> int:
+    """Episodes that the judges of a spec need to be held out."""
+    judges: list[Any] = [step.judge for step in spec.schedule.steps if step.judge is not None]
+    return max((judge.episodes for judge in judges if judge.errors or judge.episodes > 2), default=0)
 
 
 ERRORS = 1.645
@@ -54,13 +63,19 @@ def due_at(spec: Spec, stage: Stage, stop: int) -> Due:
     return Due(
         check=rule is not None and stop % rule.every == 0,
         score=inside and stop % spec.evaluate.every == 0 and "policy" in stage.learn,
-        checkpoint=inside and stop % spec.train.checkpoint_every == 0,
+        checkpoint=(inside and stop % spec.train.checkpoint_every == 0) or stop in moments(spec.schedule, stage.step),
     )
+
+
+def kept(spec: Spec, stage: Stage, place: Place) -> list[int]:
+    """Total updates of the checkpoints that stay, since others branch off there."""
+    return [place.total - place.done + at for at in moments(spec.schedule, stage.step)]
 
 
 def measured_at_start(spec: Spec, stage: Stage) -> bool:
     """Whether the beginning of a stage must be measured: where a rule compares with it, or Q is known."""
-    return spec.target is not None or stage.step.until is not None or backtracking_of(stage.step) is not None
+    rules = stage.step.until, stage.step.judge, trial_of(stage.step)
+    return spec.target is not None or any(rule is not None for rule in rules)
 
 
 def settled(stage: Stage, history: History) -> bool:
@@ -68,10 +83,9 @@ def settled(stage: Stage, history: History) -> bool:
     return bool(stage.step.until.settled(history).all())
 
 
-def backtracking_of(step: StepSpec) -> Backtracking | None:
+def trial_of(step: StepSpec) -> Backtracking | Choice | None:
     """The rule that chooses the step size by trial, where a step has one."""
-    taus = [term.tau for term in step.proximal or ()] or [step.tau]
-    return next((tau for tau in taus if isinstance(tau, Backtracking)), None)
+    return next((tau for tau in step.sizes if isinstance(tau, (Backtracking, Choice))), None)
 
 
 def violated(found: dict[str, np.ndarray], rounding: float) -> dict[str, np.ndarray]:
@@ -87,51 +101,91 @@ def violated(found: dict[str, np.ndarray], rounding: float) -> dict[str, np.ndar
 
 
 class Trial(NamedTuple):
-    """What became of the step sizes that were tried, [seeds] each."""
+    """What became of a step, or of the step sizes that were tried, [seeds] each."""
 
     tried: np.ndarray  # the seed had no step accepted before
-    holds: np.ndarray  # the proximal inequality holds beyond its error
+    holds: np.ndarray  # the judge takes the step; where there is none, the proximal inequality holds beyond its error
     failed: np.ndarray  # tried, and it does not
     spent: np.ndarray  # failed, and there is no further try
 
-    def notes(self, stage: Stage, rule: Backtracking, found: dict[str, np.ndarray]) -> Iterator[str]:
-        """A sentence for each seed whose step is taken back."""
-        for seed in np.flatnonzero(self.failed):
-            tau, gap, error = (float(found[name][seed]) for name in ("tau", "gap", "gap_error"))
-            then = "the policy stays" if self.spent[seed] else f"trying tau = {tau * rule.factor:.4g}"
-            beyond = "" if np.isnan(error) else f" ± {error:.2g}"
-            why = f"tau = {tau:.4g} rejected (inequality {gap:.3g}{beyond})"
-            yield f"{stage.label}, seed {seed}: {why}; {then}"
+    def notes(self, stage: Stage, found: dict[str, np.ndarray], seeds: Sequence[int], episodes: int) -> Iterator[str]:
+        """A sentence for each seed whose step is taken back; `seeds`: what they are called, `episodes`: held out."""
+        rule = trial_of(stage.step)
+        for seed in map(int, np.flatnonzero(self.failed)):
+            why, then = _finds(stage, found, seed, episodes), "the policy stays"
+            if isinstance(rule, Backtracking):
+                tau = float(found["tau"][seed])
+                then = then if self.spent[seed] else f"trying tau = {tau * rule.factor:.4g}"
+                why = f"tau = {tau:.4g} rejected ({why})"
+            else:
+                why = f"not taken, because {why}"
+            yield f"{stage.label}, seed {seeds[seed % len(seeds)]}: {why}; {then}"
 
 
-def judge(rule: Backtracking, place: Place, found: dict[str, np.ndarray]) -> Trial:
+def _finds(stage: Stage, found: dict[str, np.ndarray], seed: int, episodes: int) -> str:
+    """What the judge finds of a seed, or how far the proximal inequality is from holding."""
+    names = ("gap", "gap_error") if stage.step.judge is None else ("gain", "gain_error")
+    value, error = (float(found[name][seed]) for name in names)
+    beyond = "" if np.isnan(error) else f" ± {error:.2g}"
+    if stage.step.judge is None:
+        return f"inequality {value:.3g}{beyond}"
+    return f"{kind_of('judge', type(stage.step.judge))} finds a gain of {value:.3g}{beyond} over {episodes} episodes"
+
+
+def judge(step: StepSpec, place: Place, found: dict[str, np.ndarray]) -> Trial:
     """Accept the step of each seed that still tries, or take it back, to a smaller step size or for good.
 
     `place` follows: flow time where a step is accepted, tries, and who is stuck once no seed tries any further.
     """
-    tried = ~np.asarray(place.accepted)
-    margin = rule.errors * found["gap_error"] if rule.errors else 0.0  # the error of one episode is not a number
-    holds = found["gap"] + margin < 0
+    tried, rule = ~np.asarray(place.accepted), trial_of(step)
+    if step.judge is not None:
+        holds = found["bound"] > 0
+    else:
+        assert isinstance(rule, Backtracking)
+        margin = rule.errors * found["gap_error"] if rule.errors else 0.0  # the error of one episode is not a number
+        holds = found["gap"] + margin < 0
     failed = tried & ~holds
     tries = np.asarray(place.tries) + failed
-    spent = failed & (tries >= rule.tries)
-    place.flow_time = (np.asarray(place.flow_time) + np.where(tried & holds, found["tau"], 0.0)).tolist()
+    spent = failed & (tries >= (1 if rule is None else rule.tries))
+    take(place, found, tried & holds)
     place.tries, place.accepted = tries.tolist(), (~failed | spent).tolist()
-    if all(place.accepted):
+    if all(place.accepted) and rule is not None:
         place.stuck = spent.tolist()
     return Trial(tried, holds, failed, spent)
 
 
-def take(place: Place, found: dict[str, np.ndarray]) -> None:
-    """Take a step whose size is given."""
+def take(place: Place, found: dict[str, np.ndarray], taken: np.ndarray | bool = True) -> None:
+    """Take a step whose size is given, in the seeds in which it is `taken`."""
     if "tau" in found:
-        place.flow_time = (np.asarray(place.flow_time) + found["tau"]).tolist()
+        place.flow_time = (np.asarray(place.flow_time) + np.where(taken, found["tau"], 0.0)).tolist()
 
 
-def remember_end(place: Place, found: dict[str, np.ndarray]) -> None:
-    """Remember what the policy of a repetition came to."""
+def tries_another(stage: Stage, place: Place) -> bool:
+    """Go on to the next of several step sizes that the judge chooses among; whether there is one."""
+    rule = trial_of(stage.step)
+    if not isinstance(rule, Choice) or place.tries[0] + 1 >= rule.tries:
+        return False
+    place.tries = [tries + 1 for tries in place.tries]
+    place.again()
+    return True
+
+
+def asks_judge(stage: Stage) -> bool:
+    """Whether the rule that ends the stage asks its judge."""
+    return stage.step.until is not None and stage.step.until.keeps_best
+
+
+def asked_now(stage: Stage, place: Place) -> bool:
+    """Whether it has just done so."""
+    return asks_judge(stage) and place.done % stage.step.until.every == 0
+
+
+def remember_end(place: Place, found: dict[str, np.ndarray], taken: np.ndarray | None = None) -> None:
+    """Remember what the policy of a repetition came to, and whether its judge has taken it."""
     if "energy" in found:
         place.ends.setdefault("objective", []).append(found["energy"].tolist())
+    if taken is not None:
+        place.ends.setdefault("taken", []).append(taken.astype(float).tolist())
 
 
 def last_repetition(stages: Sequence[Stage], place: Place) -> bool:
@@ -144,7 +198,12 @@ def last_repetition(stages: Sequence[Stage], place: Place) -> bool:
 
 
 def checkpoint_at_end(spec: Spec, stages: Sequence[Stage], place: Place) -> bool:
-    """Whether the end of a stage is saved: where an update at which one is due lies within it, or the step is over."""
+    """Whether the end of a stage is saved: where an update at which one is due lies within it, or the step is over.
+
+    Not where others branch off: their state, which is that before the step is taken, would be lost.
+    """
+    if place.done in moments(spec.schedule, stages[place.number].step):
+        return False
     return place.total % spec.train.checkpoint_every < place.done or last_repetition(stages, place)
 
 

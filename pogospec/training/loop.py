@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pogospec.compiler.program import Stage, State
-from pogospec.data.arrays import identity_normalizer, normalized, split, standardize, transform_rewards
+from pogospec.data.arrays import held_out, identity_normalizer, normalized, split, standardize, transform_rewards
 from pogospec.errors import DataError, RunError
 from pogospec.runs.directory import RunDirectory
+from pogospec.spec.branching import stages_of
 from pogospec.spec.schema import Spec
-from pogospec.steps.schedule import Backtracking
 from pogospec.training import decisions
 from pogospec.training.batching import Batching
 from pogospec.training.cells import Cells, unfit
 from pogospec.training.chunk import as_floats, precision
 from pogospec.training.evaluation import Evaluation
 from pogospec.training.events import Event, Failed, Finished, Noted, Progress, Started
+from pogospec.training.judging import Judging
 from pogospec.training.place import Place
 from pogospec.training.programs import Programs, Ran
+from pogospec.training.verdicts import Verdicts
 from pogospec.types import Dataset, Normalizer, Transitions
 
 
@@ -53,9 +56,27 @@ def train_all(
         _Trainer(specs, dataset, runs, on_event).go(resume)
 
 
-def _prepared(spec: Spec, dataset: Dataset) -> tuple[Transitions, Transitions, Normalizer]:
-    """The transitions to train on and those held out, as the spec wants them; how observations were normalised."""
-    used, held = split(transform_rewards(dataset.transitions, spec.data.reward), spec.data.holdout)
+class _Prepared(NamedTuple):
+    """The data as the spec wants them."""
+
+    used: Transitions  # to train on
+    held: Transitions  # rows to measure on
+    whole: Transitions | None  # the held-out episodes, where a step is judged by them
+    normalizer: Normalizer
+
+
+def _prepared(spec: Spec, dataset: Dataset) -> _Prepared:
+    """The data as the spec wants them; raises DataError where too few episodes are held out."""
+    transitions = transform_rewards(dataset.transitions, spec.data.reward)
+    used, held = split(transitions, spec.data.holdout)
+    judged = any(step.judge is not None for step in spec.schedule.steps)
+    whole = held_out(transitions, spec.data.holdout) if judged else None
+    if whole is not None and len(np.unique(whole.episodes)) < (least := decisions.episodes_needed(spec)):
+        found, total = len(np.unique(whole.episodes)), len(np.unique(transitions.episodes))
+        raise DataError(
+            f"data.holdout: {spec.data.holdout:g} holds out {found} of {total} episodes, allowed shares of {least} "
+            "episodes or more: the judge of a step takes its standard error over them; raise it"
+        )
     if spec.target is None and decisions.needs_error(spec) and len(np.unique(held.episodes)) < 2:
         raise DataError(
             f"data.holdout: {spec.data.holdout:g} holds out 1 episode, allowed shares of 2 episodes or more: "
@@ -65,8 +86,9 @@ def _prepared(spec: Spec, dataset: Dataset) -> tuple[Transitions, Transitions, N
     if spec.data.normalize_observations:
         used, normalizer = standardize(used)
         held = normalized(held, normalizer)
+        whole = None if whole is None else normalized(whole, normalizer)
     used, held = (jax.tree.map(as_floats, part) for part in (used, held))
-    return used, held, normalizer
+    return _Prepared(used, held, whole, normalizer)
 
 
 class _Trainer:
@@ -79,20 +101,24 @@ class _Trainer:
         runs: Sequence[RunDirectory],
         on_event: Callable[[Event], None],
     ):
-        self.spec, self.on_event, count = specs[0], on_event, specs[0].seeds * len(specs)
+        self.spec, self.on_event, count = specs[0], on_event, specs[0].seed_count * len(specs)
         batching = Batching.of(self.spec.train.batch_runs, count)
-        data, held, normalizer = _prepared(self.spec, dataset)
+        data, held, whole, normalizer = _prepared(self.spec, dataset)
         data = batching.shared(data)
         self.cells = Cells(specs, runs, dataset.space, normalizer, held, batching)
-        self.watch = self.cells.all[0].watch  # what is measured of all runs at once
+        self.watch = self.cells.watch
         self.programs = Programs(self.spec, self.cells, data)
+        self.verdicts = Verdicts(
+            self.cells, self.programs, Judging(self.spec, self.cells, self.programs, whole), on_event
+        )
         self.evaluation = Evaluation(self.spec, dataset, self.cells, on_event)
-        self.stages, self.place = self.programs.stages, Place.fresh(count)
+        self.stages = self.programs.stages[: stages_of(self.spec.schedule)]
+        self.place = Place.fresh(count)
 
     def go(self, resume: bool) -> None:
         """Train to the end."""
         total = sum(stage.updates for stage in self.stages)
-        self.on_event(Started([(stage.label, stage.updates) for stage in self.stages], self.spec.seeds, total))
+        self.on_event(Started([(stage.label, stage.updates) for stage in self.stages], self.spec.seed_count, total))
         state = self._restored() if resume else self._fresh()
         while self.place.number < len(self.stages):
             if not self.place.ended:
@@ -115,8 +141,10 @@ class _Trainer:
         if place.done == 0 and not any(place.tries):
             state = self._enter(stage, state)
         trying = True
-        while trying and place.done < stage.updates:
-            state, settled = self._advance(stage, state)
+        while trying:
+            settled = False
+            if place.done < stage.updates:  # a branch begins where the updates are done
+                state, settled = self._advance(stage, state)
             if settled or place.done == stage.updates:
                 state, trying = self._end_try(stage, state)
         self.evaluation.finish(stage, state, place.total)
@@ -143,46 +171,31 @@ class _Trainer:
         place.done, place.total = stop, place.total + stop - done
         self.watch.losses(place, ran.sums, ran.squares, stop - done)
         self._log(stage, ran, done)
-        due, settled = decisions.due_at(self.spec, stage, stop), False
+        state, due, settled = ran.state, decisions.due_at(self.spec, stage, stop), False
         for actor in stage.actors if due.check or due.score else ():
-            found = self._look(actor, ran.state)
+            found = self._look(actor, state)
             if due.check:
+                if decisions.asks_judge(stage):
+                    state = self.verdicts.find(stage, place, state, found)
                 settled = decisions.settled(stage, self.watch.check(place, found))
-            self.cells.write_flow(actor, place, found, ran.state)
+            self.cells.write_flow(actor, place, found, state)
         if settled:
             self.on_event(Noted(f"{stage.label} has settled after {stop:,} updates"))
         elif due.score:
-            self.evaluation.score(stage, ran.state, place.total)
+            self.evaluation.score(stage, state, place.total)
         if due.checkpoint and not settled:
-            self._checkpoint(ran.state)
-        return ran.state, settled
+            self._checkpoint(state)
+        return state, settled
 
     def _end_try(self, stage: Stage, state: State) -> tuple[State, bool]:
-        """Take the step, or judge it where its size is on trial; whether some seed tries a smaller one."""
-        rule = decisions.backtracking_of(stage.step)
-        if rule is not None:
-            return self._judge(stage, rule, state)
+        """Take the step, or have it judged; whether some seed tries another step size."""
+        if stage.step.judge is not None or decisions.trial_of(stage.step) is not None:
+            return self.verdicts.end(stage, self.place, state)
         for actor in stage.actors:
             found = self._look(actor, state) if "policy" in stage.learn else {}
             decisions.take(self.place, found)
             decisions.remember_end(self.place, found)
             self.cells.write_flow(actor, self.place, found, state)
-        return state, False
-
-    def _judge(self, stage: Stage, rule: Backtracking, state: State) -> tuple[State, bool]:
-        """Accept the step of each seed, or take it back; whether some seed tries a smaller step size."""
-        place, found = self.place, self._look(stage, state)
-        trial = decisions.judge(rule, place, found)
-        self.cells.write_flow(stage, place, found, state, trial.holds, only=trial.tried)
-        for note in trial.notes(stage, rule, found):
-            self.on_event(Noted(note))
-        if trial.failed.any():
-            before = self.programs.enter(place.number, state._replace(policy=state.reference), place.tries)
-            state = self.programs.hold(trial.failed, before, state)
-        if not all(place.accepted):
-            place.again()
-            return state, True
-        decisions.remember_end(place, self._look(stage, state) if trial.failed.any() else found)
         return state, False
 
     def _leave(self) -> None:
@@ -193,9 +206,7 @@ class _Trainer:
 
     def _look(self, stage: Stage, state: State) -> dict[str, np.ndarray]:
         """Measure on held-out rows."""
-        number = self.place.number
-        numbers = self.programs.numbers(number, self.place.tries)
-        return self.watch.look(stage, numbers, self.programs.axis(number), state)
+        return self.programs.look(stage, self.place, state)
 
     def _guard(self, stage: Stage, ran: Ran, stop: int) -> None:
         """Stop runs at the first value that is not finite; the newest checkpoint of each is its last good state."""
@@ -213,7 +224,8 @@ class _Trainer:
         self.on_event(Progress(place.number, stage.label, place.done, stage.updates, place.total, rate, means))
 
     def _checkpoint(self, state: State) -> None:
-        self.cells.checkpoint(self.place, state)
+        stage = self.stages[self.place.number]
+        self.cells.checkpoint(self.place, state, decisions.kept(self.spec, stage, self.place))
 
     def _restored(self) -> State:
         """The state of the newest checkpoint, and where the run was; the first one where there is none."""

@@ -27,6 +27,7 @@ class Place:
     ended: bool = False  # the stage is over, and its policies are saved
     stuck: list[bool] = field(default_factory=list)  # of each seed: no step size was accepted
     losses: list[list[float]] = field(default_factory=list)  # count, sum and sum of squares since the last check
+    best: list[list[float]] = field(default_factory=list)  # of each seed: what was found of its best policy
 
     @classmethod
     def fresh(cls, seeds: int) -> Place:
@@ -42,6 +43,7 @@ class Place:
         seeds = len(self.tries)
         self.number, self.done, self.history, self.losses, self.q_rows = number, 0, {}, [], []
         self.tries, self.accepted, self.stuck, self.ended = [0] * seeds, [False] * seeds, [], False
+        self.best = []
 
     def again(self) -> None:
         """Go back to the beginning of the stage that the run is in."""
@@ -64,7 +66,7 @@ class Place:
         return replace(parts[0], **own, **tables, losses=_beside([part.losses for part in parts]))
 
 
-BY_SEED = ("tries", "accepted", "flow_time", "q_rows", "stuck")
+BY_SEED = ("tries", "accepted", "flow_time", "q_rows", "stuck", "best")
 HISTORIES = ("history", "ends")
 
 

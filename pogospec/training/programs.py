@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.compiler.program import State
+from pogospec.compiler.program import Stage, State
 from pogospec.spec.schema import Spec
 from pogospec.training.cells import Cells
 from pogospec.training.chunk import INIT, chunk_function, fold, stream
-from pogospec.training.decisions import backtracking_of
+from pogospec.training.decisions import trial_of
 from pogospec.training.place import Place
 from pogospec.types import Transitions
 
@@ -39,7 +39,7 @@ class Programs:
         self.spec, self.cells, self.data, self.batching = spec, cells, data, cells.batching
         program = cells.all[0].program
         self.stages = program.stages
-        self.roots = jax.vmap(jax.random.key)(jnp.tile(jnp.arange(spec.seeds), len(cells.all)))
+        self.roots = jax.vmap(jax.random.key)(jnp.tile(jnp.asarray(spec.seed_numbers), len(cells.all)))
         self._initial = self.batching.jit(program.init, (cells.axis, 0))
         self._entries: dict[int, Callable] = {}
         self._chunks: dict[int, Callable] = {}
@@ -52,15 +52,15 @@ class Programs:
 
     def axis(self, number: int) -> int | None:
         """The axis of a stage's numbers over runs: each seed has its own where step sizes are tried."""
-        return self.cells.axis if backtracking_of(self.stages[number].step) is None else 0
+        return self.cells.axis if trial_of(self.stages[number].step) is None else 0
 
     def numbers(self, number: int, tries: Sequence[int]) -> Any:
         """The numbers of a stage, with the step size of each seed after so many that were rejected."""
-        numbers, rule = self.cells.numbers_of(number), backtracking_of(self.stages[number].step)
+        numbers, rule = self.cells.numbers_of(number), trial_of(self.stages[number].step)
         if rule is None:
             return numbers
-        numbers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.spec.seeds, *leaf.shape)), numbers)
-        shares = jnp.asarray([rule.factor**count for count in tries])
+        numbers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.spec.seed_count, *leaf.shape)), numbers)
+        shares = jnp.asarray([rule.share(count) for count in tries])
         source = self.stages[number].source
         tried = eqx.tree_at(lambda n: [t.tau for t in n[source].problem.proximal], numbers, replace_fn=shares.__mul__)
         return self.batching.own(tried)
@@ -73,6 +73,11 @@ class Programs:
             self._entries[entry] = self.batching.jit(enter, axes)
         keys = jax.vmap(lambda root: stream(fold(root, number), INIT, 1))(self.roots)
         return self._entries[entry](self.numbers(number, tries), state, self.data, keys)
+
+    def look(self, stage: Stage, place: Place, state: State) -> dict[str, np.ndarray]:
+        """What is measured of the policies of a stage on held-out rows."""
+        numbers = self.numbers(place.number, place.tries)
+        return self.cells.watch.look(stage, numbers, self.axis(place.number), state)
 
     def template(self, number: int) -> State:
         """Shapes of the state inside a stage."""

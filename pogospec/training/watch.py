@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.compiler.averages import averaged
 from pogospec.compiler.optimum import Least, least
 from pogospec.compiler.program import Program, Stage, State
 from pogospec.runs.directory import RunDirectory
@@ -26,7 +27,7 @@ Q_ROWS = 512
 """Rows on which the drift of Q is measured."""
 LOOKS = 256
 """Copies of the one state of a known energy: sampled energies are means over independent samples, with their error."""
-HISTORY = ("objective", "energy", "critic_noise", "q_drift")
+HISTORY = ("objective", "energy", "critic_noise", "q_drift", "bound")
 
 
 class Watch:
@@ -99,13 +100,15 @@ class Watch:
             return
         found |= violated(found, float(np.finfo(np.float64 if double(self.spec) else np.float32).eps))
         if self.spec.target is not None:
-            parameters = jax.vmap(self.spec.policy.parameters, in_axes=(0, None))(state.policy, self.held.observations)
+            policy = jax.vmap(averaged)(state).policy if state.average else state.policy
+            parameters = jax.vmap(self.spec.policy.parameters, in_axes=(0, None))(policy, self.held.observations)
             found |= self._optimum(jax.tree.map(lambda leaf: leaf[:, 0], parameters), self._least[stage.label])
-        for seed in range(self.spec.seeds) if only is None else np.flatnonzero(only).tolist():
+        numbers = self.spec.seed_numbers
+        for seed in range(len(numbers)) if only is None else np.flatnonzero(only).tolist():
             row = {name: float(values[seed]) for name, values in found.items()}
             taken = "" if accepted is None else int(accepted[seed])
             time = place.flow_time[seed]
-            self.run.append_flow(seed, stage.label, place.done, place.total, time, taken, row)
+            self.run.append_flow(numbers[seed], stage.label, place.done, place.total, time, taken, row)
 
     def _optimum(self, parameters: Any, least: Least) -> dict[str, np.ndarray]:
         """Distances [seeds] of the policies to the optimum of a known energy, those that are known."""

@@ -7,11 +7,12 @@ import minari
 import numpy as np
 import pytest
 from commands import pogospec
-from made import ACTIONS, NEXT, OBSERVATIONS, REWARDS, write
+from made import ACTIONS, NEXT, OBSERVATIONS, REWARDS, TERMINALS, TIMEOUTS, write
 from typer.testing import CliRunner
 
 from pogospec import data
 from pogospec.cli import app
+from pogospec.data.sources import pocket
 from pogospec.data.sources.imported import import_file
 from pogospec.data.sources.minari import Minari
 from pogospec.errors import DataError, PogospecError, UsageError
@@ -113,7 +114,7 @@ def test_list_shows_every_source(places):
     shown = command("data", "list", "--json")
     assert (shown.returncode, shown.stderr) == (0, "")
     rows = {row["dataset"]: row for row in json.loads(shown.stdout)}
-    assert list(rows) == ["pocket/reacher-mixed", "pocket/hopper-mixed", "d4rl/hopper-medium-v2", "mine/three"]
+    assert list(rows) == [*pocket.cards(), "d4rl/hopper-medium-v2", "mine/three"]
     assert [rows["d4rl/hopper-medium-v2"][key] for key in ("source", "rows", "environment")] == ["D4RL", 8, "Hopper-v4"]
     assert [rows["mine/three"][key] for key in ("source", "rows", "environment")] == ["imported", 8, "Hopper-v4"]
     assert rows["mine/three"]["about"].endswith("from mine.npz")
@@ -145,6 +146,50 @@ def test_an_imported_file_gives_the_transitions_of_the_file(places, suffix):
     np.testing.assert_allclose(found.transitions.next_actions, wanted.transitions.next_actions / 2)
     for name in set(found.transitions._fields) - {"actions", "next_actions"}:
         np.testing.assert_array_equal(getattr(found.transitions, name), getattr(wanted.transitions, name), name)
+
+
+def test_import_of_columns_of_other_names(places):
+    import h5py
+
+    path, whole = places.parent / "own.h5", write(places.parent / "mine.h5")
+    flat, wide = np.arange(8.0), np.arange(16.0).reshape(8, 2)
+    with h5py.File(path, "w") as file:
+        file["log/position"], file["log/velocity"] = flat, wide
+        file["log/torque"], file["log/reward"] = ACTIONS[:, 0], REWARDS
+        file["terminals"], file["timeouts"] = TERMINALS, TIMEOUTS
+    given = ["observations=log/position,log/velocity", "actions=log/torque", "rewards=log/reward"]
+    options = [part for one in given for part in ("--column", one)]
+    assert here("data", "import", path, "--id", "mine/own", *options)[0] == 0
+    found, wanted = data.read("mine/own").columns, data.read(f"file:{whole}").columns
+    np.testing.assert_array_equal(found.observations, np.column_stack([flat, wide]))
+    for name in ("actions", "rewards", "terminated", "truncated"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), name)
+    with pytest.raises(
+        PogospecError, match=r"log/position, .*did you mean 'log/reward'\? .* --column rewards=log/reward"
+    ):
+        here("data", "inspect", f"file:{path}")
+    for wrong, words in {
+        "actions": "--column: found 'actions', allowed NAME=COLUMN",
+        "action=log/torque": "no use for a column 'action', allowed .*did you mean actions",
+        "actions=log/torqe": "no column 'log/torqe' for actions; found .*did you mean 'log/torque'",
+        "actions=log/torque,short": "found the columns log/torque .8, 1., short .3, 1., allowed",
+    }.items():
+        with h5py.File(path, "a") as file:
+            if "short" not in file:
+                file["short"] = np.zeros(3)
+        with pytest.raises(PogospecError, match=words):
+            here("data", "import", path, "--id", "mine/no", *options[:2], *options[4:], "--column", wrong)
+    with pytest.raises(PogospecError, match="found actions twice"):
+        here("data", "import", path, "--id", "mine/no", *options, "--column", "actions=terminals")
+    with pytest.raises(PogospecError, match="discrete actions"):
+        here("data", "import", path, "--id", "mine/no", *options[:2], *options[4:], "--column", "actions=terminals")
+
+
+def test_import_tells_of_rolled_next_observations(places):
+    path = write(places.parent / "mine.npz", next_observations=np.roll(OBSERVATIONS, -1, 0))
+    done = command("data", "import", path, "--id", "mine/rolled")
+    assert "note: 2 rows at time limits are left out" in done.stderr
+    assert len(data.load("mine/rolled").transitions.rewards) == 6
 
 
 def test_run_takes_an_imported_dataset(places, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from made import ACTIONS, NEXT, OBSERVATIONS, TERMINALS, TIMEOUTS, assert_rows, columns, write
 
 from pogospec import data
+from pogospec.data.inspection import examine
 from pogospec.errors import DataError
 
 SUFFIXES = [".hdf5", ".h5", ".npz", ".safetensors", ".parquet"]
@@ -165,7 +166,16 @@ def test_rows_out_of_order_have_no_next_action(tmp_path):
         ({"terminals": np.full(8, 2)}, "terminals holds 2 in row 0, allowed 0 and 1"),
         ({"timeouts": np.full(8, np.nan)}, "timeouts holds nan in row 0"),
         ({"next_observations": NEXT[:4]}, "next_observations has the shape [4, 1], allowed [8, 1]"),
-        ({"rewards": np.array(["a"] * 8)}, "cannot be read as NumPy (could not convert"),
+        ({"rewards": np.array(["a"] * 8)}, "rewards holds text, allowed numbers"),
+        ({"observations": np.array([["a"]] * 8)}, "observations holds text, allowed numbers"),
+        ({"observations": np.zeros((8, 9, 9, 3), np.uint8)}, "images, which no network here reads"),
+        ({"actions": np.arange(8) % 4}, "one whole number a step, 0 to 3: discrete actions, which no policy here has"),
+        ({"actions": np.arange(8)[:, None]}, "one whole number a step, 0 to 7: discrete actions"),
+        (
+            {"actions": ACTIONS[:, 0]},
+            "store it as [8, 1], or so: pogospec data import FILE --id NAME --column actions=",
+        ),
+        ({"terminals": None, "next_observations": NEXT}, "missing column terminals (or terminations, terminated)"),
         ({name: column[:0] for name, column in columns().items()}, "the columns hold no rows"),
         ({"timeouts": np.ones(8, bool), "terminals": np.zeros(8, bool)}, "holds no transitions"),
         ({"low": np.array([1.0]), "high": np.array([-1.0])}, "span no finite range; allowed low < high"),
@@ -179,6 +189,7 @@ def test_columns_that_cannot_be_used(tmp_path, changes, words):
     assert words in str(caught.value)
     assert str(tmp_path / "mine.npz") in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "'next_observations'" not in str(caught.value), "it is nothing that could be meant"
 
 
 @pytest.mark.parametrize("name", ["observations", "rewards", "actions", "next_observations"])
@@ -201,6 +212,53 @@ def test_damaged_files(tmp_path, suffix, keep):
     with pytest.raises(DataError, match=rf"mine{suffix}: cannot be read as \w+ \(.+\); get it again") as caught:
         load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"<!DOCTYPE html><title>404</title>", "a web page"),
+        (b"\x93NUMPY\x01\x00", r"\.npy"),
+    ],
+)
+def test_files_of_something_else(tmp_path, suffix, head, why):
+    (tmp_path / f"mine{suffix}").write_bytes(head)
+    with pytest.raises(DataError, match=why) as caught:
+        load(tmp_path / f"mine{suffix}")
+    for word in ("h5py", "pickle", "Magic", "zip", "signature", "errno", "Traceback"):
+        assert word not in str(caught.value)
+
+
+def test_next_observations_of_an_array_that_was_rolled(tmp_path):
+    path = path_of(tmp_path, ".npz", next_observations=np.roll(OBSERVATIONS, -1, 0))
+    found = load(path)
+    (told,) = found.changes
+    assert told.startswith(
+        "2 rows at time limits are left out: their next observation is the first of the next episode"
+    )
+    assert_rows(  # as without them, but for what follows a termination, which nothing bootstraps from
+        found.transitions,
+        rows=[0, 1, 2, 3, 4, 6],
+        following=[1, 2, 10, 11, 12, 21],
+        valid=[1, 1, 0, 1, 1, 1],
+        next_actions=[0.1, 0.2, 0, 0.4, 0.5, 0.7],
+        episodes=[0, 0, 0, 1, 1, 2],
+        truncated=[0] * 6,
+    )
+    facts = examine(data.read(f"file:{path}"))
+    assert told in facts["notes"]
+    assert facts["transitions"] == 6
+    assert load(path_of(tmp_path, ".npz", next_observations=NEXT)).changes == ()
+    ends = TERMINALS | TIMEOUTS
+    ends[-1] = True
+    rolled = {"next_observations": np.roll(OBSERVATIONS, -1, 0), "timeouts": np.zeros(8, bool)}
+    ended = path_of(tmp_path, ".npz", terminals=ends, **rolled)
+    assert load(ended).changes == ()
+    assert any(
+        "3 rows that terminate have the first observation" in n for n in examine(data.read(f"file:{ended}"))["notes"]
+    )
 
 
 def test_files_that_are_not_there_or_of_another_kind(tmp_path):

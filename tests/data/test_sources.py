@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import minari
@@ -21,6 +22,7 @@ from pogospec.errors import DataError, UsageError
 
 NAMES = list(registry.table("source"))
 MINARI = "made/three-v0"
+OGBENCH, OGBENCH_FILE = "ogbench/pointmaze-large-stitch-singletask-v0", "pointmaze-large-stitch-v0.npz"
 LINES = '''\
 """A source of another package: comma-separated values."""
 
@@ -76,17 +78,20 @@ def stocked(tmp_path_factory):
     """A dataset at hand of every source that is asked for by a name or a file; name of the source -> id, misspelt."""
     folder = tmp_path_factory.mktemp("stocked")
     with pytest.MonkeyPatch.context() as patch:
-        for variable in ("POGOSPEC_DATA_DIR", "D4RL_DATASET_DIR", "MINARI_DATASETS_PATH"):
+        for variable in ("POGOSPEC_DATA_DIR", "D4RL_DATASET_DIR", "OGBENCH_DATASET_DIR", "MINARI_DATASETS_PATH"):
             (folder / variable).mkdir()
             patch.setenv(variable, str(folder / variable))
         patch.chdir(folder)
         hopper = {"observations": np.ones((8, 11), np.float32), "actions": np.zeros((8, 3), np.float32)}
         write(folder / "POGOSPEC_DATA_DIR" / FILE, **hopper)
+        point: Any = {name: np.ones((8, 2), np.float32) for name in ("observations", "actions", "qpos")}
+        np.savez(folder / "OGBENCH_DATASET_DIR" / OGBENCH_FILE, **point, terminals=TERMINALS)
         import_file(write(folder / "mine.npz"), "mine/three")
         collect_minari()
         yield {
             "pocket": ("pocket/reacher-mixed", "pocket/reacher-mixd"),
             "d4rl": (ID, "d4rl/hoper-medium-v2"),
+            "ogbench": (OGBENCH, OGBENCH.replace("large", "larg")),
             "file": ("file:mine.npz", "file:min.npz"),
             "imported": ("mine/three", "mine/thre"),
             "minari": (MINARI, "made/thre-v0"),
@@ -153,7 +158,7 @@ def test_ids_that_are_nobodys(stocked):
         ("mine.npz", "file:mine.npz"), ("", None), ("no version", None), ("x" * 5000, None), ("../../x", None),
     ):  # fmt: skip
         with pytest.raises(
-            DataError, match="allowed pocket/NAME, d4rl/NAME, file:PATH, the id of a dataset imp"
+            DataError, match="allowed pocket/NAME, d4rl/NAME, ogbench/NAME, file:PATH, the id of a dataset imp"
         ) as caught:
             data.find(wrong)
         assert not isinstance(caught.value, NotAtHand)
@@ -216,7 +221,7 @@ def agree(folder, dataset_id, code, more=""):
     return path, checked, ran
 
 
-@pytest.mark.parametrize("name", ["pocket", "d4rl", "imported"])
+@pytest.mark.parametrize("name", ["pocket", "d4rl", "ogbench", "imported"])
 def test_check_refuses_what_run_refuses(stocked, tmp_path, name):
     path, checked, ran = agree(tmp_path, stocked[name][1], (2, 2))
     assert checked.stderr == ran.stderr
@@ -235,6 +240,10 @@ def test_check_refuses_what_run_refuses(stocked, tmp_path, name):
     ("dataset_id", "how"),
     [
         ("d4rl/walker2d-expert-v2", "get D4RL's file walker2d_expert-v2.hdf5 and put it at "),
+        (
+            "ogbench/scene-play-singletask-v0",
+            "get https://rail.eecs.berkeley.edu/datasets/ogbench/scene-play-v0.npz and ",
+        ),
         ("file:min.npz", "min.npz: no such file; did you mean mine.npz?"),
         ("mujoco/hopper/medium-v0", "set MINARI_DATASETS_PATH to the folder that holds it, or get it with: pogospec "),
     ],
@@ -264,6 +273,8 @@ def whole(dataset_id):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_check_and_run_take_what_is_at_hand(stocked, tmp_path, name):
+    if name == "ogbench":
+        pytest.importorskip("ogbench", reason="ogbench is not installed: the extra ogbench")
     _, checked, _ = agree(tmp_path, stocked[name][0], (0, 0))
     assert checked.stderr == ""
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["dataset"] == whole(stocked[name][0])
@@ -320,5 +331,8 @@ def test_no_prefix_is_named_outside_its_source():
     code = {str(path.relative_to(package)): path.read_text() for path in package.rglob("*.py")}
     named = {name for name, text in code.items() if re.search(rf"[\"']({prefixes})[\"']", text)}
     asked = {name for name, text in code.items() if re.search(rf"(startswith|removeprefix)\([^)]*({prefixes})", text)}
-    assert named == {"data/pocket/collect.py", *(f"data/sources/{name}.py" for name in ("pocket", "d4rl", "file"))}
+    assert named == {
+        "data/pocket/collect.py",
+        *(f"data/sources/{name}.py" for name in ("pocket", "d4rl", "ogbench", "file")),
+    }
     assert asked == {"data/pocket/collect.py"}  # the recipes of the embedded sets

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
+from printed_flow import coupled
 from printed_sampled import ESTIMATES, Estimate
 from printed_text import groups
 
@@ -72,9 +73,9 @@ def lone_batch(spec):
 def inside(spec, number, batch, space):
     """A compiled program and a state inside one of its stages, or the last, whose networks all differ."""
     program = compile_spec(spec, space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(1))
+    state = program.init(program.numbers, jax.random.key(1))  # as it is: compiling takes longer
     stage = program.stages[min(number, len(program.stages) - 1)]
-    state = jax.jit(stage.enter)(program.numbers, state, batch, jax.random.key(2))
+    state = stage.enter(program.numbers, state, batch, jax.random.key(2))
     further = [actor.policy for actor in state.chain]
     leaves, structure = jax.tree.flatten((state._replace(optimizer={}, geometry=(), energy={}, chain=()), further))
     rng = np.random.default_rng(3)
@@ -85,13 +86,19 @@ def inside(spec, number, batch, space):
     return program, moved._replace(**kept, chain=chain)
 
 
+def looked(function):
+    """What a compiled function tells beside its result; without that, XLA has less to compile."""
+    return jax.jit(lambda *arguments: function(*arguments)[1])
+
+
 def of_actor(program, state, number):
     """The state with the policy of a further actor of a chain in the place of the first's, near the one before."""
     place = number - len(program.stages)
     if place < 0:
         return state
     actor = state.chain[place]
-    return state._replace(policy=actor.policy, reference=state.policies[place], geometry=actor.geometry)
+    learned = {"geometry": actor.geometry, "temperature": actor.temperature}
+    return state._replace(policy=actor.policy, reference=state.policies[place], **learned)
 
 
 def printed_q(meanings):
@@ -129,7 +136,8 @@ class Symbols:
         self.spec, self.state, self.batch, self.key, self.known_q = spec, state, batch, key, q
         self.said = said or {}
         self.start = state.reference if start is None else start
-        self.p = self.heads(spec.policy, state.policy)
+        own = (spec.behavior, state.behavior) if spec.policy.borrows else (spec.policy, state.policy)
+        self.p = self.heads(*own)
 
     def heads(self, family, network, observations=None):
         """Mean and Cholesky factor of the Gaussian heads; the factor of a Dirac is 0."""
@@ -137,6 +145,8 @@ class Symbols:
         out = family.parameters(network, rows)
         if hasattr(out, "logits"):
             return mixture(out)
+        if hasattr(out, "location"):
+            return coupled(network, family, rows, out.location, jnp.exp(out.log_std), forward)
         if not hasattr(out, "mean"):
             act = functools.partial(mapped if hasattr(family, "noise") else flowed, network, rows, family)
             mean = act(jnp.zeros(self.batch.actions.shape))
@@ -176,7 +186,8 @@ class Symbols:
             return self.known_q(actions)
         rows = jnp.broadcast_to(self.batch.observations, (*actions.shape[:-1], self.batch.observations.shape[-1]))
         network = self.state.critic_target if "Q̄" in name else self.state.critic
-        values = self.spec.critic.values(network, rows, jnp.clip(actions, -1, 1))
+        within = jnp.where(jnp.abs(actions) <= 1, actions, jnp.sign(actions))
+        values = self.spec.critic.values(network, rows, within)
         name = name.replace("Q̄", "Q")
         return {"Q₁": values[0], "min_i Q_i": values.min(0), "mean_i Q_i": values.mean(0)}[name]
 
@@ -240,6 +251,10 @@ class Symbols:
 
     def entropy(self, key):
         """Of a Gaussian by the formula; the tanh adds the mean log slope of samples."""
+        if hasattr(self.p, "flows"):  # the noise has its entropy, and E log|det| is left to samples
+            z = jax.random.normal(key, (self.spec.policy.entropy_samples, *self.p.mean.shape), float)
+            volume = norm.logpdf(z).sum(-1) - self.p.log_density(self.p.act(z))
+            return 0.5 * np.log(2 * np.pi * np.e) * z.shape[-1] + volume.mean(0)
         if hasattr(self.p, "log_density"):
             z = jax.random.normal(key, (self.spec.policy.entropy_samples, *self.p.means.shape), float)
             return -self.p.expected(self.p.means + self.p.stds * z, self.p.log_density)
@@ -260,6 +275,14 @@ class Symbols:
             a, slope = jnp.arctanh(a), jnp.log(1 - jnp.square(a)).sum(-1)
         white = jnp.einsum("bij,...bj->...bi", jnp.linalg.inv(p.factor), a - p.mean)
         return (-jnp.square(white) / 2 - jnp.log(p.std) - 0.5 * np.log(2 * np.pi)).sum(-1) - slope
+
+    def of_flows(self, symbol, place):
+        """KL by samples, where the policy is a normalising flow."""
+        first, second = groups(rf"KL\(({NAME}) ‖ ({NAME})\)", symbol)
+        p, q = (self.p if side == "π" else self.reference(side) for side in (first, second))
+        count, key = int(groups(r".* by (\d+) samples of the first distribution", self.said["KL"])[0]), self.key
+        a = p.act(jax.random.normal(jax.random.fold_in(key, place), (count, *p.mean.shape), float))
+        return (p.log_density(a) - q.log_density(a)).mean(0)
 
     def of_mixtures(self, symbol, place):
         """KL by samples, and W₂² or MW₂² by components, where the policy is a mixture."""
@@ -337,6 +360,8 @@ class Symbols:
         """The batch mean of a printed quantity; `index`: its place, `proximal`: that among the proximal terms."""
         if proximal is None:
             return self.energy(symbol, index).mean()
+        if hasattr(self.p, "flows") and symbol.startswith("KL"):
+            return jnp.mean(self.of_flows(symbol, index))
         if hasattr(self.p, "log_density") and symbol.startswith(("MW₂", "W₂", "KL")):
             return jnp.mean(self.of_mixtures(symbol, index))
         by_samples = symbol.partition("(")[0] in ESTIMATES

@@ -1,11 +1,13 @@
-"""Reads printed explicit steps, and evaluates their losses from nothing but their lines."""
+"""Reads printed explicit and forward-backward steps, and evaluates their losses from nothing but their lines."""
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 import scipy.optimize
 from printed import groups, number, summed
 
@@ -70,7 +72,10 @@ class Printed:
 
     def value(self, heads):
         """The printed loss of a policy, on average over the batch."""
-        bare = re.sub(r"minimise over π  (?:E_s\[ )?(.*?)(?: \])?, an explicit step", r"\1", self.loss)
+        step = "an explicit" if "explicit" in self.loss else "a forward-backward"
+        bare = re.sub(rf"minimise over π  (?:E_s\[ )?(.*?)(?: \])?, {step} step", r"\1", self.loss)
+        if step == "a forward-backward":
+            return self.proximal_gradient(bare, heads)
         if bare.startswith("Σ_k ω_k"):
             return self.transported(bare, heads)
         if bare.startswith("− min("):
@@ -144,16 +149,11 @@ class Printed:
     def transported(self, bare, heads):
         """Half the mean squared gap of moved points."""
         assert bare == "Σ_k ω_k |F_π(z_k) − a'_k|²/2"
-        moved, velocity, points = self.lines
-        length, name = groups(r"a'_k = a_k \+ (.+) · v\(a_k\), a_k = F_(π\S+)\(z_k\)", moved)
-        (potential,) = groups(r"v\(a\) = ∇ₐ\[(.+)\]", velocity)
+        moved, *velocity, points = self.lines
+        name = groups(r".*a_k = F_(π\S+)\(z_k\)", moved)[0]
         z, shares = self.points(points)
         actions = self.symbols.act(self.symbols.reference(name), z)
-
-        def total(a):
-            return sum(c * self.potential(symbol, a).sum() for c, symbol in summed(potential))
-
-        aims = actions + number(length) * jax.grad(total)(actions)
+        aims = self.moved(moved, velocity, actions, shares)
         if "full covariance" in points and type(self.symbols.spec.policy).__name__ == "FullGaussianPolicy":
             z = self.turned(heads, self.symbols.reference(name), z, aims - actions, shares)
         elif "with the sign of" in points:
@@ -161,6 +161,114 @@ class Printed:
             z = jnp.where((shares[:, None, None] * centred * aims).sum(0) < 0, -z, z)
         gaps = jnp.square(self.symbols.act(heads, z) - aims).sum(-1) / 2
         return (shares[:, None] * gaps).sum(0).mean()
+
+    def proximal_gradient(self, bare, heads):
+        """Half the squared distance from the Gaussian of a forward-backward step, by matrices and their roots."""
+        assert bare == "W₂²(π, N(m⁺, S⁺))/2"
+        mean, shape, moved, fit, velocity, points = self.lines
+        length, name = groups(r"m⁺ = m \+ (.+) · g; (π\S+) = N\(m, S\)", mean)
+        again, curved = groups(r"S' = M S M, M = I \+ (.+) · (diag\(H\)|H)", moved)
+        assert again == length
+        assert fit.startswith("g, H: v(a) ≈ g + H (a − m) by least squares over a_k with weights ω_k, H made symmetric")
+        (potential,) = groups(r"v\(a\) = ∇ₐ\[(.+)\]", velocity)
+        root = (
+            r"S⁺ = \(S' \+ (.+) I \+ \(S' \(S' \+ (.+) I\)\)\^½\)/2: the step of the entropy, eigenvalue by eigenvalue"
+        )
+        twice, four = (0.0, 0.0) if shape == "S⁺ = S'" else map(number, groups(root, shape))
+        z, shares = self.points(points)
+        reference = self.symbols.reference(name)
+        actions = self.symbols.act(reference, z)
+
+        def total(a):
+            return sum(c * self.potential(symbol, a).sum() for c, symbol in summed(potential))
+
+        v, means, factors = np.asarray(jax.grad(total)(actions)), [], []
+        for row, m in enumerate(np.asarray(reference.mean)):
+            rows = np.sqrt(np.asarray(shares))[:, None]
+            design = np.concatenate([np.ones_like(rows), np.asarray(actions[:, row]) - m], 1)
+            g, *h = np.linalg.lstsq(rows * design, rows * v[:, row], rcond=None)[0]
+            h, identity = np.array(h), np.eye(len(m))
+            h = np.diag(np.diag(h)) if curved == "diag(H)" else (h + h.T) / 2
+            s = (identity + number(length) * h) @ np.asarray(reference.factor[row])
+            s = s @ s.T
+            root = np.real(scipy.linalg.sqrtm(s @ (s + four * identity)))
+            means.append(m + number(length) * g)
+            factors.append(np.linalg.cholesky((s + twice * identity + root) / 2))
+        aim = SimpleNamespace(mean=jnp.array(means), factor=jnp.array(factors), squashed=False)
+        self.tolerance = 1e-7
+        return self.symbols.w2(heads, aim).mean() / 2
+
+    def particles(self):
+        """Noise of a printed cloud and what becomes of it; what is printed of its times."""
+        moved, *velocity, points, times = self.lines
+        (count,) = groups(r"π is the law of a'_k, k = 1, …, (\d+), in each state, an explicit step", self.loss)
+        assert points == f"z_k ~ N(0, I), anew whenever it is asked; ω_k = 1/{count}"
+        z = jax.random.normal(self.key, (int(count), *self.symbols.p.mean.shape), float)
+        actions = self.symbols.act(self.symbols.reference("π_β"), z)
+        assert moved.endswith("a_k = F_π_β(z_k)")
+        return z, self.moved(moved, velocity, actions, jnp.full(int(count), 1 / int(count))), times
+
+    def moved(self, path, velocity, actions, shares):
+        """Points [n, batch, act] after their moves, one written after the other."""
+        v = self.velocity(velocity, shares)
+        once = re.fullmatch(r"a'_k = a_k \+ (.+) · v\(a_k\), a_k = .*", path)
+        if once:
+            return actions + number(once[1]) * v(actions)
+        adam = re.fullmatch(
+            r"a'_k: a_k after (\d+) moves? by Adam of learning rate (\S+) along v(, clipped to ±1)?, .*", path
+        )
+        if adam:
+            first = second = 0 * actions
+            for t in range(1, int(adam[1]) + 1):
+                g = v(actions)
+                first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+                step = (first / (1 - 0.9**t)) / (jnp.sqrt(second / (1 - 0.999**t)) + 1e-8)
+                actions = actions + number(adam[2]) * step
+                actions = jnp.clip(actions, -1, 1) if adam[3] else actions
+            return actions
+        count, length, within = groups(
+            r"a'_k: a_k after (\d+) moves? a_k ← a_k \+ (\S+) · v\(a_k\)(, clipped to ±1)?, a_k = .*", path
+        )
+        for _ in range(int(count)):
+            actions = actions + number(length) * v(actions)
+            actions = jnp.clip(actions, -1, 1) if within else actions
+        return actions
+
+    def velocity(self, lines, shares):
+        """The printed velocity as a function of points."""
+
+        def force(text):
+            def total(a):
+                return sum(c * self.potential(symbol, a).sum() for c, symbol in summed(text))
+
+            return jax.grad(total)
+
+        if len(lines) == 1:
+            return force(groups(r"v\(a\) = ∇ₐ\[(.+)\]", lines[0])[0])
+        along, inner, kernel = lines
+        (heat,) = groups(r"v\(a\) = Σ_j ω_j \[κ\(a, a_j\) f\(a_j\) \+ (\S+) · ∇κ\(a_j, a\)\], ∇: in a_j", along)
+        f = force(groups(r"f\(a\) = ∇ₐ\[(.+)\]", inner)[0])
+        (width,) = groups(r"κ\(a, b\) = exp\(−\|a − b\|²/\(2 h² \+ 1e-6\)\), (.+)", kernel)
+
+        def of_state(x, forces):
+            squares = jnp.square(x[:, None] - x).sum(-1)
+            given = re.fullmatch(r"h = (\S+)", width)
+            if given:
+                h = number(given[1]) ** 2
+            else:
+                (size,) = groups(r"h²: median of \|a_j − a_l\|² over all j, l / \(2 log (\d+)\)", width)
+                h = jnp.median(squares) / (2 * np.log(int(size)))
+            h = jax.lax.stop_gradient(h)
+            kappa = lambda a, b: jnp.exp(-jnp.square(a - b).sum() / (2 * h + 1e-6))  # noqa: E731
+            at = lambda a: sum(  # noqa: E731
+                w * (kappa(a, b) * g + number(heat) * jax.grad(kappa)(b, a))
+                for w, b, g in zip(shares, x, forces, strict=True)
+            )
+            return jnp.stack([at(a) for a in x])
+
+        return lambda points: jnp.swapaxes(
+            jax.vmap(of_state)(jnp.swapaxes(points, 0, 1), jnp.swapaxes(f(points), 0, 1)), 0, 1
+        )
 
     def turned(self, heads, reference, z, change, shares):
         """Points after the rotation O that brings them nearest to a linear map of a Gaussian reference."""

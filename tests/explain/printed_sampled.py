@@ -95,7 +95,8 @@ def sinkhorn(one, first, second):
 
     def cost(pairs):
         widths = [((side - side.mean(0)) ** 2).sum(-1).mean(0) for pair in pairs for side in pair]
-        heat = float(eps) * (2 * sum(widths) / len(widths) if absolute is None else 1.0)
+        mean = 2 * sum(widths) / len(widths)
+        heat = float(eps) * mean if absolute is None else jnp.maximum(float(eps), 0.002 * mean)
         return [plan(x, y, heat) for x, y in pairs]
 
     def plan(x, y, heat):
@@ -108,7 +109,7 @@ def sinkhorn(one, first, second):
             f = n - jax.nn.logsumexp(g - c, 1)
             return n - jax.nn.logsumexp(f[:, None] - c, 0)
 
-        g = jax.lax.fori_loop(0, 500, step, 0 * c[0])
+        g = jax.lax.fori_loop(0, 3_000, step, 0 * c[0])
         f = n - jax.nn.logsumexp(g - c, 1)
         p = jnp.exp(f[:, None] + g - c - 2 * n)
         return heat * (p * c + p * (f[:, None] + g - c)).sum((0, 1))

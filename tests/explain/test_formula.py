@@ -3,13 +3,12 @@
 import functools
 import itertools
 import re
-from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-from printed import Symbols, groups, inside, lone_batch, of_actor, parsed, printed_q, real_batch, written
+from printed import Symbols, groups, inside, lone_batch, looked, of_actor, parsed, printed_q, real_batch, written
 from printed_explicit import Printed
 
 from pogospec import registry
@@ -20,13 +19,15 @@ from pogospec.explain.mathematics.blocks import block, meanings
 from pogospec.explain.mathematics.formula import objective
 from pogospec.explain.mathematics.latex import latex
 from pogospec.explain.numbers import number
+from pogospec.explain.numbers import number as number_of
 from pogospec.explain.stages import groups as steps_of
 from pogospec.explain.stages import stages
 from pogospec.policies.base import TanhNormal
+from pogospec.spec.shipped import shipped_specs
 from pogospec.steps.implicit import Implicit
 from pogospec.types import Space
 
-SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.yaml"))
+SPECS = [path for path in shipped_specs() if path.parent.name != "flows"]
 SMALL = [("policy.hidden", "[16]"), ("behavior.hidden", "[16]")]
 
 TEXT = """
@@ -60,6 +61,7 @@ SUM = "{far: {kind: wasserstein2, weight: 2}, near: {kind: kl, weight: 0.5}}"
 PROXIMAL = (
     "proximal: [{reference: data, geometry: wasserstein2, tau: 0.3}, {reference: previous, tau: 2.5e-4}], name: both"
 )
+TURNS = (("data", "behavior"), ("behavior", "data"))
 GEOMETRIES = [
     *itertools.product(("gaussian", "tanh_gaussian"), (*DENSITY, *WASSERSTEIN, SUM), ("from: previous",)),
     *itertools.product(
@@ -67,7 +69,11 @@ GEOMETRIES = [
     ),
     *itertools.product(("gaussian", "tanh_gaussian", "dirac"), WASSERSTEIN, ("from: data", "from: behavior", PROXIMAL)),
     *itertools.product(("tanh_gaussian", "full_gaussian"), SAMPLED, ("from: previous",)),
-    *itertools.product(("gaussian", "dirac"), SAMPLED, ("from: data", "from: behavior")),
+    *(
+        (family, sampled, f"from: {origin}")
+        for place, sampled in enumerate(SAMPLED)
+        for family, origin in zip(("gaussian", "dirac"), TURNS[place % 2], strict=True)
+    ),
 ]
 ENERGIES = [
     f"{{q: {{critics: {critics}, actions: {actions}, scale: {scale}, weight: 0.3}}}}"
@@ -89,10 +95,18 @@ ENERGIES = [
 
 
 TWO = "gaussian_mixture, components: 2"
+COUPLED = "normalizing_flow, layers: 2, knots: 3, conditioner: [5]"
 WIDER = [
     (TWO, "{q: {actions: {sample: 3}}, entropy: {weight: 0.3}, log_likelihood: {}}", "{kl: {samples: 3}}", "previous"),
     (TWO, "{q: {}, squared_error: {}}", "{kind: wasserstein2, reduction: mean, weight: 0.3}", "behavior"),
     (TWO, "{q: {actions: {sample: 1}}}", "wasserstein2", "data"),
+    (
+        COUPLED,
+        "{q: {actions: {sample: 3}}, entropy: {weight: 0.3}, log_likelihood: {}}",
+        "{kl: {samples: 3}}",
+        "previous",
+    ),
+    (COUPLED, "{q: {}, action_norm: {actions: {sample: 2}}}", SAMPLED[9], "behavior"),
     ("transport_map", "{q: {actions: {sample: 2}, scale: batch}, action_norm: {}}", "mmd", "previous"),
     ("transport_map", "{q: {}, action_norm: {actions: {sample: 3}}}", SAMPLED[2], "data"),
     ("flow_matching", "{q: {actions: {sample: 2}}, squared_error: {}}", SAMPLED[1], "behavior"),
@@ -106,6 +120,11 @@ def data():
         yield real_batch()
 
 
+def measured(step):
+    """What the compiled loss of a step is made of."""
+    return looked(step.actor_gradient)
+
+
 def compare(spec, number, data):
     """The printed objective of a stage, evaluated by hand, is the compiled one."""
     batch, space = data
@@ -114,7 +133,7 @@ def compare(spec, number, data):
     program, state = inside(spec, number, batch, space)
     assert program.steps[number].label == stage.label
     key = jax.random.key(7)
-    _, info = jax.jit(program.steps[number].actor_gradient)(program.numbers, state, batch, key)
+    info = measured(program.steps[number])(program.numbers, state, batch, key)
     energies = list(stage.step.energy)
     places = [sorted(energies).index(name) for name in energies]  # a pytree sorts the terms, whose samples follow
 
@@ -155,12 +174,12 @@ def compare_explicit(spec, number, data):
     stage = stages(spec)[number]
     printed = dict(block(spec, stage, space.act_dim).rows)["policy"]
     program, state = inside(spec, number, batch, space)
-    key, gradient = jax.random.key(7), jax.jit(program.steps[number].actor_gradient)
+    key, info_of = jax.random.key(7), measured(program.steps[number])
     lower = functools.partial(jax.tree.map, lambda leaf: leaf - 0.05)
     chain = tuple(actor._replace(policy=lower(actor.policy)) for actor in state.chain)
     place = sorted(stage.step.energy).index("advantage") if "advantage" in stage.step.energy else 0
     for moved in (state, state._replace(policy=lower(state.policy), chain=chain)):
-        _, info = gradient(program.numbers, moved, batch, key)
+        info = info_of(program.numbers, moved, batch, key)
         symbols = symbols_of(spec, stage, of_actor(program, moved, number), batch, key)
         lines = Printed(printed, symbols, key, place)
         found = lines.value(symbols.p)
@@ -168,14 +187,33 @@ def compare_explicit(spec, number, data):
         assert float(found) == pytest.approx(float(info["objective"]), rel=lines.tolerance, abs=lines.tolerance)
 
 
-@pytest.mark.thinned(4, "compiles a program for each")
+def compare_particles(spec, number, data):
+    """The printed moves of particles, taken by hand, are those of the program."""
+    batch, space = data
+    stage = stages(spec)[number]
+    printed = dict(block(spec, stage, space.act_dim).rows)["policy"]
+    program, state = inside(spec, number, batch, space)
+    symbols = symbols_of(spec, stage, state, batch, jax.random.key(7))
+    z, ends, times = Printed(printed, symbols, jax.random.key(7)).particles()
+    network = state.policy._replace(behavior=state.behavior, critic=state.critic)
+    found = jax.jit(lambda z: program.steps[number].policy.parameters(network, batch.observations).at(z))(z)
+    assert jnp.abs(found - ends).max() < 1e-5  # of Adam's steps
+    assert jnp.abs(found - symbols.act(symbols.reference("π_β"), z)).max() > 0.05
+    moves = spec.policy.moves
+    acting = f"{number_of(moves * stage.step.tau / stage.step.scheme.moves)} in {moves} moves where it acts"
+    assert times == f"flow time {number_of(stage.step.tau)} while the critic learns, {acting}"
+
+
+@pytest.mark.thinned(("td3_bc", "awac", "pogo_fr_two_step", "td3_bc_two"), "compiles a program for each")
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_the_printed_objective_of_a_shipped_spec_is_the_compiled_one(path, data, float64):
     two = [(f"{slot}.components", "2") for slot in ("policy", "behavior") if path.stem == "pogo_mixture"]
-    spec = load(path, [*SMALL, *two])
+    own = [one for one in SMALL if path.stem != "vgf" or one[0] != "policy.hidden"]
+    spec = load(path, [*own, *two])
     for stage in stages(spec):
+        explicit = compare_particles if spec.policy.borrows else compare_explicit
         if stage.learns_policy:
-            (compare if isinstance(stage.step.scheme, Implicit) else compare_explicit)(spec, stage.index, data)
+            (compare if isinstance(stage.step.scheme, Implicit) else explicit)(spec, stage.index, data)
 
 
 @pytest.mark.thinned(3, "compiles a program for each combination")
@@ -221,15 +259,57 @@ EXPLICIT = [
     ("gaussian", "wasserstein2", "{critics: first}", "{actions: {sample: 5}}"),
     ("tanh_gaussian", "{kind: wasserstein2, reduction: mean}", "{scale: step}", "{actions: {hermite: 3}}"),
     ("full_gaussian", "{kind: wasserstein2, weight: 0.5}", "{critics: mean, scale: batch}", "{}"),
+    (TWO, "kl", "{critics: min}", "{actions: {sample: 6}, split: 0.4}"),
+    (TWO, "{kind: kl, samples: 2}", "{critics: first}", "{clip: 2}"),
+    ("gaussian", "wasserstein2", "{critics: mean}", "{kernel: stein, actions: {sample: 3}, moves: 2, mover: adam}"),
+    ("gaussian", "{kind: wasserstein2, weight: 2}", "{}", "{kernel: {stein: 0.7}, actions: {sample: 3}}"),
+]
+
+
+MORE = ("", "entropy: {weight: 0.3}, action_norm: {weight: 0.2}")
+
+
+@pytest.mark.thinned(2, "compiles a program for each combination")
+@pytest.mark.parametrize(
+    ("policy", "geometry", "q", "scheme", "more"),
+    [(*one, MORE[place % 2]) for place, one in enumerate(EXPLICIT)],
+)
+def test_explicit_steps_are_printed_as_they_are_computed(policy, geometry, q, scheme, more, data, float64):
+    step = f"from: previous, scheme: {{kind: explicit, {scheme[1:]}, energy: {{q: {q}, {more}}}"
+    text = TEXT.format(policy=policy, energy="{action_norm: {}}", geometry=geometry, step=step)
+    compare_explicit(written(text), 1, data)
+
+
+FORWARD_BACKWARD = [
+    ("gaussian", "wasserstein2", "{critics: first}", "{}"),
+    ("gaussian", "{kind: wasserstein2, reduction: mean, weight: 0.5}", "{scale: step}", "{actions: {hermite: 3}}"),
+    ("full_gaussian", "{kind: wasserstein2, reduction: mean}", "{critics: mean, scale: batch}", "{}"),
+    ("full_gaussian", "{kind: wasserstein2, weight: 2}", "{critics: min}", "{actions: {sample: 5}}"),
 ]
 
 
 @pytest.mark.thinned(2, "compiles a program for each combination")
-@pytest.mark.parametrize(("policy", "geometry", "q", "scheme"), EXPLICIT)
-@pytest.mark.parametrize("more", ["", "entropy: {weight: 0.3}, action_norm: {weight: 0.2}"])
-def test_explicit_steps_are_printed_as_they_are_computed(policy, geometry, q, scheme, more, data, float64):
-    step = f"from: previous, scheme: {{kind: explicit, {scheme[1:]}, energy: {{q: {q}, {more}}}"
+@pytest.mark.parametrize(
+    ("policy", "geometry", "q", "scheme", "more"),
+    [(*one, MORE[(place // 2 + place) % 2]) for place, one in enumerate(FORWARD_BACKWARD)],
+)
+def test_forward_backward_steps_are_printed_as_they_are_computed(policy, geometry, q, scheme, more, data, float64):
+    step = f"from: previous, scheme: {{kind: forward_backward, {scheme[1:]}, energy: {{q: {q}, {more}}}"
     text = TEXT.format(policy=policy, energy="{action_norm: {}}", geometry=geometry, step=step)
+    compare_explicit(written(text), 1, data)
+
+
+MOVED = ["moves: 3", "kernel: stein, moves: 2, bound: clip", "kernel: {stein: 0.4}, mover: adam"]
+
+
+@pytest.mark.thinned(1, "compiles a program for each")
+@pytest.mark.parametrize("scheme", MOVED)
+@pytest.mark.parametrize("family", ["transport_map", "flow_matching"])
+def test_maps_are_printed_as_they_move(family, scheme, data, float64):
+    step = f"from: previous, scheme: {{kind: explicit, actions: {{sample: 4}}, {scheme}}}"
+    heat = ", energy: {q: {critics: mean}, entropy: {weight: 0.3}}" if "kernel" in scheme else ", energy: {q: {}}"
+    geometry = "{kind: wasserstein2, coupling: shared_noise}"
+    text = TEXT.format(policy=family, energy="{action_norm: {}}", geometry=geometry, step=step + heat)
     compare_explicit(written(text), 1, data)
 
 
@@ -281,16 +361,15 @@ WEIGHTED = [
     ("gaussian", "kl", "{clip: 3}", "{baseline: {sample: 1}}", "{kind: clipped_double_q, hidden: [16]}"),
     ("gaussian", "kl", "{}", "{copies: slow, baseline: mean}", "{kind: clipped_double_q, hidden: [16]}"),
     ("gaussian", "kl", "{}", "{critics: first, baseline: quadrature}", "{kind: clipped_double_q, hidden: [16]}"),
+    (TWO, "kl", "{}", "{critics: min, copies: slow}", EXPECTILE),
 ]
 
 
-@pytest.mark.thinned(3, "compiles a program for each combination")
-@pytest.mark.parametrize(("policy", "geometry", "scheme", "advantage", "critic"), WEIGHTED)
-@pytest.mark.parametrize("more", ["", "action_norm: {weight: 0.2}", "q: {scale: batch, weight: 0.1}"])
-@pytest.mark.parametrize("origin", ["data", "previous"])
-def test_steps_on_the_advantage_are_printed_as_they_are_computed(
-    policy, geometry, scheme, advantage, critic, more, origin, data, float64
-):
+@pytest.mark.thinned(2, "compiles a program for each combination")
+@pytest.mark.parametrize(("place", "origin"), list(itertools.product(range(len(WEIGHTED)), ("data", "previous"))))
+def test_steps_on_the_advantage_are_printed_as_they_are_computed(place, origin, data, float64):
+    policy, geometry, scheme, advantage, critic = WEIGHTED[place]
+    more = ("", "action_norm: {weight: 0.2}", "q: {scale: batch, weight: 0.1}")[(place + (origin == "data")) % 3]
     step = f"from: {origin}, scheme: {{kind: explicit, {scheme[1:]}, energy: {{advantage: {advantage}, {more}}}"
     text = TEXT.format(policy=policy, energy="{action_norm: {}}", geometry=geometry, step=step)
     compare_explicit(written(text.replace("{kind: clipped_double_q, hidden: [16]}", critic)), 1, data)
@@ -348,6 +427,7 @@ KNOWN_EXPLICIT = [
     ("full_gaussian", "kl", "from: behavior, scheme: explicit"),
     ("full_gaussian", "wasserstein2", "scheme: {kind: explicit, actions: {sample: 4}}"),
     ("gaussian", "wasserstein2", "from: behavior, scheme: {kind: explicit, actions: {hermite: 3}}"),
+    ("full_gaussian", "wasserstein2", "from: behavior, scheme: forward_backward"),
 ]
 
 
@@ -362,7 +442,7 @@ def test_flows_on_known_energies_are_printed_as_they_are_computed(policy, geomet
         compare(spec, index, lone_batch(spec))
 
 
-@pytest.mark.thinned(3, "compiles a program for each combination")
+@pytest.mark.thinned(1, "compiles a program for each combination")
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize(("policy", "geometry", "step"), KNOWN_EXPLICIT)
 def test_explicit_steps_on_known_energies_are_printed_as_they_are_computed(policy, geometry, step, target, float64):
@@ -375,7 +455,9 @@ def test_explicit_steps_on_known_energies_are_printed_as_they_are_computed(polic
 def test_the_cases_cover_every_registered_kind():
     text = " ".join([*ENERGIES, *map(str, GEOMETRIES), *map(str, WIDER), TEXT])
     for slot in ("policy", "energy", "geometry"):
-        assert all(kind in text for kind in registry.table(slot)), slot
+        classes = {kind: registry.load(slot, kind) for kind in registry.table(slot)}
+        own = [kind for kind, cls in classes.items() if not getattr(cls, "borrows", False)]  # else in a shipped spec
+        assert all(kind in text for kind in own), slot
 
 
 CRITICS = [
@@ -406,7 +488,7 @@ def test_the_printed_losses_of_critic_and_behaviour_are_the_compiled_ones(policy
     rows = dict(block(spec, stage, space.act_dim).rows)
     program, state = inside(spec, 0, batch, space)
     key = jax.random.key(5)
-    _, info = jax.jit(program.stages[0].update)(program.numbers, state, batch, key, jnp.int32(0))
+    info = looked(program.stages[0].update)(program.numbers, state, batch, key, jnp.int32(0))
     symbols = Symbols(spec, state, batch, None)
     loss, target, action = rows["critic"].split("\n")
     assert loss.startswith("minimise  Σ_i E[(Q_i(s, a) − y)²];")
@@ -464,7 +546,7 @@ def test_a_dirac_behaviour_is_fitted_as_printed(data, float64):
     batch, space = data
     assert dict(block(spec, stages(spec)[0], 2).rows)["behaviour"].startswith("minimise  E[|μ_β(s) − a|²/d];")
     program, state = inside(spec, 0, batch, space)
-    _, info = jax.jit(program.stages[0].update)(program.numbers, state, batch, jax.random.key(0), jnp.int32(0))
+    info = looked(program.stages[0].update)(program.numbers, state, batch, jax.random.key(0), jnp.int32(0))
     mean = spec.behavior.parameters(state.behavior, batch.observations).mean
     assert float(((mean - batch.actions) ** 2).sum(1).mean() / 2) == pytest.approx(float(info["behavior_loss"]))
 
@@ -556,7 +638,7 @@ def test_a_natural_gradient_is_printed_as_facts_say(policy, geometry, gradient, 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_labels_are_those_of_the_program(path):
-    spec = load(path, SMALL)
+    spec = load(path)
     program = compile_spec(spec, Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
     assert [stage.label for stage in stages(spec)] == [stage.label for stage in program.steps]
 
@@ -571,7 +653,8 @@ def test_latex_is_sound(path):
     body, end, _ = rest.partition("\n\\end{align*}")
     assert head.startswith("%")
     assert end
-    assert body.count(r"\Big[") == body.count(r"\Big]") == sum(step.learns_policy for step in firsts)
+    averaged = sum(step.learns_policy and not step.policy.borrows for step in firsts)
+    assert body.count(r"\Big[") == body.count(r"\Big]") == averaged
     parser = MathTextParser("agg")
     for row in body.split("\\\\\n"):
         assert row.count("&") == 1, row

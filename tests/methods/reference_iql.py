@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from written_out import moved
 
 from pogospec.data import load as load_data
 from pogospec.types import Transitions
@@ -101,20 +102,11 @@ def polyak(slow: Any, online: Any, rate: float) -> Any:
     return jax.tree.map(lambda s, o: (1 - rate) * s + rate * o, slow, online)
 
 
-@jax.jit
-def noisy(tree: Any, key: Any, size: float) -> Any:
-    """Networks with noise on every weight."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves))
-    leaves = [x + size * jax.random.normal(k, x.shape, x.dtype) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, leaves)
-
-
 def apart(state: Any, size: float = 0.2) -> Any:
     """A state whose networks all differ, slow copies from those they follow."""
     names = ("critic", "critic_target", "policy")
     keys = jax.random.split(jax.random.key(5), len(names))
-    return state._replace(**{n: noisy(getattr(state, n), k, size) for n, k in zip(names, keys, strict=True)})
+    return state._replace(**{n: moved(getattr(state, n), k, size) for n, k in zip(names, keys, strict=True)})
 
 
 def difference(found: Any, expected: Any) -> float:

@@ -96,7 +96,7 @@ def compiled(float64):
     """The program, a state whose networks all differ, and a batch."""
     batch, space = logged()
     program = compile_spec(load(SPEC, CHANGES), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     return program, apart(program.stages[0].enter(program.numbers, state, batch, jax.random.key(1))), batch
 
 
@@ -138,7 +138,7 @@ def test_fresh_networks_are_those_of_torch(float64):
     """Weights and biases within 1/sqrt(fan in), log-stds 0."""
     _, space = logged()
     program = compile_spec(load(SPEC), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     for layers in (plain(state.policy.mean), *pair(state.critic)):
         assert len(layers) == 4
         for weight, bias in layers:
@@ -167,7 +167,7 @@ def test_an_implicit_step_on_the_advantage_is_one_on_q(actions, baseline, float6
     for kind, more in (("q", ""), ("advantage", f", baseline: {baseline}")):
         energy = f"{{{kind}: {{critics: min, actions: {actions}{more}}}}}"
         program = compile_spec(checked(read_text(IMPLICIT.replace("ENERGY", energy))), space)
-        state = jax.jit(program.init)(program.numbers, jax.random.key(0))
+        state = program.init(program.numbers, jax.random.key(0))
         state = apart(program.stages[0].enter(program.numbers, state, batch, jax.random.key(1)))
         found.append(program.stages[0].actor_gradient(program.numbers, state, batch, jax.random.key(2)))
     (of_q, q), (of_advantage, advantage) = found

@@ -99,9 +99,7 @@ def chain(request, float64):
     batch, space = real_transitions()
     program = compile_spec(spec_of(STEPS[: request.param]), space)
     (stage,) = program.stages
-    state = jax.jit(stage.enter)(
-        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
-    )
+    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
     names = ("critic", "critic_target", "behavior", "policy", "policy_target")
     keys = iter(jax.random.split(jax.random.key(2), len(names) + request.param))
     state = state._replace(**{name: moved(getattr(state, name), next(keys), 0.2) for name in names})
@@ -193,12 +191,13 @@ def bits(tree):
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
 
 
+@pytest.mark.exhaustive("compiles a program and its twin")
 def test_a_chain_of_one_is_the_sequential_step_bit_for_bit():
     one, other = (ran(spec_of(STEPS[:1], mode))[:2] for mode in ("concurrent", "sequential"))
     assert bits(one) == bits(other)
 
 
-@pytest.mark.thinned(1, "compiles a program and its twin")
+@pytest.mark.exhaustive("compiles a program and its twin")
 @pytest.mark.parametrize("energy", ["{q: {actions: {sample: 2}}}", "{q: {}, entropy: {weight: 0.1}}"])
 def test_critic_and_first_actor_are_those_of_the_step_alone(energy):
     """Whatever follows in the chain: nothing flows back, and no key is another."""
@@ -211,13 +210,12 @@ def test_critic_and_first_actor_are_those_of_the_step_alone(energy):
     assert getattr(chunk, "_cache_size")() == 1  # noqa: B009
 
 
+@pytest.mark.exhaustive("compiles a chain of three, and each of its steps")
 def test_all_actors_begin_with_the_weights_of_the_first_and_move_apart():
     batch, space = real_transitions()
     program = compile_spec(spec_of(STEPS), space)
     (stage,) = program.stages
-    state = jax.jit(stage.enter)(
-        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
-    )
+    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
     assert bits(state.policies[0]) == bits(state.policies[1]) == bits(state.policies[2])
     for actor in stage.actors[1:]:
         _, info = jax.jit(actor.actor_gradient)(program.numbers, state, batch, jax.random.key(2))
@@ -233,20 +231,20 @@ SAMPLED = [
 ]
 
 
+@pytest.mark.exhaustive("compiles a chain once more")
 def test_each_actor_has_samples_of_its_own():
     """Two actors of one repeated step draw other actions at the same update, so that they part at once."""
     head = HEAD.replace("critics: first, actions: mean, scale: batch", "actions: {sample: 1}, scale: none")
     batch, space = real_transitions()
     program = compile_spec(spec_of(SAMPLED, head=head), space)
     (stage,) = program.stages
-    state = jax.jit(stage.enter)(
-        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
-    )
+    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
     _, info = jax.jit(stage.update)(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
     seen = [float(info[f"{label}energy.q"]) for label in ("", "step 2: ", "step 3: ")]
     assert len(set(seen)) == 3
 
 
+@pytest.mark.exhaustive("compiles a chain once more")
 def test_further_actors_see_the_slow_copies_that_the_first_saw(float64):
     """An energy on slow copies, which the first actor's update moves, is the same function for all of a chain."""
     energy = "{advantage: {copies: slow, critics: first, baseline: mean}}"
@@ -255,9 +253,7 @@ def test_further_actors_see_the_slow_copies_that_the_first_saw(float64):
     steps = ["{from: behavior, updates: 40, tau: 1.0}", "{from: previous, learn: [policy], updates: 40, tau: 1.0}"]
     program = compile_spec(spec_of(steps, head=head.replace("target_rate: 0.005", "target_rate: 0.9")), space)
     (stage,) = program.stages
-    state = jax.jit(stage.enter)(
-        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
-    )
+    state = stage.enter(program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1))
     state = state._replace(critic_target=moved(state.critic, jax.random.key(5), 0.3))
     new, _ = jax.jit(stage.update)(program.numbers, state, batch, jax.random.key(2), jnp.int32(0))
     seen = new._replace(critic_target=state.critic_target, chain=state.chain)

@@ -4,6 +4,8 @@ A step is settled for parameters that many independent rows share, so that the m
 updates average over. The policies of all families are parameters themselves; there are no networks.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,8 @@ from pogospec.steps.gradient import Euclidean
 from pogospec.steps.implicit import Implicit
 
 MANY = 200_000
+OPTIMISED: Any = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+"""How steps of many updates are compiled, as users' are, whatever programs of other tests."""
 FAMILIES = {
     Point: DiracPolicy(),
     DiagonalNormal: GaussianPolicy(),
@@ -71,7 +75,9 @@ def settled(scheme, problem, reference, q, rows=256, updates=600, rate=0.03):
         changes, state = adam.update(jax.tree.map(lambda leaf: leaf.sum(0), found), state)
         return (optax.apply_updates(heads, changes), state), info
 
-    go = jax.jit(lambda heads: jax.lax.scan(update, (heads, adam.init(heads)), jnp.arange(updates)))
+    go = jax.jit(
+        lambda heads: jax.lax.scan(update, (heads, adam.init(heads)), jnp.arange(updates)), compiler_options=OPTIMISED
+    )
     (heads, _), info = go(reference)
     return heads, {name: float(values[-20:].mean()) for name, values in info.items()}
 
@@ -105,7 +111,7 @@ def test_transport_that_turns_a_dimension_over_keeps_its_width(points):
     np.testing.assert_allclose(found.mean, mean - tau * curvature * mean, atol=0.02)
 
 
-@pytest.mark.thinned(1, "trains a policy for each")
+@pytest.mark.exhaustive("trains a policy for each")
 @pytest.mark.parametrize("size", [1, 3])
 def test_few_samples_do_not_narrow_a_full_gaussian_that_turns_over(size):
     """A linear map S -> M S M^T, M = 1 + tau (lambda S^-1 - A), is seen whole in more samples than dimensions."""
@@ -124,6 +130,7 @@ def test_few_samples_do_not_narrow_a_full_gaussian_that_turns_over(size):
     np.testing.assert_allclose(factor @ factor.T, move @ move.T, atol=0.02)
 
 
+@pytest.mark.exhaustive("follows two flows")
 def test_a_squashed_policy_that_turns_over_is_that_of_the_mirrored_map():
     """tanh(u) -> -tanh(u)/2 has the law of tanh(u) -> tanh(u)/2 where u is symmetric."""
     start, found = TanhNormal(jnp.zeros(1), jnp.log(jnp.array([0.8]))), []
@@ -172,6 +179,7 @@ def test_a_step_that_splits_itself_arrives_with_sixteen_points_in_six_dimensions
     assert info["clipped"] == 0
 
 
+@pytest.mark.exhaustive("follows a flow, as those of a step that splits itself do")
 def test_a_full_gaussian_splits_itself_too():
     """P -> (1 - tau lambda) P + tau A, and the mean by these precisions; a very long step of correlated dimensions."""
     curvature, center, tau, heat = np.array([[4.0, 1.8], [1.8, 1.0]]), np.array([3.0, -2.0]), 5.0, 0.1

@@ -83,8 +83,8 @@ def flow_loss(behavior, batch, key):
 def test_losses_gradients_and_whole_updates(float64):
     batch, space = real_transitions()
     program = compile_spec(load(SPEC, CHANGES), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
-    state = jax.jit(program.stages[0].enter)(program.numbers, state, batch, jax.random.key(1))
+    state = program.init(program.numbers, jax.random.key(0))
+    state = program.stages[0].enter(program.numbers, state, batch, jax.random.key(1))
     names = ("critic", "critic_target", "policy", "behavior")
     keys = jax.random.split(jax.random.key(2), len(names))
     state = state._replace(

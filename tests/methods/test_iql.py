@@ -92,7 +92,7 @@ def compiled(float64):
     batch, space = logged()
     assert 0 < float(batch.terminated.mean()) < 1
     program = compile_spec(load(SPEC, CHANGES), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     state = apart(program.stages[0].enter(program.numbers, state, batch, jax.random.key(1)))
     lower = eqx.tree_at(lambda s: s.critic.v.layers[-1].bias, state, replace_fn=lambda bias: bias - 6)
     return program, lower, batch  # advantages of both signs
@@ -148,7 +148,7 @@ def test_fresh_networks_are_those_of_the_original(float64):
     """Orthogonal weights of gain sqrt(2) in every layer, heads included; zero biases and log-stds."""
     _, space = logged()
     program = compile_spec(load(SPEC), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     for layers in (plain(state.policy.mean), plain(state.critic.v), *pair(state.critic.q)):
         for weight, bias in layers:
             wide = weight if weight.shape[0] > weight.shape[1] else weight.T

@@ -52,8 +52,8 @@ def test_the_behaviour_follows_the_natural_gradient(geometry, gradient, override
     spec = load(path)
     batch, space = real_transitions()
     program = compile_spec(spec, space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
-    state = jax.jit(program.stages[number].enter)(program.numbers, state, batch, jax.random.key(1))
+    state = program.init(program.numbers, jax.random.key(0))
+    state = program.stages[number].enter(program.numbers, state, batch, jax.random.key(1))
     state = state._replace(behavior=moved(state.behavior, jax.random.key(2), 0.3))
 
     def heads(net):

@@ -64,8 +64,8 @@ def begun(name, changes, names):
     """A program, a state whose networks all differ, and a batch."""
     batch, space = real_transitions()
     program = compile_spec(load(SPECS / f"{name}.yaml", [*SMALL, *changes]), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
-    state = jax.jit(program.stages[0].enter)(program.numbers, state, batch, jax.random.key(1))
+    state = program.init(program.numbers, jax.random.key(0))
+    state = program.stages[0].enter(program.numbers, state, batch, jax.random.key(1))
     keys = jax.random.split(jax.random.key(2), len(names))
     return (
         program,
@@ -118,6 +118,7 @@ ORIGINAL = [
 ]
 
 
+@pytest.mark.exhaustive("compiles a program and its twin by hand")
 def test_rebrac_as_its_authors_have_it(float64):
     """The actor moves at updates 0, 2, …, its slow copy after the weights before; the critics' follows those after."""
     names = ("critic", "critic_target", "policy", "policy_target")

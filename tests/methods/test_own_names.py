@@ -49,6 +49,7 @@ def forward(net, x):
     return x @ net.layers[-1].weight + net.layers[-1].bias
 
 
+@pytest.mark.exhaustive("compiles two programs")
 def test_the_printed_scaling_of_pogo_halves_the_gradient_of_the_variance(tmp_path, float64):
     """Eqs. 19 and 20: d/dmu as it is and half of d/dsigma^2, then backpropagated, for policy and behaviour alike."""
     spec, (batch, space) = spec_of(tmp_path), real_transitions()

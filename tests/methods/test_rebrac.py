@@ -62,8 +62,8 @@ def compiled(float64):
     assert (ends & (batch.terminated == 1)).any()
     assert 0.5 < float(batch.next_action_valid.mean()) < 0.8
     program = compile_spec(load(SPEC, CHANGES), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
-    state = jax.jit(program.stages[0].enter)(program.numbers, state, batch, jax.random.key(1))
+    state = program.init(program.numbers, jax.random.key(0))
+    state = program.stages[0].enter(program.numbers, state, batch, jax.random.key(1))
     names = ("critic", "critic_target", "policy", "policy_target")
     keys = jax.random.split(jax.random.key(2), len(names))
     return program, state._replace(**{n: moved(getattr(state, n), k) for n, k in zip(names, keys, strict=True)}), batch
@@ -111,7 +111,7 @@ def test_fresh_networks_are_those_of_the_paper(float64):
     """Hidden biases 0.1, last layers within 1e-3 and 3e-3, weights within 1/sqrt(fan in), no bound but reached."""
     _, space = real_transitions()
     program = compile_spec(load(SPEC), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     for net, end in ((state.policy, 1e-3), (state.critic, 3e-3)):
         *hidden, last = net.layers
         for layer in hidden:

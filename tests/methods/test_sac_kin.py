@@ -63,8 +63,8 @@ def compiled(name):
     program = compile_spec(
         load(SPECS / f"{stem}.yaml", [*CHANGES, ("policy.log_std", f"{[*method.bounds]}"), *changes]), space
     )
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
-    state = jax.jit(program.stages[0].enter)(program.numbers, state, batch, jax.random.key(1))
+    state = program.init(program.numbers, jax.random.key(0))
+    state = program.stages[0].enter(program.numbers, state, batch, jax.random.key(1))
     sizes = {"critic": 0.2, "critic_target": 0.2, "policy": 0.3}
     keys = jax.random.split(jax.random.key(2), len(sizes))
     new = {n: moved(getattr(state, n), k, size) for (n, size), k in zip(sizes.items(), keys, strict=True)}
@@ -153,7 +153,7 @@ def test_fresh_networks_of_cql_are_those_of_corl(float64):
     _, space = real_transitions()
     small = [(f"{slot}.hidden", "[24, 16, 12]") for slot in ("policy", "critic")]
     program = compile_spec(load(SPECS / "cql.yaml", small), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
+    state = program.init(program.numbers, jax.random.key(0))
     for layer in state.critic.q.layers:
         weight = np.asarray(layer.weight[0])
         gain = 0.01 if weight.shape[1] == 1 else np.sqrt(2)

@@ -102,8 +102,8 @@ def compiled(stem, changes, number=MAIN):
     """A program, a state inside its main step whose networks all differ, and real transitions."""
     batch, space = real_transitions()
     program = compile_spec(load(SPECS / f"{stem}.yaml", [*SMALL, *changes]), space)
-    state = jax.jit(program.init)(program.numbers, jax.random.key(0))
-    state = jax.jit(program.stages[number].enter)(program.numbers, state, batch, jax.random.key(1))
+    state = program.init(program.numbers, jax.random.key(0))
+    state = program.stages[number].enter(program.numbers, state, batch, jax.random.key(1))
     names = ("critic", "critic_target", "behavior", "policy", "policy_target")
     keys = jax.random.split(jax.random.key(2), len(names) + 1)
     state = state._replace(**{n: moved(getattr(state, n), k) for n, k in zip(names, keys[1:], strict=True)})
@@ -187,7 +187,7 @@ def test_the_warm_start_ignores_q_and_the_dual_critic_goes_on(float64):
     found, _ = jax.jit(program.stages[1].actor_gradient)(program.numbers, state, batch, key)
     others = state.critic, state.behavior, state.geometry[0].network, batch, key, gap, 0.0
     same(found, grad(actor_loss)(state.policy, *others), 1e-6)
-    later = jax.jit(program.stages[MAIN].enter)(program.numbers, state, batch, jax.random.key(9))
+    later = program.stages[MAIN].enter(program.numbers, state, batch, jax.random.key(9))
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), later.geometry, state.geometry))
     assert later.optimizer["policy"][0].count == state.optimizer["policy"][0].count
     again = load(SPECS / "w_brac.yaml", [*SMALL, DUAL, ("schedule.steps[2].optimizer_state", "reset")])
@@ -202,7 +202,7 @@ def test_the_clone_is_fitted_by_likelihood_kept_off_the_bounds(float64):
     batch, space = real_transitions()
     program = compile_spec(load(SPECS / "w_brac.yaml", [*SMALL, DUAL]), space)
     state = program.stages[0].enter(
-        program.numbers, jax.jit(program.init)(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
+        program.numbers, program.init(program.numbers, jax.random.key(0)), batch, jax.random.key(1)
     )
 
     def loss(net):
@@ -218,6 +218,7 @@ def test_the_clone_is_fitted_by_likelihood_kept_off_the_bounds(float64):
     same(new.behavior, Adam(5e-4, state.behavior)(state.behavior, gradient), 1e-5)
 
 
+@pytest.mark.exhaustive("compiles a program and its twin")
 def test_the_multiplier_is_brac_s_trained_alpha(float64):
     """An Adam step on -alpha (mean D - target) after the policy's update, alpha held within its bounds."""
     tau = f"{{kind: multiplier, start: {1 / ALPHA}, divergence: 0.05, most: 3.0015}}"

@@ -18,8 +18,11 @@ from pogospec.policies.tanh_gaussian import TanhGaussianPolicy
 from pogospec.types import Space
 
 SPACE = Space(5, 3, (-1.0,) * 3, (1.0,) * 3)
+KINDS = [registry.load("policy", kind)() for kind in registry.table("policy")]
+OWN = [policy for policy in KINDS if not policy.borrows]
+"""Those with networks of their own."""
 FAMILIES = [
-    *(registry.load("policy", kind)() for kind in registry.table("policy")),
+    *OWN,
     GaussianPolicy(std="shared"),
     GaussianPolicy(log_std_map="tanh", log_std=(-5.0, 0.0), initialization="glorot"),
     GaussianPolicy(initialization="rebrac", layer_norm="after"),
@@ -132,7 +135,7 @@ def test_rebrac_initialisation_has_its_bounds():
     assert np.abs(last.bias).max() > 0
 
 
-@pytest.mark.parametrize("policy", [registry.load("policy", kind)() for kind in registry.table("policy")], ids=str)
+@pytest.mark.parametrize("policy", OWN, ids=str)
 def test_stacked_networks_act_as_each_alone_and_rows_as_their_batch(policy):
     """Networks of two seeds have parameters, mean actions and actions at noise that are those of either."""
     rows = np.stack([observations(4), 1 - observations(4)])

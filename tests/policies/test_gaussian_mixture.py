@@ -180,6 +180,7 @@ def test_means_over_a_mixture_have_exact_gradients_where_components_are_far_apar
     np.testing.assert_allclose(gradient.means[:, 0], 3 * w, rtol=1e-9)
 
 
+@pytest.mark.exhaustive("follows a flow")
 def test_a_flow_on_two_hills_ends_at_both_with_their_weights():
     """By W2 steps from one Gaussian; the best Gaussian stays 3 nats away."""
     hills = lambda a: jnp.logaddexp(*(-jnp.square(a - m).sum(-1) / 0.18 for m in (1.5, -1.5)))  # noqa: E731

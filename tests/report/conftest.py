@@ -50,6 +50,12 @@ def make(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def make_run_at():
+    """Make a run anywhere: make_run_at(path, **changes)."""
+    return make_run
+
+
+@pytest.fixture(scope="session")
 def ran(tmp_path_factory):
     """A flow that was run: three exact Wasserstein steps on a quadratic, two seeds; its report, as it was printed."""
     out = io.StringIO()

@@ -9,10 +9,11 @@ import pytest
 from rich.console import Console
 
 from pogospec.errors import RunDirectoryError, UsageError
+from pogospec.report.reading.keys import differing, told
 from pogospec.report.reading.names import titles
 from pogospec.report.reading.scores import Rule, final
 from pogospec.report.statistics import std
-from pogospec.report.tables.comparison import differences, table
+from pogospec.report.tables.comparison import between, differences, table
 from pogospec.report.tables.protocol import header, warnings
 
 REFERENCE = {"low": -10.0, "high": 40.0, "source": "made up", "label": "made-up score"}
@@ -163,8 +164,9 @@ def test_the_header_says_the_protocol(make):
 def test_warnings_of_runs_that_differ(make, changes, words):
     one, same, other = make("a"), make("b"), make("c", **changes)
     assert warnings([one, same]) == []
-    (warning,) = warnings([one, other])
+    warning, *few = warnings([one, other])
     assert words in warning
+    assert [text.partition(";")[0] for text in few] == ["pocket/x: fewer than 3 seeds: 2 (c)"] * ("seeds" in changes)
     assert warnings([one, make("d", dataset="pocket/y", **changes)]) == []
 
 
@@ -214,3 +216,58 @@ def test_the_end_of_a_run(make):
     assert (run.path / "learning_curve.png").is_file()
     for part in ("29.3 ± 5.0", "4.7 ± 2.5", "ddof 1", "pogospec compare"):
         assert part in out.getvalue()
+
+
+SPEC = """\
+policy: {kind: gaussian, hidden: [8, 8]}
+behavior: {kind: gaussian, hidden: [8, 8]}
+geometry: kl
+schedule: {steps: [{tau: 1.0, geometry: kl, updates: 9}, {tau: 1.0, geometry: kl, updates: 9}]}
+"""
+"""As a run directory holds one, shortened: what steps and the behaviour inherit is written out."""
+
+
+def test_runs_of_one_name_are_labelled_by_what_differs(make):
+    other = SPEC.replace("tau: 1.0", "tau: 2.5").replace("[8, 8]", "[4, 8]")
+    runs = [make("a", spec=SPEC), make("b", spec=other), make("c", dataset="pocket/y", spec=SPEC)]
+    assert titles(runs) == ["flow policy.hidden=[8,8] tau=1", "flow policy.hidden=[4,8] tau=2.5", "flow"]
+    assert differing(runs[:2]) == {"policy.hidden": [[8, 8], [4, 8]], "schedule.steps[*].tau": [1.0, 2.5]}
+    assert told([("a", runs[0]), ("b", runs[1])]) == ["policy.hidden: [8,8] (a), [4,8] (b)", "tau: 1 (a), 2.5 (b)"]
+    # steps that differ from each other, and keys that one run has alone
+    last = SPEC.replace("updates: 9}]", "updates: 8, actor_every: 2}]").replace("geometry: kl", "geometry: hellinger")
+    found = differing([runs[0], make("d", spec=last)])
+    assert found == {
+        "geometry": ["kl", "hellinger"],
+        "schedule.steps[1].updates": [9, 8],
+        "schedule.steps[1].actor_every": ["–", 2],
+    }
+    same = [make("e", spec=SPEC), make("f", spec=SPEC)]
+    assert (titles(same), differing(same)) == (["e", "f"], {})
+    many = "".join(f"k{i}: {{x: 1}}\n" for i in range(20))
+    lines = told([("a", make("g", spec=many)), ("b", make("h", spec=many.replace("x: 1", "x: 2")))])
+    assert len(lines) == 13
+    assert lines[-1].startswith("and 8 more keys")
+
+
+def test_runs_are_compared_over_the_seeds_that_both_have(make):
+    later = np.array([[4.0, 6.0], [9.0, 11.0], [8.0, 10.0]]) * 2  # seeds 0, 1, 2 of step 2
+    one, two = make("a", name="one"), make("b", name="two", seed_numbers=[1, 2, 5], evaluated=False)
+    two.append_returns("step 2", 400, np.array([[3.0, 5.0], [5.0, 7.0], [90.0, 90.0]]), "step 2")
+    ((dataset, gap),) = between([one, two])
+    assert (dataset, gap.name) == ("pocket/x", "two - one, 2 seeds")
+    wanted = (np.array([4.0, 6.0]) - later[1:].mean(1)) * 2  # seeds 1 and 2; two points of score a unit of return
+    assert (gap.mean, gap.error) == pytest.approx((wanted.mean(), wanted.std(ddof=1) / np.sqrt(2)))
+    three = [make(name, name=name) for name in "cde"]
+    assert [gap.name for _, gap in between(three)] == ["d - c, 3 seeds", "e - c, 3 seeds", "e - d, 3 seeds"]
+    five = [make(f"m{i}", name=f"m{i}") for i in range(5)]
+    assert len(between(five)) == 4
+    assert between([one, make("f", name="f", seeds=1)]) == []
+    assert between([one, make("g", name="g", reference=REFERENCE | {"high": 50.0})]) == []
+    assert between([one, make("h", name="h", dataset="pocket/y")]) == []
+
+
+def test_few_seeds_are_warned_of_where_methods_are_compared(make):
+    runs = [make("a", seeds=1), make("b", seeds=2), make("c")]
+    assert any("pocket/x: fewer than 3 seeds: 1 (a), 2 (b); runs of one method" in text for text in warnings(runs))
+    assert not any("fewer than" in text for text in warnings(runs[:1]))
+    assert not any("fewer than" in text for text in warnings([runs[2], make("d")]))

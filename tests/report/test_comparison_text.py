@@ -118,3 +118,22 @@ def test_compare_as_a_command(make, tmp_path):
     bad = pogospec("compare", "runs", "--score", "mean", check=False, cwd=tmp_path)
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr.startswith("--score: found 'mean', allowed last, best")
+
+
+def test_latex_with_a_caption_and_a_label_of_a_paper(make, tmp_path):
+    one, two = make("a", name="one"), make("b", name="two")
+    words = ["--to", "latex", "--caption", "50% of τ_1.", "--label", "tab:main x"]
+    text = pogospec("compare", one.path, two.path, *words).stdout
+    assert "\n  \\caption{50\\% of $\\tau$\\_1.}\n  \\label{tab:main-x}\n" in text
+    (protocol,) = [line for line in text.splitlines() if line.startswith("% Last evaluation of each policy")]
+    assert "ddof 1" in protocol
+    assert "% two - one, 3 seeds: +0.00 ± 0.00 on pocket/x" in text.splitlines()
+    assert "  \\label{tab:comparison}\n" in to_text([one], "latex")
+    assert r"\label{tab:x}" in pogospec("compare", one.path, "--stat", "iqm-ci", "--to", "latex", "--label", "x").stdout
+    wrong = pogospec("compare", one.path, "--label", "x", check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr == "--caption, --label: found with --to table, allowed with --to latex\n"
+    read = json.loads(to_text([one, two], "json"))
+    assert read["between"] == [{"dataset": "pocket/x", "name": "two - one, 3 seeds", "mean": 0.0, "error": 0.0}]
+    assert read["differing"] == {"pocket/x": {}}
+    assert "Paired differences between runs on the same seeds" in to_text([one, two], "markdown")

@@ -28,8 +28,8 @@ FOREIGN = (
 )
 PACKAGE = Path(__file__).parents[2] / "pogospec"
 OURS = set(
-    """begin end centering caption toprule midrule bottomrule pm textbackslash textasciitilde textasciicircum textless
-    textgreater textbar dots mathbf to leq geq times text textbf arg min pi mathbb mathcal tfrac quad qquad Big
+    """begin end centering caption label toprule midrule bottomrule pm textbackslash textasciitilde textasciicircum
+    textless textgreater textbar dots mathbf to leq geq times text textbf arg min pi mathbb mathcal tfrac quad qquad Big
     multicolumn sigma beta Sigma Phi mathrm hat lambda bar sum propto exp log operatorname frac mu top sim""".split()  # noqa: SIM905
 )
 """Commands of LaTeX that the package writes."""

@@ -155,6 +155,21 @@ def test_averages_are_over_what_all_have(make):
     assert matrix_of(raw).rows == [HOPPER, WALKER]  # returns of unlike tasks have no average
 
 
+def test_scores_of_different_normalisations_are_never_averaged(make):
+    other = {"low": 0.0, "high": 40.0, "source": "elsewhere", "label": "success rate"}
+    own = {HOPPER: {}, WALKER: {}, OTHER: {"reference": other}, "pocket/y": {"reference": other}, "pocket/z": {}}
+    members = [run(make, name, data, GOOD, **changes) for name in "ab" for data, changes in own.items()]
+    table = matrix_of(members)
+    assert table.rows[-2:] == ["average of 3, made-up score", "average of 2, success rate"]
+    assert cells(table, table.rows[-2])["a"].text == f"{scores(GOOD).mean():.1f}"
+    assert cells(table, table.rows[-1])["a"].text == f"{2.5 * np.mean(GOOD):.1f}"
+    assert "average of 3, made-up score" in to_text(table, "markdown")
+    # of one dataset whose scores two methods normalise in two ways there is no average
+    mixed = [run(make, "c", HOPPER, GOOD), run(make, "d", HOPPER, GOOD, reference=other)]
+    mixed += [run(make, name, WALKER, GOOD) for name in "cd"]
+    assert matrix_of(mixed).rows == [HOPPER, WALKER]
+
+
 def test_warnings_are_said_once_for_all_datasets(make):
     members = [
         run(make, name, data, GOOD, **({"episodes": 2} if name == "a" else {"action": "sample"}))
@@ -259,7 +274,7 @@ def test_compare_as_a_command(make, tmp_path):
     assert "P(td3-bc > b) = 0.97 [" in pogospec("compare", tmp_path, "--stat", "iqm-ci").stdout
     one, two = (tmp_path / f"{name}-d4rl-hopper-medium-v2" for name in ("td3-bc", "b"))
     plain = pogospec("compare", one, two).stdout
-    assert "paired" not in plain
+    assert "paired differences over seeds" not in plain
     assert "step 1" in plain
     listed = pogospec("compare", "--published", one, two).stdout  # the source may be left out
     assert "TD3+BC" in listed

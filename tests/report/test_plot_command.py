@@ -105,5 +105,24 @@ def test_a_name_that_is_none_ends_with_2(flow, tmp_path):
     flow(seeds=2, rows=ROWS)
     done = pogospec("plot", "flow", "--figure", "pahts", check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    allowed = "curves, sweep, path, energy, proximal, density or all"
+    allowed = "curves, sweep, switching, path, energy, proximal, density or all"
     assert done.stderr == f"--figure: found 'pahts', allowed {allowed}; did you mean path?\n"
+
+
+def test_a_picture_for_a_paper(make, tmp_path):
+    run, out = make(), tmp_path / "paper.svg"
+    words = ["--title", "A & <b> of $ours$", "--size", "3.5 x 2", "--y-label", "points", "--x-label", "steps"]
+    assert pogospec("plot", run.path, *words, "--out", out).stdout == f"{out}\n"
+    text = out.read_text()
+    assert 'width="252pt" height="144pt"' in text
+    for part in ("A &amp; &lt;b&gt; of $ours$", "points", "steps"):
+        assert f"<!-- {part} -->" in text
+    for wrong, told in {
+        ("--size", "big"): "--size: found 'big', allowed width and height in inches, such as 3.3x2.5",
+        ("--size", "0.5x2"): "--size: found 0.5 x 2, allowed width and height in inches, from 1 to 40",
+        ("--dpi", "2"): "--dpi: found 2, allowed 30 to 1200",
+        ("--figure", "density", "--y-label", "y"): "--y-label, --x-label: found with --figure density, allowed with",
+    }.items():
+        done = pogospec("plot", run.path, *wrong, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith(told)

@@ -72,19 +72,20 @@ def test_intervals_are_the_same_every_time():
 @pytest.mark.filterwarnings("ignore:random_state is deprecated:FutureWarning")
 @pytest.mark.parametrize(("seed", "shape"), [(0, (3, 4)), (1, (5, 9)), (2, (10, 6))])
 def test_rliable_agrees(seed, shape):
-    library = pytest.importorskip("rliable.library", reason="rliable is not installed: pip install '.[peers]'")
+    library = pytest.importorskip("rliable.library", reason="rliable is not installed: pip install 'pogospec[peers]'")
     metrics = pytest.importorskip("rliable.metrics")
     one, two = scores(seed, *shape), scores(seed + 50, *shape)
     assert iqm(columns(one)) == pytest.approx(metrics.aggregate_iqm(one))
     assert better(columns(one), columns(two)) == pytest.approx(metrics.probability_of_improvement(one, two))
     state = np.random.RandomState(seed)
     _, bounds = library.get_interval_estimates(
-        {"one": one}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=10_000, random_state=state
+        {"one": one}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=5_000, random_state=state
     )
-    low, high = interval(iqm, columns(one))
+    low, high = interval(iqm, columns(one), resamples=20_000)  # more of those that cost little
     assert (low, high) == pytest.approx(tuple(bounds["one"].ravel()), abs=0.06 * (high - low))
     _, bounds = library.get_interval_estimates(
-        {"one,two": (one, two)}, metrics.probability_of_improvement, reps=5_000, random_state=state
+        {"one,two": (one, two)}, metrics.probability_of_improvement, reps=2_500, random_state=state
     )
-    low, high = interval(better, columns(one), columns(two), resamples=5_000)
-    assert (low, high) == pytest.approx(tuple(bounds["one,two"].ravel()), abs=0.06 * (high - low) + 1e-9)
+    low, high = interval(better, columns(one), columns(two), resamples=20_000)
+    pairs = shape[0] ** 2 * shape[1]  # it takes values of 1 / pairs alone: a quantile may fall on the neighbour
+    assert (low, high) == pytest.approx(tuple(bounds["one,two"].ravel()), abs=max(0.06 * (high - low), 1.001 / pairs))

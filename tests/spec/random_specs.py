@@ -24,6 +24,11 @@ FIT = {"mixture": lambda keys: keys | {"stds": [0.5] * len(keys["means"]), "weig
 """What joins several keys of a kind, and so is drawn together."""
 
 
+def catalogued(slot: str, kind: str) -> type:
+    """The class of a kind."""
+    return kinds_of(slot)[kind]
+
+
 class Maker:
     """Draws values that annotations allow; `force` names kinds that must be taken where their slot comes up."""
 
@@ -120,8 +125,14 @@ class Maker:
             self.force.setdefault("geometry", "wasserstein2")
         if any(kind in str(spec["policy"]) for kind in ("transport_map", "flow_matching")):
             self.force.setdefault("geometry", "mmd")
+        if self.force.get("scheme") == "forward_backward":
+            return self.backward(spec)
+        if "particles" in str(spec["policy"]) and not on_target:
+            return self.carried(spec)
         spec["schedule"] = {"steps": [self.step(i, on_target) for i in range(self.rng.randint(1, 3))]}
         spec["geometry"] = self.slot(Slot("geometry", named="also"))
+        if self.force.keys() & {"judge"} or {"judged", "choice"} & {*self.force.values()}:
+            return self.judged(spec)
         if on_target:
             spec["target"] = self.node("target")
             if isinstance(spec["policy"], dict):
@@ -135,6 +146,55 @@ class Maker:
         spec |= {key: self.value(keys[key], key) for key in ("name", "about", "seeds", "optimizer") if self.maybe(0.4)}
         spec |= {"evaluate": self.record(EvaluateSpec)} if self.maybe(0.4) else {}
         return dict(self.rng.sample(list(spec.items()), len(spec)))
+
+    def judged(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """A spec with a judged step, behind one that learns critic and behaviour; some keep the judge's best."""
+        first = {"learn": ["critic", "behavior"], "updates": self.rng.randint(1, 99)}
+        step = {"from": "behavior", "start": "behavior", "learn": ["policy"], "updates": self.rng.randint(1, 99)}
+        step |= {"tau": self.tau(["policy"]), "judge": self.node("judge")}
+        if self.maybe() or "until" in self.force:
+            step |= {"until": self.node("until")}
+        return spec | {
+            "policy": self.node("policy", self.rng.choice(("gaussian", "full_gaussian", "dirac"))),
+            "data": self.record(DataSpec) | {"holdout": 0.25},
+            "energy": {"q": {"critics": "first", "actions": "mean", "weight": 2.0}},
+            "geometry": "wasserstein2",
+            "critic": {"kind": "ensemble", "members": self.rng.randint(3, 9), "target_actions": "smoothed_mean"},
+            "schedule": {"steps": [first, step]},
+        }
+
+    def backward(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """A spec of forward-backward steps, which are those of Gaussians under Wasserstein."""
+        scheme = {"kind": "forward_backward"} | self.record(catalogued("scheme", "forward_backward"))
+        step = {"from": "behavior", "learn": ["critic", "behavior", "policy"], "updates": self.rng.randint(1, 99)}
+        return spec | {
+            "policy": self.node("policy", self.rng.choice(("gaussian", "full_gaussian"))),
+            "data": self.record(DataSpec),
+            "energy": {"q": {"weight": 2.0}, "entropy": {"weight": 10 ** self.rng.uniform(-3, 0)}},
+            "geometry": "wasserstein2",
+            "critic": self.node("critic"),
+            "schedule": {"steps": [step | {"tau": 10 ** self.rng.uniform(-2, 1), "scheme": scheme}]},
+        }
+
+    def carried(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """A spec of particles, which take few of the options that others have."""
+        scheme = self.record(catalogued("scheme", "explicit"))
+        scheme = {key: scheme[key] for key in ("kernel", "moves", "mover", "bound") if key in scheme}
+        step = {"from": "behavior", "learn": ["critic", "behavior", "policy"], "updates": self.rng.randint(1, 99)}
+        step |= {"tau": 10 ** self.rng.uniform(-2, 1), "scheme": {"kind": "explicit", "kernel": "stein"} | scheme}
+        actions = {
+            "kind": "policy_sample",
+            "samples": self.rng.randint(1, 5),
+            "over": self.rng.choice(("best", "mean")),
+        }
+        return spec | {
+            "data": self.record(DataSpec),
+            "behavior": self.node("policy", self.rng.choice(("gaussian", "flow_matching"))),
+            "energy": {"q": {"weight": 2.0}} | ({"entropy": {"weight": 0.1}} if scheme.get("kernel") != "none" else {}),
+            "geometry": {"kind": "wasserstein2", "coupling": {"shared_noise": self.rng.randint(1, 9)}},
+            "critic": {"kind": self.rng.choice(("clipped_double_q", "ensemble")), "target_actions": actions},
+            "schedule": {"steps": [step]},
+        }
 
     def step(self, index: int, on_target: bool) -> dict[str, Any]:
         """A step of the schedule, which learns what it needs more often than not."""

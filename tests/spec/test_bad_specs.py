@@ -104,7 +104,7 @@ TABLE = [
         "tau: {kind: geometrc}",
         "10:36",
         f"{FIRST}.tau.kind",
-        "allowed geometric, backtracking, multiplier, did you mean",
+        "allowed geometric, backtracking, multiplier, choice, did you mean",
     ),
     (
         "updates: 10",
@@ -272,13 +272,13 @@ ALONE = [
         POINTS,
         "{advantage: }",
         "{advantage: {baseline: {sample: 1}}}",
-        "3:32: schedule.steps[0].energy.advantage.baseline: allowed value, mean, since a dirac policy has one action",
+        "3:32: schedule.steps[0].energy.advantage.baseline: found {sample: 1}, allowed value, mean, since",
     ),
     (
         TARGET,
         "{q: , entropy: }",
         "{advantage: {baseline: mean}, entropy: }",
-        "3:21: schedule.steps[0].energy.advantage: needs a critic, which a known energy has not; use q",
+        "3:21: schedule.steps[0].energy.advantage: needs a critic, which a known energy has not; remove it,",
     ),
     (SPEC, "critic: clipped_double_q", "critic: clipped_double", "6:9: critic: found 'clipped_double', allowed"),
     (SPEC, "critic: clipped_double_q", "critic: {kind: clipped_double_q, hidden: 3}", "6:42: critic.hidden: found 3"),
@@ -303,7 +303,7 @@ ALONE = [
         TARGET,
         "wasserstein2\nschedule: {defaults: {gradient: natural}",
         "mmd\nschedule: {defaults: {}",
-        "4:11: schedule.steps[0].geometry: found mmd, which is estimated by samples; allowed here: those with closed",
+        "4:11: schedule.steps[0].geometry: found mmd, which is estimated by samples; allowed here, in closed form",
     ),
     (
         TARGET,
@@ -432,8 +432,8 @@ def test_density_kinds_are_refused_on_dirac(tmp_path):
     found = {str(p).partition("spec.yaml:")[2] for p in problems(tmp_path, changed(NODE, "policy: dirac"))}
     assert found == {
         "4:12: schedule.steps[0].energy.entropy: needs a policy with a density, found dirac, "
-        "allowed gaussian, full_gaussian, tanh_gaussian, gaussian_mixture",
-        "5:11: schedule.steps[0].geometry: fisher_rao knows no distance from dirac to a reference of type Point; "
+        "allowed gaussian, full_gaussian, tanh_gaussian, gaussian_mixture, normalizing_flow",
+        "5:11: schedule.steps[0].geometry: fisher_rao knows no distance from dirac to dirac; "
         "allowed here: wasserstein2, sinkhorn, sliced_wasserstein2, energy_distance, mmd, wasserstein1",
     }
 
@@ -442,7 +442,7 @@ def test_where_no_closed_form_is_known_the_coupling_by_shared_noise_is_named(tmp
     text = changed(NODE, "policy: full_gaussian\nbehavior: tanh_gaussian").replace("fisher_rao", "wasserstein2")
     text = text.replace("from: previous", "from: behavior")
     found = [str(p) for p in problems(tmp_path, text)]
-    said = "wasserstein2 knows no distance from full_gaussian to a reference of type TanhNormal; allowed here: "
+    said = "wasserstein2 knows no distance from full_gaussian to tanh_gaussian; allowed here: "
     said += (
         "wasserstein2 with coupling: shared_noise, sinkhorn, sliced_wasserstein2, energy_distance, mmd, wasserstein1"
     )
@@ -470,21 +470,25 @@ SAMPLED = changed(NODE, WITHOUT).replace("fisher_rao", "mmd").replace("  entropy
         (
             "q: {critics",
             "entropy: {}\n  q: {critics",
-            "energy.entropy: needs a policy with a density, found transport_map",
+            "energy.entropy: needs a policy with a density (or scheme.kernel: stein of an explicit step)",
         ),
         ("q: {critics", "log_likelihood: {}\n  q: {critics", "energy.log_likelihood: needs a policy with a density"),
         (
             "geometry: mmd",
             "geometry: kl",
-            "geometry: kl knows no distance from transport_map to a reference of type Fl",
+            "geometry: kl knows no distance from transport_map to flow_matching; allowed",
         ),
-        ("geometry: mmd", "geometry: fisher_rao", "geometry: fisher_rao knows no distance from transport_map to a"),
+        ("geometry: mmd", "geometry: fisher_rao", "geometry: fisher_rao knows no distance from transport_map to "),
         (
             "tau: 20.0",
             "tau: 20.0, gradient: natural",
             "gradient: mmd has no metric on transport_map; use the euclidean",
         ),
-        ("critics: first", "actions: quadrature", "energy.q.actions: allowed mean, {sample: n}, since quadrature is a"),
+        (
+            "critics: first",
+            "actions: quadrature",
+            "energy.q.actions: found quadrature, allowed mean, {sample: n}, since",
+        ),
         ("tau: 20.0", "tau: 20.0, scheme: explicit", "geometry: explicit knows no retraction here"),
     ],
 )
@@ -495,7 +499,8 @@ def test_what_has_no_meaning_without_a_density_is_refused(tmp_path, old, new, me
 def test_a_mixture_has_samples_and_no_quadrature(tmp_path):
     text = changed(NODE, "policy: gaussian_mixture").replace("geometry: fisher_rao", "geometry: kl")
     (found,) = problems(tmp_path, text.replace("critics: first", "actions: quadrature"))
-    assert "energy.q.actions: allowed mean, {sample: n}, since quadrature is a rule for Gaussians" in str(found)
+    said = "energy.q.actions: found quadrature, allowed mean, {sample: n}, since quadrature is a rule for Gaussians"
+    assert said in str(found)
     grid = "scheme: {kind: explicit, actions: {hermite: 5}}, updates"
     (found,) = problems(tmp_path, text.replace("updates", grid, 1))
     assert "scheme.actions: found hermite, a grid for Gaussians, which gaussian_mixture is none of" in str(found)
@@ -512,7 +517,7 @@ def test_a_mixture_has_samples_and_no_quadrature(tmp_path):
         (
             "gaussian_mixture",
             "kl",
-            "geometry: found kl, which is estimated by samples; allowed here: those with closed",
+            "geometry: found kl, which is estimated by samples; allowed here, in closed form",
         ),
     ],
 )

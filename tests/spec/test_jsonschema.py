@@ -79,7 +79,7 @@ def test_everything_shipped_is_valid(name):
 def test_every_key_of_every_kind_has_its_doc_and_default(slot, kind):
     cls = kinds_of(slot)[kind]
     properties = SCHEMA["definitions"][f"part.{slot}.{kind}"]["properties"]
-    assert set(properties) == {"kind", *fields_of(cls)}
+    assert set(properties) == {"kind", "replace", *fields_of(cls)}
     for key in keys_of(cls):
         assert doc_of(key.annotation)
         assert properties[key.name]["description"].startswith(doc_of(key.annotation))
@@ -141,7 +141,7 @@ def test_what_the_schema_refuses_check_refuses(name):
         wrong = mistakes(document)
         both += bool(wrong)
         assert not wrong or seen(document, path, FILES[name]), (path, wrong)
-    assert both > 30
+    assert both > 20
 
 
 @pytest.mark.thinned(4, "reads hundreds of specs")
@@ -151,7 +151,7 @@ def test_the_schema_sees_most_of_what_check_refuses(name):
     some = random.Random(name).sample(list(mutations(shown)), 30)
     bad = [document for _, document in some if refused(write(document), FILES[name])]
     assert len(bad) > 15
-    assert sum(bool(mistakes(document)) for document in bad) > 0.8 * len(bad)
+    assert sum(bool(mistakes(document)) for document in bad) >= 0.8 * len(bad)
 
 
 @pytest.mark.parametrize(("slot", "kind"), KINDS)

@@ -1,15 +1,14 @@
 """Numbers, overrides, precedence and round trips."""
 
-from pathlib import Path
-
 import pytest
 
 from pogospec.checking.check import load
 from pogospec.spec.build import digest, dump
 from pogospec.spec.resolve import read_text
+from pogospec.spec.shipped import shipped_specs, spec_path
 from pogospec.spec.yaml import scalar
 
-SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.yaml"))
+SPECS = shipped_specs()
 
 
 @pytest.mark.parametrize(
@@ -44,15 +43,13 @@ def test_a_whole_float_is_a_count():
 
 
 def test_set_reaches_every_step_and_bare_nodes():
-    spec = load(
-        SPECS[0].with_name("pogo_w_two_step.yaml"), [("schedule.steps[1].tau", "3"), ("geometry.reduction", "sum")]
-    )
+    spec = load(spec_path("pogo_w_two_step"), [("schedule.steps[1].tau", "3"), ("geometry.reduction", "sum")])
     assert [step.tau for step in spec.schedule.steps] == [2.5, 3.0]
     assert all(getattr(step.geometry, "reduction", "") == "sum" for step in spec.schedule.steps)
 
 
 def test_a_step_overrides_one_node():
-    spec = load(SPECS[0].with_name("pogo_fr_two_step.yaml"), [("schedule.steps[1].geometry", "wasserstein2")])
+    spec = load(spec_path("pogo_fr_two_step"), [("schedule.steps[1].geometry", "wasserstein2")])
     assert [getattr(step.geometry, "kind", "") for step in spec.schedule.steps] == ["fisher_rao", "wasserstein2"]
 
 

@@ -37,7 +37,7 @@ def test_shipped_specs(path):
     assert_same_again(load(path))
 
 
-NOT_PUBLISHED = {"fql", "pogo_map", "pogo_mixture"}
+NOT_PUBLISHED = {"fql", "fql_two", "fql_four", "pogo_map", "pogo_mixture"}
 """Specs of methods that have no settings for the nine Gym-MuJoCo datasets."""
 TUNED = [path for path in shipped_specs() if load(path).target is None and path.stem not in NOT_PUBLISHED]
 
@@ -50,7 +50,7 @@ def test_shipped_specs_tuned(path):
     for dataset in NINE:
         tuned = load(path, [("data.dataset", dataset)])
         assert tuned.data.dataset == dataset
-        assert tuned.seeds > 1
+        assert tuned.seed_count > 1 or path.stem == "vgf"  # whose authors' scripts take one
         assert_same_again(tuned)
         found.add(digest(tuned))
     assert len(found) == 10

@@ -1,6 +1,7 @@
 """Reading YAML: numbers, origins, and everything that is refused."""
 
 import math
+import re
 
 import pytest
 
@@ -61,7 +62,7 @@ REFUSED = {
     "word": ("hello", "1:1", "no mapping"),
     "deep flow": ("a: " + "[" * 3000, "1:53", "nesting deeper than 50"),
     "deep block": ("\n".join(" " * i + "a:" for i in range(60)), "51:51", "nesting deeper than 50"),
-    "alias of nothing": ("a: *b", "1:4", "undefined alias"),
+    "alias of nothing": ("a: *b", "1:4", "is undefined"),
     "alias of itself": ("a: &a [*a]", "1:4", "nesting deeper"),
     "control character": ("a: 1\nb: \x07", "2:4", "does not allow"),
     "many values": ("a: [" + "1," * 70_000 + "]", "1:", "more than 20000 values"),
@@ -168,3 +169,34 @@ def test_what_is_written_reads_back():
         "1e5": {"no": None, "b": [True, False, None, [], {}]},
     }
     assert plain_of(parse(write(plain), None)) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    {
+        "a: [1, 2": "close it with ]",
+        "a: {b: 1": "close it with }",
+        "a: 'x": "a quote does not end",
+        "a: b: c": "a second colon in a value",
+        "a: %x": "a value begins with %; quote it",
+        "a:\n  b: 1\n c: 2": "a line is indented as none above it",
+        "a: *x": "no anchor &x stands above it",
+        'a: "\\q"': "\\q means nothing in double quotes",
+        "a: 1\nb": "a line has no colon",
+        "a: &x &y 1": "two anchors",
+        "{a: 1}}": "} stands where a value is looked for",
+        "%YAML 3.0\n---\na: 1": "a directive",
+        "a: |z\n x": "nothing but + or -",
+        "&a a: &a b": "the anchor &a stands here twice",
+        "a: &": "& and * need a name",
+        "a: [b] c": "text goes on after the end of a value",
+        'a: "\\xZZ"': "lacks digits",
+        "a: \x01": "the character U+0001",
+    }.items(),
+)
+def test_syntax_is_told_in_our_own_words(text, says):
+    with pytest.raises(SpecError) as caught:
+        parse(text, "f.yaml")
+    told = str(caught.value)
+    assert says in told
+    assert not re.search("scanning|parsing|token|block (end|mapping|sequence)|flow|scalar|stream", told)

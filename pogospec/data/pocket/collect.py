@@ -6,6 +6,11 @@ noise to its actions. The best gains without noise are the upper reference.
 
 pocket/hopper-mixed: Hopper-v4. Episodes alternate between two cloned networks, an expert and a medium one (see
 `fit.py`), with Gaussian noise on their actions. The reference returns are D4RL's.
+
+pocket/arm-two-modes: a two-link arm of ours (see `pogospec/data/tasks/arm.py`), episodes of 40 actions. Each action
+tosses a coin between the two postures that reach its target, forgets gravity, and has Gaussian noise whose std an
+episode draws; one in ten is uniform over the bounds, so that critics know what lies between the postures. The upper
+reference is the nearest posture, held against gravity and without noise.
 """
 
 from __future__ import annotations
@@ -23,12 +28,14 @@ import numpy as np
 
 from pogospec.data.gym import quiet
 from pogospec.data.pocket import FOLDER
-from pogospec.data.pocket.behaviors import load_clone, reacher_controller
+from pogospec.data.pocket.behaviors import arm_controller, load_clone, reacher_controller
+from pogospec.data.tasks import ARM, make
 from pogospec.data.tasks.references import D4RL, LABEL, SOURCE
 
 SEED, REFERENCE_EPISODES, REFERENCE_SEED = 7, 100, 10_000
 REACHER_NOISE, REACHER_BEST = 0.4, (20.0, 1.0)
 HOPPER_NOISE = 0.2
+ARM_NOISE, ARM_ASTRAY = (0.1, 0.4), 0.1
 
 Columns = dict[str, np.ndarray]
 """One episode, or a whole set, in the compact layout of the files."""
@@ -45,12 +52,17 @@ class Recipe(NamedTuple):
     collected: str
 
 
+def _bounds(env: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest actions [act]."""
+    return env.action_space.low.astype(float), env.action_space.high.astype(float)
+
+
 def episode(env: Any, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> Columns:
     """One episode in the compact layout: T rows, and `final_observations` [1, obs] after the last of them."""
     observation, _ = env.reset(seed=seed)
     rows = []
     while True:
-        action = np.clip(act(observation), -1.0, 1.0).astype(np.float32)
+        action = np.clip(act(observation), *_bounds(env)).astype(np.float32)
         following, reward, terminated, truncated, _ = env.step(action)
         rows.append((observation, action, reward, terminated, truncated))
         observation = following
@@ -85,15 +97,30 @@ def _hopper(env: Any) -> Iterator[Columns]:
         yield episode(env, number, act)
 
 
+def _arm(env: Any) -> Iterator[Columns]:
+    for number in count():
+        rng = np.random.default_rng([SEED, number])
+        noise = rng.uniform(*ARM_NOISE)
+
+        def act(observation, rng=rng, noise=noise):
+            if rng.random() < ARM_ASTRAY:
+                return rng.uniform(*_bounds(env))
+            return arm_controller(observation, int(rng.integers(2))) + noise * rng.standard_normal(2)
+
+        yield episode(env, number, act)
+
+
+def _mean_return(env: Any, act: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Mean return over the reference episodes."""
+    seeds = range(REFERENCE_SEED, REFERENCE_SEED + REFERENCE_EPISODES)
+    return float(np.mean([episode(env, seed, act)["rewards"].sum() for seed in seeds]))
+
+
 def _reacher_reference(env: Any, random: float) -> dict[str, Any]:
     """Mean returns of uniform random actions and of the best controller without noise."""
-    best = [
-        episode(env, seed, lambda o: reacher_controller(o, *REACHER_BEST))["rewards"].sum()
-        for seed in range(REFERENCE_SEED, REFERENCE_SEED + REFERENCE_EPISODES)
-    ]
     return {
         "low": round(random, 3),
-        "high": round(float(np.mean(best)), 3),
+        "high": round(_mean_return(env, lambda o: reacher_controller(o, *REACHER_BEST)), 3),
         "source": f"mean return of uniform random actions and of the noiseless controller with gains {REACHER_BEST}, "
         f"{REFERENCE_EPISODES} episodes each",
         "label": "normalised (0 random actions, 100 good controller)",
@@ -104,6 +131,17 @@ def _hopper_reference(env: Any, random: float) -> dict[str, Any]:
     """D4RL's returns."""
     low, high = D4RL["Hopper"]
     return {"low": low, "high": high, "source": SOURCE, "label": LABEL}
+
+
+def _arm_reference(env: Any, random: float) -> dict[str, Any]:
+    """Mean returns of uniform random actions and of the nearest posture, with gravity and without noise."""
+    return {
+        "low": round(random, 3),
+        "high": round(_mean_return(env, lambda o: arm_controller(o, weightless=False)), 3),
+        "source": "mean return of uniform random actions and of the nearest posture, held against gravity and without "
+        f"noise, {REFERENCE_EPISODES} episodes each",
+        "label": "normalised (0 random actions, 100 nearest posture)",
+    }
 
 
 RECIPES = {
@@ -125,24 +163,30 @@ RECIPES = {
         "even episodes by the clone hopper-expert, odd ones by hopper-medium (64 x 64 networks fitted by behaviour "
         f"cloning, see fit.py); action noise N(0, {HOPPER_NOISE}^2), clipped; seeds [{SEED}, episode]",
     ),
+    "pocket/arm-two-modes": Recipe(
+        ARM,
+        20_000,
+        _arm,
+        _arm_reference,
+        "a two-link arm in gravity that reaches each target elbow up or down, by a coin; 40 actions an episode",
+        "an episode draws the std of its action noise ~ U(0.1, 0.4) rad; each action tosses a coin between the two "
+        "postures that reach its target, and ignores gravity, but for a share of "
+        f"{ARM_ASTRAY} that is uniform; clipped; seeds [{SEED}, episode]",
+    ),
 }
 
 
 def _random_return(env: Any) -> float:
     """Mean return of uniform random actions over the reference episodes."""
     rng = np.random.default_rng(SEED)
-    shape = env.action_space.shape
-    seeds = range(REFERENCE_SEED, REFERENCE_SEED + REFERENCE_EPISODES)
-    return float(np.mean([episode(env, s, lambda _: rng.uniform(-1, 1, shape))["rewards"].sum() for s in seeds]))
+    return _mean_return(env, lambda _: rng.uniform(*_bounds(env)))
 
 
 def first(dataset_id: str, episodes: int) -> list[Columns]:
     """The first episodes of a set, collected again."""
-    import gymnasium
-
     recipe = RECIPES[dataset_id]
     with quiet():
-        env = gymnasium.make(recipe.environment)
+        env = make(recipe.environment)
         drawn = list(islice(recipe.episodes(env), episodes))
         env.close()
     return drawn
@@ -150,14 +194,13 @@ def first(dataset_id: str, episodes: int) -> list[Columns]:
 
 def collect(dataset_id: str, folder: Path) -> dict[str, Any]:
     """Collect one set into `folder`; returns its entry of the data card."""
-    import gymnasium
     from safetensors.numpy import save
 
     recipe = RECIPES[dataset_id]
     episodes: list[Columns] = []
     rows = 0
     with quiet():
-        env: Any = gymnasium.make(recipe.environment)
+        env: Any = make(recipe.environment)
         for drawn in recipe.episodes(env):
             episodes.append(drawn)
             rows += len(drawn["rewards"])

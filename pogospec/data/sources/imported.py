@@ -18,7 +18,7 @@ from pogospec.data.formats import as_text
 from pogospec.data.logged import Logged
 from pogospec.data.sources.base import Entry, Source, header, own_folder, walk
 from pogospec.data.sources.file import PREFIX
-from pogospec.data.tables import Bounds, read_file
+from pogospec.data.tables import Bounds, Sources, read_file
 from pogospec.data.tasks.references import STATED
 from pogospec.errors import DataError, UsageError
 
@@ -77,13 +77,16 @@ def import_file(
     environment: str | None = None,
     bounds: Bounds | None = None,
     overwrite: bool = False,
+    sources: Sources | None = None,
 ) -> Logged:
     """Check a file of columns and store it as a dataset of the given id, which may be no other source's.
+
+    `sources`: column -> columns of the file that it is made of, where they have other names.
 
     Raises UsageError for an id that cannot be used, DataError for data that cannot be used.
     """
     _check_id(dataset_id, overwrite)
-    found = read_file(path, dataset_id, environment, bounds)
+    found = read_file(path, dataset_id, environment, bounds, sources)
     wrong = found.faults()
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""

@@ -1,6 +1,33 @@
-"""What data are evaluated in: environments by name, AntMaze as D4RL plays it, goals, reference returns of scores."""
+"""What data are evaluated in: environments by name, AntMaze and OGBench as they are scored, goals, references."""
 
 from pogospec.data.tasks.play import Played
-from pogospec.data.tasks.task import LIMIT, OURS, Task, is_antmaze, make, refuse_code, replaced, task_of
+from pogospec.data.tasks.task import (
+    ARM,
+    LIMIT,
+    OGBENCH,
+    OURS,
+    SINGLE,
+    Task,
+    is_antmaze,
+    is_success,
+    make,
+    refuse_code,
+    replaced,
+    task_of,
+)
 
-__all__ = ["LIMIT", "OURS", "Played", "Task", "is_antmaze", "make", "refuse_code", "replaced", "task_of"]
+__all__ = [
+    "ARM",
+    "LIMIT",
+    "OGBENCH",
+    "OURS",
+    "SINGLE",
+    "Played",
+    "Task",
+    "is_antmaze",
+    "is_success",
+    "make",
+    "refuse_code",
+    "replaced",
+    "task_of",
+]

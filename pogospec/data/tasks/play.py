@@ -20,14 +20,15 @@ PROBED = 20.0
 class Played:
     """So many environments of one task, each of which plays an episode at a time; all methods raise TaskError.
 
-    `space`, where given, is that of the data: an environment of other sizes is refused.
+    `space`, where given, is that of the data: an environment of other sizes is refused. `pixels`: that of pictures,
+    where somebody looks.
     """
 
-    def __init__(self, environment: str, count: int, space: Space | None = None):
+    def __init__(self, environment: str, count: int, space: Space | None = None, pixels: int | None = None):
         self.name, self.envs = task_of(environment).id, []
         try:
             for _ in range(count):
-                self.envs.append(make(environment))
+                self.envs.append(make(environment, pixels))
             self.actions, self.width = self._sizes(space)
         except BaseException:
             self.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pogospec.data.tasks.task import OURS, is_antmaze, task_of
+from pogospec.data.tasks.task import OURS, is_success, task_of
 from pogospec.types import Reference
 
 SOURCE, LABEL = "D4RL d4rl/infos.py", "normalised (D4RL reference returns)"
@@ -24,9 +24,9 @@ def reference_for(environment: str | None, of_d4rl: bool = False) -> Reference |
     """D4RL's reference returns of an environment; D4RL-normalised is for data of D4RL in the task of D4RL only.
 
     An environment with arguments, a time limit or wrappers of its own is another task, of which D4RL has none.
-    The return of an AntMaze episode is whether it reached its goal: 0 and 1 make its score a success rate in percent.
+    The return of an episode of AntMaze or OGBench is whether it succeeds: 0 and 1 make it a success rate in percent.
     """
-    if environment is not None and is_antmaze(environment):
+    if environment is not None and is_success(environment):
         own = of_d4rl and environment.startswith(OURS)
         return Reference(0.0, 1.0, SOURCE if own else "goal reached", "D4RL-normalised" if own else "success rate in %")
     if environment is None:

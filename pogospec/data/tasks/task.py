@@ -23,14 +23,17 @@ from pogospec.data.tasks.guard import guarded, reason
 from pogospec.data.tasks.wrappers import wrapped
 from pogospec.errors import NotInstalled, PogospecError, TaskError
 from pogospec.modules import allowed, foreign
+from pogospec.registry import nearest
 
-OURS = "pogospec/D4RL_AntMaze_"
+OURS, OGBENCH, SINGLE = "pogospec/D4RL_AntMaze_", "pogospec/OGBench_", "-singletask"
+"""Beginnings of ids of D4RL's AntMaze and of OGBench's tasks as they are played here; what all of the latter have."""
+ARM = "pogospec/TwoLinkArm-v0"
 ROBOTICS = ("AntMaze_", "PointMaze_", "Adroit", "Fetch", "Hand", "FrankaKitchen", OURS)
 """Beginnings of ids that gymnasium-robotics provides."""
 PLAYED: dict[str, Any] = {"continuing_task": False, "reward_type": "sparse"}
 LIMITS = {"UMaze": 700, "Medium": 1000, "Large": 1000}
 """Maze of D4RL -> steps of an episode."""
-LIMIT = "max_episode_steps"
+LIMIT, ARM_LIMIT = "max_episode_steps", 40
 Wrapped = tuple[str, dict[str, Any] | None]
 """A wrapper, `module:Class`, and its arguments, None where they are not known."""
 
@@ -93,17 +96,31 @@ def is_antmaze(environment: str | None) -> bool:
     return environment is not None and environment.startswith(("AntMaze_", OURS))
 
 
-def make(environment: str) -> Any:
+def is_success(environment: str | None) -> bool:
+    """Whether the return of an episode here is whether it succeeds."""
+    return is_antmaze(environment) or environment is not None and environment.startswith(OGBENCH)
+
+
+def make(environment: str, pixels: int | None = None) -> Any:
     """An environment with flat observations, which does not reset by itself; raises TaskError where it cannot be made.
 
-    A module is imported for it only where the user has allowed that module, whoever names it.
+    A module is imported for it only where the user has allowed that module, whoever names it. `pixels`: it draws
+    pictures, so wide and high where it lets itself be told, for those who look.
     """
     task = task_of(environment)
     refuse_code(task)
     arguments = task.arguments | (PLAYED if task.id.startswith("AntMaze_") else {})
-    arguments.pop("render_mode", None)  # nobody looks
+    arguments.pop("render_mode", None)
     with guarded(task.id, "made"):
-        return _made(task, arguments)
+        if pixels is None:
+            return _made(task, arguments)
+        arguments |= {"render_mode": "rgb_array"}
+        try:
+            return _made(task, arguments | {"width": pixels, "height": pixels})
+        except NotInstalled:
+            raise
+        except TaskError:
+            return _made(task, arguments)
 
 
 def refuse_code(task: Task) -> None:
@@ -124,6 +141,13 @@ def _made(task: Task, arguments: dict[str, Any]) -> Any:
     try:
         _register(task.id)
         made = gymnasium.make(task.id, **arguments)
+    except gymnasium.error.UnregisteredEnv:
+        close = nearest(task.id, gymnasium.registry)
+        hint = f"did you mean {close}? Else " if close else ""
+        raise TaskError(
+            f"the environment '{task.id}' cannot be made: Gymnasium knows none of this id; {hint}allow the module that "
+            "registers it with --allow-module, or name another one in data.environment"
+        ) from None
     except (gymnasium.error.Error, ImportError) as error:
         kind = NotInstalled if isinstance(error, gymnasium.error.DependencyNotInstalled) else TaskError
         raise kind(
@@ -145,16 +169,20 @@ def _made(task: Task, arguments: dict[str, Any]) -> Any:
 
 
 def _register(name: str) -> None:
-    """Tell Gymnasium of tasks that it does not know: of modules that are allowed, of gymnasium-robotics, D4RL's mazes.
+    """Tell Gymnasium of tasks that it does not know: of modules that are allowed, of other packages, of ours.
 
-    Raises NotInstalled where gymnasium-robotics is missing.
+    Raises NotInstalled where the package of the task is missing.
     """
     import gymnasium
 
+    if name == ARM and name not in gymnasium.registry:
+        gymnasium.register(ARM, "pogospec.data.tasks.arm:TwoLinkArm", max_episode_steps=ARM_LIMIT)
     if name in gymnasium.registry:
         return
     for module in allowed():
         import_module(module)
+    if SINGLE in name and name not in gymnasium.registry:
+        _register_ogbench(name)
     if not name.startswith(ROBOTICS) or name in gymnasium.registry:
         return
     try:
@@ -171,6 +199,23 @@ def _register(name: str) -> None:
         gymnasium.register(
             f"{OURS}{maze}-v2", "pogospec.data.tasks.antmaze:make", max_episode_steps=steps, kwargs=arguments
         )
+
+
+def _register_ogbench(name: str) -> None:
+    """Tell Gymnasium of OGBench's tasks that observe states, and of each as it is scored under a name of ours."""
+    import gymnasium
+
+    try:
+        import ogbench  # noqa: F401
+    except ImportError as error:
+        raise NotInstalled(
+            f"the environment '{name}' is one of OGBench, which cannot be imported ({reason(error)}); "
+            'pip install "pogospec[ogbench]"'
+        ) from None
+    for own, spec in list(gymnasium.registry.items()):
+        if SINGLE in own and not own.startswith(("visual-", OGBENCH)):
+            given = {"max_episode_steps": spec.max_episode_steps, "kwargs": {"name": own}}
+            gymnasium.register(f"{OGBENCH}{own}", "pogospec.data.tasks.ogbench:make", **given)
 
 
 def _flat(made: Any, task: Task) -> Any:

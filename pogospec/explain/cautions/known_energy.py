@@ -67,22 +67,28 @@ def _family(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterat
 
 
 def _overshoot(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
-    """Explicit transport steps that are longer than the curvature of Q allows."""
+    """Explicit transport, and forward-backward steps that are longer than the curvature of Q allows."""
     step = explicit_step(stage, act_dim)
-    if step is None or step.kind != "transport":
+    if step is None or step.kind == "reweight":
         return
     target: Any = spec.target
     found = least(target, spec.policy, stage.step)
     heat = found.temperature
     curvature = sum(term.weight for _, term in terms_of(stage, "q")) * _curvature(found)
     # there a gap of the mean is multiplied by 1 - tau A, one of the std by 1 - 2 tau A where entropy holds it up
+    kernel = getattr(stage.step.scheme, "kernel", "none")
+    length, what = step.length / step.moves, "step" if step.moves == 1 else "move"
     product = (
-        f"the step of length {short(step.length)} times the largest curvature of Q at the optimum, {short(curvature)}"
+        f"the {what} of length {short(length)} times the largest curvature of Q at the optimum, {short(curvature)}"
     )
-    if step.length * curvature > 2:
-        text = f"{product}, is above 2: explicit steps move away from it. Lower tau, or scheme: implicit"
+    if length * curvature > 2:
+        which = "forward-backward" if step.kind == "forward_backward" else "explicit"
+        text = f"{product}, is above 2: {which} steps move away from it. Lower tau, or scheme: implicit"
         yield "overshoot", text
-    elif step.length * curvature > 1 and heat > 0 and spec.policy.has_density:
+    elif length * curvature > 1 and heat > 0 and step.kind == "forward_backward":
+        wide = "√(λ tau/(2 − tau A)), above √(λ/A) of the optimum"
+        yield "too wide", f"{product}, is above 1: steps come to rest at the std {wide}. Lower tau, or scheme: implicit"
+    elif length * curvature > 1 and heat > 0 and spec.policy.has_density and kernel == "none":
         text = f"{product}, is above 1: the std swings about that of the optimum. Lower tau, or scheme: implicit"
         yield "swinging std", text
 

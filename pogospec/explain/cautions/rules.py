@@ -12,7 +12,6 @@ from pogospec.explain.numbers import short
 from pogospec.explain.stages import Stage, entropy_weight, groups, kind_of, terms_of
 from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
 from pogospec.spec.schema import Spec
-from pogospec.steps.explicit import Explicit
 
 FEW_CRITIC_UPDATES = 100_000
 """Updates below which a critic on such data has seldom settled; the published runs take 500,000."""
@@ -43,7 +42,7 @@ def cautions(spec: Spec, plan: list[Stage], act_dim: int) -> list[Caution]:
                 found.setdefault(pair, []).append(group.label)
         for name, text in _checks(group.first):
             found.setdefault((name, text), []).append(group.label)
-    if spec.seeds == 1 and spec.target is None:
+    if spec.seed_count == 1 and spec.target is None:
         text = "one seed gives no spread, and runs of one spec differ by more than most changes do: --seeds 5"
         found["seeds", text] = []
     return [Caution(tuple(labels), name, text) for (name, text), labels in found.items()]
@@ -89,7 +88,7 @@ def _std(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[
 
 def _noise(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     """A map of noise of which Q sees one action."""
-    mapped = "sample" in spec.policy.looks and not spec.policy.has_density
+    mapped = not _explicit(stage) and "sample" in spec.policy.looks and not spec.policy.has_density
     if mapped and q_terms(stage) and not closed_forms.seen_by_energy(stage):
         yield (
             "noise",
@@ -112,7 +111,9 @@ def _cubature(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iter
 
 
 def _explicit(stage: Stage) -> bool:
-    return isinstance(stage.step.scheme, Explicit)
+    """Whether the step sees Q at points of its own."""
+    scheme: Any = stage.step.scheme
+    return scheme.at_reference
 
 
 def _checks(stage: Stage) -> Iterator[tuple[str, str]]:
@@ -124,10 +125,11 @@ def _checks(stage: Stage) -> Iterator[tuple[str, str]]:
             f"it needs {step.until.least} checks, one every {step.until.every:,} updates, and the step ends after "
             f"{step.updates:,}: it ends nothing; lower until.every, or raise updates",
         )
-    if step.repeat_until is not None and step.repeat_until.least + 1 >= step.repeat:
+    rule = step.repeat_until
+    if rule is not None and not rule.keeps_best and rule.least + 1 >= step.repeat:
         yield (
             "repeat_until",
-            f"it needs {step.repeat_until.least + 1} repetitions, and there are {step.repeat}: it ends nothing; lower "
+            f"it needs {rule.least + 1} repetitions, and there are {step.repeat}: it ends nothing; lower "
             "repeat_until.window, or raise repeat",
         )
 
@@ -195,7 +197,7 @@ def _clip(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator
 def _reach(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     rate = stage.step.optimizer.policy.learning_rate
     far = stage.policy_updates * rate
-    if stage.proximal and far < 0.5:
+    if stage.proximal and far < 0.5 and not spec.policy.borrows:
         yield (
             "unfinished step",
             f"{stage.policy_updates:,} updates of the policy at learning rate {short(rate)} move a weight by about "

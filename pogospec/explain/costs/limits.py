@@ -35,7 +35,7 @@ def require_memory(specs: Sequence[Spec], space: Space, dataset: Dataset | None 
 
     Counted is what they need for certain, not what they will take.
     """
-    runs = specs[0].seeds * len(specs)
+    runs = specs[0].seed_count * len(specs)
     with precision(specs[0]):
         device, host = _on_device(specs[0], space, runs), _on_host(specs[0], runs, dataset)
     own = _of_device()

@@ -59,14 +59,18 @@ def measure(
     made up: the time does not depend on them.
     """
     began = time.perf_counter()
-    program, batching, wide = compile_spec(spec, space), Batching.of(spec.train.batch_runs, spec.seeds), double(spec)
+    program, batching, wide = (
+        compile_spec(spec, space),
+        Batching.of(spec.train.batch_runs, spec.seed_count),
+        double(spec),
+    )
     data = batching.shared(_data(spec, space, dataset))
     alike = [
         (stage.learn, count, stage.source if spec.target is not None else None)
         for stage, count in zip(program.stages, operations, strict=True)
     ]
     firsts = [alike.index(sort) for sort in dict.fromkeys(alike)]
-    templates = _templates(program, spec.seeds, data)
+    templates = _templates(program, spec.seed_count, data)
 
     def compiled(number: int) -> tuple[Any, float] | None:
         late = time.perf_counter() - began > budget / 3
@@ -120,7 +124,7 @@ def _compiled(
 ) -> tuple[Any, float]:
     """The program of a chunk of one stage, and the seconds that compiling took."""
     clock = time.perf_counter()
-    roots = jax.eval_shape(jax.vmap(jax.random.key), jnp.arange(spec.seeds))
+    roots = jax.eval_shape(jax.vmap(jax.random.key), jnp.arange(spec.seed_count))
     function = chunk_function(program.stages[number], spec.train.batch_size, None, batching, donate=True)
     chunk = function.lower(batching.shared(program.numbers), data, state, roots, 0, 1).compile()
     return chunk, time.perf_counter() - clock

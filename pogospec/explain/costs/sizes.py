@@ -51,11 +51,12 @@ class Memory:
     optimizers: int
     data: int | None
     activations: int  # of one update; results of matrix products, or what the compiler reserves
+    averages: int = 0  # what is kept for averaged weights
 
     @property
     def total(self) -> int:
-        """All of it; weights and optimisers twice, since a chunk of updates reads one copy and writes another."""
-        return 2 * (self.weights + self.optimizers) + (self.data or 0) + self.activations
+        """All of it; what evolves twice, since a chunk of updates reads one copy and writes another."""
+        return 2 * (self.weights + self.optimizers + self.averages) + (self.data or 0) + self.activations
 
 
 def known_space(dataset_id: str) -> Space | None:
@@ -71,6 +72,7 @@ def networks(spec: Spec, space: Space) -> list[Network]:
     program = compile_spec(spec, space)
     state = jax.eval_shape(program.init, program.numbers, jax.random.key(0))
     names = NETWORKS if spec.target is None else ("policy",)
+    names = [name for name in names if not (name == "policy" and spec.policy.borrows)]
     parts = [part for name in names for part in _parts(name, getattr(state, name))]
     if spec.schedule.at_once > 1:
         parts[0] = f"policy, each of {spec.schedule.at_once}", state.policy
@@ -102,17 +104,20 @@ def memory(spec: Spec, space: Space, dataset: Dataset | None, reserved: int | No
     program = compile_spec(spec, space)
     batch, key = batch_shapes(space, spec.train.batch_size), jax.random.key(0)
     state: State = jax.eval_shape(program.init, program.numbers, key)
-    weights = optimizers = activations = 0
+    weights = optimizers = activations = averages = 0
     for stage in (stage for index, stage in enumerate(program.stages) if stage.source == index):
         state = jax.eval_shape(stage.enter, program.numbers, state, batch, key)
         further = [bytes_of((actor.policy, actor.geometry)) for actor in state.chain]
         weights = max(weights, sum(bytes_of(getattr(state, name)) for name in COPIES) + sum(further))
         optimizers = max(optimizers, bytes_of([state.optimizer, *(actor.optimizer for actor in state.chain)]))
+        averages = max(averages, bytes_of([state.average, *(actor.average for actor in state.chain)]))
         jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
         activations = max(activations, intermediates(jaxpr.jaxpr))
     data = None if dataset is None else sum(np.asarray(column).nbytes for column in dataset.transitions)
-    activations = spec.seeds * activations if reserved is None else reserved
-    return Memory(spec.seeds * weights, spec.seeds * optimizers, data, activations)
+    activations = spec.seed_count * activations if reserved is None else reserved
+    return Memory(
+        spec.seed_count * weights, spec.seed_count * optimizers, data, activations, spec.seed_count * averages
+    )
 
 
 def bytes_of(tree: Any) -> int:

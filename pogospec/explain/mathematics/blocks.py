@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pogospec.explain.mathematics.endings import endings, length
 from pogospec.explain.mathematics.explicit import ExplicitStep, explicit_step
 from pogospec.explain.mathematics.formula import behavior_loss, critic_loss, known_q, objective
-from pogospec.explain.mathematics.learning import optimizers, policy_rhythm, reference, start, targets
+from pogospec.explain.mathematics.learning import mean_of, optimizers, policy_rhythm, reference, start, targets
 from pogospec.explain.mathematics.metric import Factor, factors
 from pogospec.explain.numbers import number, short
 from pogospec.explain.stages import Stage, groups, kind_of
@@ -40,9 +40,10 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
     if stage.learns_policy:
         explicit = explicit_step(stage, act_dim)
         rows.append(("policy", objective_text(stage) if explicit is None else explicit_text(stage, explicit)))
-        rows.append(("", f"by {gradient(spec, stage, act_dim)}; {optimizer['policy']}, {policy_rhythm(step)}"))
+        if not spec.policy.borrows:
+            rows.append(("", f"by {gradient(spec, stage, act_dim)}; {optimizer['policy']}, {policy_rhythm(step)}"))
         names = list(dict.fromkeys(term.reference for term in stage.proximal))
-        if not any(stage.begins_flow(name) for name in names):
+        if not (spec.policy.borrows or any(stage.begins_flow(name) for name in names)):
             rows.append(("starts from", start(spec, stage)))
         rows += [("centred at", f"{stage.reference(name)[0]}: {reference(spec, stage, name)}") for name in names]
         estimates = [] if stage.weighs_data else [t.geometry for t in stage.proximal if t.geometry.accuracy()]
@@ -78,10 +79,13 @@ def objective_text(stage: Stage) -> str:
 
 
 def explicit_text(stage: Stage, step: ExplicitStep) -> str:
-    """An explicit step, a definition a line."""
+    """An explicit or forward-backward step, a definition a line."""
     (loss, _), *rest = step.lines
+    if stage.policy.borrows:
+        return "\n".join([f"π is {loss}, an explicit step", *(text for text, _ in rest)])
     loss = loss if stage.target is not None else f"E_s[ {loss} ]"
-    return "\n".join([f"minimise over π  {loss}, an explicit step", *(text for text, _ in rest)])
+    name = "a forward-backward" if step.kind == "forward_backward" else "an explicit"
+    return "\n".join([f"minimise over π  {loss}, {name} step", *(text for text, _ in rest)])
 
 
 def gradient(spec: Spec, stage: Stage, act_dim: int) -> str:
@@ -110,7 +114,7 @@ def _critic(spec: Spec, stage: Stage, optimizer: dict[str, str]) -> list[tuple[s
     if stage.beside is not None and "critic" in stage.meanwhile:
         return [("critic", f"that of {stage.beside.label}, learned in the same updates")]
     if stage.learns_policy and "critic" in stage.earlier:
-        return [("critic", f"frozen, as {stage.earlier['critic']} left it")]
+        return [("critic", f"frozen, {mean_of(stage, 'critic')}as {stage.earlier['critic']} left it")]
     return []
 
 

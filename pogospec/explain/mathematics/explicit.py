@@ -1,4 +1,4 @@
-"""Explicit steps as mathematics: the weights or the velocity, the points, and what is minimised over the policy."""
+"""Explicit and forward-backward steps as mathematics: weights or velocity, points, and what is minimised."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from pogospec.explain.mathematics.formula import Written, roman, seen_by, signed, summary
 from pogospec.explain.numbers import latex_number, number
 from pogospec.explain.stages import Stage, kind_of
-from pogospec.policies.base import Sample
+from pogospec.policies.base import DiagonalNormal, Sample
 from pogospec.steps.explicit import Explicit
+from pogospec.steps.forward_backward import ForwardBackward
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Part:
     text: str
     latex: str
     meaning: str
+    entropic: bool = False  # whether it is of the entropy, which a kernel follows without its density
 
     @property
     def density(self) -> Written | None:
@@ -39,12 +41,13 @@ class Part:
 
 @dataclass(frozen=True)
 class ExplicitStep:
-    """An explicit step; the first of its lines is what is minimised over the policy, the others define its symbols."""
+    """Such a step; the first of its lines is what is minimised over the policy, the others define its symbols."""
 
-    kind: str  # reweight or transport
+    kind: str  # reweight, transport or forward_backward
     length: float  # tau over the weight of the geometry, times the number of dimensions where it takes their mean
     parts: list[Part]
     lines: list[Written]
+    moves: int = 1  # in which points cover that length
 
     @property
     def meanings(self) -> list[str]:
@@ -53,13 +56,19 @@ class ExplicitStep:
 
 
 def explicit_step(stage: Stage, act_dim: int) -> ExplicitStep | None:
-    """The step of a stage whose scheme is explicit; None for others."""
-    if not stage.learns_policy or not isinstance(stage.step.scheme, Explicit):
+    """The step of a stage whose scheme is explicit or forward-backward; None for others."""
+    scheme = stage.step.scheme
+    if not stage.learns_policy or not isinstance(scheme, Explicit | ForwardBackward):
         return None
     (term,) = stage.proximal
     geometry: Any = term.geometry
     reference, length = stage.reference(term.reference), term.tau / geometry.weight
-    if stage.weighs_data:
+    kind = geometry.retraction
+    if isinstance(scheme, ForwardBackward):
+        kind, length = "forward_backward", length * geometry.speed(act_dim)
+        parts = _parts(stage, -1.0, reference)
+        lines = _forward_backward(stage, parts, reference, length, scheme.points(act_dim), act_dim)
+    elif stage.weighs_data:
         parts = _parts(stage, -length, reference)
         lines = _weighted(stage, parts, reference)
     elif geometry.retraction == "reweight":
@@ -68,9 +77,10 @@ def explicit_step(stage: Stage, act_dim: int) -> ExplicitStep | None:
     else:
         length *= geometry.speed(act_dim)
         parts = _parts(stage, -1.0, reference)
-        lines = _transported(stage, parts, reference, length, act_dim)
+        as_points = _particles if stage.policy.borrows else _transported
+        lines = as_points(stage, parts, reference, length, act_dim)
     seen = [seen_by(stage, (*line, ""))[:2] for line in lines]
-    return ExplicitStep(geometry.retraction, length, parts, seen)
+    return ExplicitStep(kind, length, parts, seen, getattr(scheme, "moves", 1))
 
 
 def _parts(stage: Stage, factor: float, reference: Written) -> list[Part]:
@@ -86,7 +96,7 @@ def _parts(stage: Stage, factor: float, reference: Written) -> list[Part]:
         text, latex, meaning = written
         written = text, latex, stage.policy.reads(meaning)
         one = signed(f"energy.{name}", term.weight, None, seen_by(stage, written))
-        found.append(Part(one.key, factor * one.coefficient, one.text, one.latex, one.meaning))
+        found.append(Part(one.key, factor * one.coefficient, one.text, one.latex, one.meaning, term.entropic))
     return found
 
 
@@ -113,7 +123,7 @@ def _reweighted(stage: Stage, parts: list[Part], reference: Written, act_dim: in
     bare = seen_by(stage, (f"{reference[0]}(a|s)", rf"{reference[1]}(a\mid s)", ""))[:2]
     weight, limit = _product(parts, {}), _product(parts, {bare: 1.0})
     source = reference if scheme.split is None else ("π", r"\pi")
-    points, count = _points(scheme, act_dim, f"{source[0]}(·|s)")
+    points, count = _points(scheme.points, act_dim, f"{source[0]}(·|s)")
     new, ratio = stage.symbol, ("r(a_k)", "r(a_k)")
     splitting: list[Written] = []
     if scheme.split is not None:
@@ -158,22 +168,138 @@ def _shared(scheme: Any, ratio: Written) -> Written:
 
 def _transported(stage: Stage, parts: list[Part], reference: Written, length: float, act_dim: int) -> list[Written]:
     """Regression of the policy's points on those of the reference after they have moved."""
-    points, count = _points(stage.step.scheme, act_dim, "N(0, I)")
-    terms = [part.written for part in parts]
-    text, latex = (" ".join(one[i] for one in terms).removeprefix("+ ") for i in (0, 1))
-    moved = number(length), latex_number(length)
+    scheme: Any = stage.step.scheme
+    points, count = _points(scheme.points, act_dim, "N(0, I)")
+    signs = (
+        ", μ ± σ z for a Gaussian, in each dimension with the sign of the covariance of z and a', μ + L O z with the "
+        "rotation O that brings F_π(z_k) nearest to the linear part of a'_k where π has a full covariance"
+    )
+    signs = signs if stage.policy.has_density else ""  # those of a map mean nothing
     return [
         ("Σ_k ω_k |F_π(z_k) − a'_k|²/2", r"\tfrac{1}{2} \textstyle\sum_k \omega_k |F_\pi(z_k) - a'_k|^2"),
+        *moving(stage, parts, reference, length, count),
         (
-            f"a'_k = a_k + {moved[0]} · v(a_k), a_k = F_{reference[0]}(z_k)",
-            rf"a'_k = a_k + {moved[1]}\, v(a_k),\quad a_k = F_{{{reference[1]}}}(z_k)",
+            f"z_k: {points}; F_π(z): the point of π at z{signs}",
+            rf"z_k \sim \mathcal{{N}}(0, I),\quad k = 1, \ldots, {count}",
+        ),
+    ]
+
+
+def _particles(stage: Stage, parts: list[Part], reference: Written, length: float, act_dim: int) -> list[Written]:
+    """Points of the reference that are the policy after they have moved."""
+    scheme: Any = stage.step.scheme
+    count, particles = stage.policy.count, stage.policy
+    acting = scheme.moves if particles.moves is None else particles.moves
+    each = length / scheme.moves
+    return [
+        (
+            f"the law of a'_k, k = 1, …, {count}, in each state",
+            rf"\text{{the law of }} a'_k,\quad k = 1, \ldots, {count}",
+        ),
+        *moving(stage, parts, reference, length, count),
+        (
+            f"z_k ~ N(0, I), anew whenever it is asked; ω_k = 1/{count}",
+            rf"z_k \sim \mathcal{{N}}(0, I),\quad \omega_k = 1/{count}",
+        ),
+        (
+            f"flow time {number(length)} while the critic learns, {number(acting * each)} in {acting} "
+            f"move{'s' * (acting != 1)} where it acts",
+            rf"\text{{flow time }} {latex_number(length)} \text{{ while the critic learns, }} "
+            rf"{latex_number(acting * each)} \text{{ in {acting} where it acts}}",
+        ),
+    ]
+
+
+def moving(stage: Stage, parts: list[Part], reference: Written, length: float, count: int) -> list[Written]:
+    """How points of the reference move, in as many moves of a length as the scheme has, and along what."""
+    scheme: Any = stage.step.scheme
+    moves, along = scheme.moves, f"F_{reference[0]}(z_k)"
+    drawn = rf"F_{{{reference[1]}}}(z_k)"
+    moved = number(length / moves), latex_number(length / moves)
+    if moves == 1 and scheme.mover == "euler" and scheme.bound == "none":
+        path = (
+            f"a'_k = a_k + {moved[0]} · v(a_k), a_k = {along}",
+            rf"a'_k = a_k + {moved[1]}\, v(a_k),\quad a_k = {drawn}",
+        )
+    else:
+        within = ", clipped to ±1" if scheme.bound == "clip" else ""
+        each = f"{moves} move{'s' * (moves > 1)}"
+        if scheme.mover == "adam":
+            how = f"{each} by Adam of learning rate {moved[0]} along v{within}"
+            path = f"a'_k: a_k after {how}, a_k = {along}", rf"a'_k:\ a_k\ \text{{after {how}}},\quad a_k = {drawn}"
+        else:
+            path = (
+                f"a'_k: a_k after {each} a_k ← a_k + {moved[0]} · v(a_k){within}, a_k = {along}",
+                rf"a'_k:\ a_k\ \text{{after {each}}}\ a_k \leftarrow a_k + {moved[1]}\, v(a_k)\text{{{within}}},"
+                rf"\quad a_k = {drawn}",
+            )
+    kept = [part for part in parts if scheme.kernel == "none" or not part.entropic]
+    terms = [part.written for part in kept]
+    text, latex = (" ".join(one[i] for one in terms).removeprefix("+ ") or "0" for i in (0, 1))
+    if scheme.kernel == "none":
+        return [path, (f"v(a) = ∇ₐ[{text}]", rf"v(a) = \nabla_a \big[ {latex} \big]")]
+    heat = -sum(part.coefficient for part in parts if part.entropic)
+    given = getattr(scheme.kernel, "stein", None)
+    width = f"h = {number(given)}" if given else f"h²: median of |a_j − a_l|² over all j, l / (2 log {count + 1})"
+    latex_width = (
+        f"h = {latex_number(given)}"
+        if given
+        else rf"h^2 = \mathrm{{median}}_{{j,l}} |a_j - a_l|^2 / (2 \log {count + 1})"
+    )
+    return [
+        path,
+        (
+            f"v(a) = Σ_j ω_j [κ(a, a_j) f(a_j) + {number(heat)} · ∇κ(a_j, a)], ∇: in a_j",
+            rf"v(a) = \sum_j \omega_j \big[\kappa(a, a_j) f(a_j) + {latex_number(heat)}\,"
+            rf" \nabla_{{a_j}} \kappa(a_j, a)\big]",
+        ),
+        (f"f(a) = ∇ₐ[{text}]", rf"f(a) = \nabla_a \big[ {latex} \big]"),
+        (
+            f"κ(a, b) = exp(−|a − b|²/(2 h² + 1e-6)), {width}",
+            rf"\kappa(a, b) = \exp\big(-|a - b|^2 / (2 h^2 + 10^{{-6}})\big),\quad {latex_width}",
+        ),
+    ]
+
+
+def _forward_backward(
+    stage: Stage, parts: list[Part], reference: Written, length: float, points: Any, act_dim: int
+) -> list[Written]:
+    """The Gaussian in closed form that the policy is regressed on."""
+    described, count = _points(points, act_dim, f"{reference[0]}(·|s)")
+    terms = [part.written for part in parts if not part.entropic]
+    text, latex = (" ".join(one[i] for one in terms).removeprefix("+ ") or "0" for i in (0, 1))
+    heat = -length * sum(part.coefficient for part in parts if part.entropic)
+    step, diagonal = (number(length), latex_number(length)), stage.policy.parameter_type is DiagonalNormal
+    curved = ("diag(H)", r"\mathrm{diag}(H)") if diagonal else ("H", "H")
+    shape = "S⁺ = S'", "S^+ = S'"
+    if heat:
+        twice, four, tail = number(2 * heat), number(4 * heat), "eigenvalue by eigenvalue"
+        shape = (
+            f"S⁺ = (S' + {twice} I + (S' (S' + {four} I))^½)/2: the step of the entropy, {tail}",
+            rf"S^+ = \tfrac{{1}}{{2}} \big(S' + {latex_number(2 * heat)} I + "
+            rf"(S' (S' + {latex_number(4 * heat)} I))^{{1/2}}\big)",
+        )
+    return [
+        ("W₂²(π, N(m⁺, S⁺))/2", r"\tfrac{1}{2} W_2^2(\pi, \mathcal{N}(m^+, S^+))"),
+        (
+            f"m⁺ = m + {step[0]} · g; {reference[0]} = N(m, S)",
+            rf"m^+ = m + {step[1]}\, g,\quad {reference[1]} = "
+            r"\mathcal{N}(m, S)",
+        ),
+        shape,
+        (
+            f"S' = M S M, M = I + {step[0]} · {curved[0]}",
+            rf"S' = M S M,\quad M = I + {step[1]}\, {curved[1]}",
+        ),
+        (
+            "g, H: v(a) ≈ g + H (a − m) by least squares over a_k with weights ω_k, H made symmetric: E[v] and E[∇v], "
+            "exact where v is linear, without second derivatives",
+            r"g, H: \min \textstyle\sum_k \omega_k |v(a_k) - g - H (a_k - m)|^2,\quad H \to \tfrac{1}{2}(H + H^\top)",
         ),
         (f"v(a) = ∇ₐ[{text}]", rf"v(a) = \nabla_a \big[ {latex} \big]"),
         (
-            f"z_k: {points}; F_π(z): the point of π at z, μ ± σ z for a Gaussian, in each dimension with the sign of "
-            "the covariance of z and a', μ + L O z with the rotation O that brings F_π(z_k) nearest to the linear part "
-            "of a'_k where π has a full covariance",
-            rf"z_k \sim \mathcal{{N}}(0, I),\quad k = 1, \ldots, {count}",
+            f"a_k: {described}",
+            rf"a_k \sim {reference[1]}(\cdot\mid s),\quad k = 1, \ldots, {count}",
         ),
     ]
 
@@ -198,11 +324,11 @@ def _product(parts: list[Part], powers: dict[Written, float]) -> Written:
     return " · ".join(text for text, _ in factors) or "1", r"\, ".join(latex for _, latex in factors) or "1"
 
 
-def _points(scheme: Any, act_dim: int, law: str) -> tuple[str, int]:
+def _points(points: Any, act_dim: int, law: str) -> tuple[str, int]:
     """What points of a law there are with what shares, and how many."""
-    if isinstance(scheme.points, Sample):
-        count = scheme.points.sample
+    if isinstance(points, Sample):
+        count = points.sample
         return f"{count} sample{'s' * (count > 1)} of {law}, anew at every update; ω_k = 1/{count}", count
-    nodes = scheme.points.hermite
+    nodes = points.hermite
     grid = " × ".join([str(nodes)] * act_dim) if act_dim <= 3 else f"{nodes}^{act_dim}"
     return f"the {grid} Gauss-Hermite nodes of {law}; ω_k: their weights, of sum 1", nodes**act_dim

@@ -12,14 +12,16 @@ from pogospec.spec.schema import Spec, StepSpec
 
 def start(spec: Spec, stage: Stage) -> str:
     """Where the policy's weights come from when a step begins."""
+    if spec.policy.borrows:
+        return "the behaviour and the critic as they are"
     if spec.target is not None and "policy" not in stage.earlier:
         return f"π₀ = {beginning(spec)[0]}"
     if stage.step.start == "behavior":
-        return "a copy of the fitted behaviour's weights"
+        return f"a copy of the fitted behaviour's {mean_of(stage, 'behavior')}weights"
     if stage.beside is not None:
         return f"the weights that {stage.earlier['policy']} starts from, at distance 0"
     if "policy" in stage.earlier:
-        return f"the weights that {stage.earlier['policy']} ended with"
+        return f"the {mean_of(stage, 'policy')}weights that {stage.earlier['policy']} ended with"
     return "fresh weights, not those of the behaviour"
 
 
@@ -34,12 +36,17 @@ def reference(spec: Spec, stage: Stage, name: str) -> str:
     if name == "previous" and stage.beside is not None:
         return f"the policy of {stage.earlier['policy']} as it is now, trained in the same updates"
     if name == "previous":
-        return f"the policy at the end of {stage.earlier['policy']}, frozen"
+        return f"the {mean_of(stage, 'policy')}policy at the end of {stage.earlier['policy']}, frozen"
     if "behavior" in stage.step.learn:
         return "the behaviour policy, fitted in this very step"
     if stage.beside is not None and "behavior" in stage.meanwhile:
         return f"the behaviour policy, fitted in the same updates by {stage.beside.label}"
-    return f"the behaviour policy as {stage.earlier['behavior']} left it, frozen"
+    return f"the {mean_of(stage, 'behavior')}behaviour policy as {stage.earlier['behavior']} left it, frozen"
+
+
+def mean_of(stage: Stage, learner: str) -> str:
+    """Said before weights that a stage finds, where they are averaged ones."""
+    return "averaged " if learner in stage.averaged else ""
 
 
 def targets(spec: Spec, stage: Stage) -> str | None:
@@ -50,11 +57,12 @@ def targets(spec: Spec, stage: Stage) -> str | None:
         return "not moved: no critic is learned from here on"
     step = stage.step
     rate = number(spec.critic.target_rate)
-    if step.target_every is None and stage.learns_policy:
+    if step.target_every is None and stage.learns_policy and not spec.policy.borrows:
         when = f"only when the policy updates ({policy_rhythm(step)})"
     else:
         when = f"at {every(step.target_every or 1)}"
-    names = "Q̄ ← Q̄ + {0} (Q − Q̄), μ̄ likewise" if _has_policy(spec) else "Q̄ ← Q̄ + {0} (Q − Q̄)"
+    slow = _has_policy(spec) and not spec.policy.borrows
+    names = "Q̄ ← Q̄ + {0} (Q − Q̄), μ̄ likewise" if slow else "Q̄ ← Q̄ + {0} (Q − Q̄)"
     before = ", μ̄ towards the policy before its update" if step.slow_policy == "before_update" else ""
     return f"{names.format(rate)}, {when}{before}"
 
@@ -79,6 +87,8 @@ def optimizers(stage: Stage) -> dict[str, str]:
     """The optimiser of each learner of a stage, and whether its state is fresh."""
     found = {}
     for name in stage.step.learn:
+        if name == "policy" and stage.policy.borrows:
+            continue
         node: Any = getattr(stage.step.optimizer, name)
         text = f"{kind_of('optimizer', node)} {number(node.learning_rate)}"
         text = text[0].upper() + text[1:]
@@ -87,3 +97,15 @@ def optimizers(stage: Stage) -> dict[str, str]:
         kept = stage.step.optimizer_state == "keep" and name in stage.earlier
         found[name] = text + (f", state kept from {stage.earlier[name]}" if kept else "")
     return found
+
+
+def averages(stage: Stage) -> str:
+    """Which weights are averaged, and how; empty where none are."""
+    names, found = {"behavior": "behaviour"}, []
+    for name in stage.step.learn:
+        law = getattr(getattr(stage.step.optimizer, name), "average", None)
+        if law is not None:
+            window, rhythm = getattr(law, "window", 0), stage.step.actor_every if name == "policy" else 1
+            of_step = f", {window * rhythm:,} of the step" if window and rhythm > 1 else ""
+            found.append(f"{names.get(name, name)}: {law.words()}{of_step}")
+    return "; ".join(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,25 +26,70 @@ BAND = 0.16
 """Opacity of a standard deviation."""
 
 
+class Look(NamedTuple):
+    """What a picture is given beside what it shows; None: as it is drawn."""
+
+    title: str | None = None
+    size: tuple[float, float] | None = None  # width and height in inches
+    dpi: int | None = None  # of PNG
+    y_label: str | None = None
+    x_label: str | None = None
+
+    def adorn(self, picture: Figure) -> Figure:
+        """Give a picture its title, size and names of axes; an empty title takes the one that it has."""
+        if self.title is not None and len(picture.axes) > 1:
+            picture.suptitle(textwrap.fill(self.title, 84), fontsize=10)
+        elif self.title is not None:
+            picture.axes[0].set_title(textwrap.fill(self.title, 72), fontsize=10)
+        for axes in picture.axes:
+            for name, text in (("y", self.y_label), ("x", self.x_label)):
+                if text is not None and getattr(axes, f"get_{name}label")():
+                    getattr(axes, f"set_{name}label")(text)
+        if self.size is not None:
+            picture.set_size_inches(*self.size)
+        return picture
+
+
+PLAIN = Look()
+LARGEST, DPIS = 40.0, (30, 1200)
+"""Inches of a picture, and the least and most dots of an inch."""
+
+
+def look_of(
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
+    dpi: int | None = None,
+    y_label: str | None = None,
+    x_label: str | None = None,
+) -> Look:
+    """A look whose numbers can be drawn; raises UsageError."""
+    if size is not None and not (len(size) == 2 and all(1 <= side <= LARGEST for side in size)):
+        found = " x ".join(f"{side:g}" for side in size)
+        raise UsageError(f"--size: found {found}, allowed width and height in inches, from 1 to {LARGEST:g}")
+    if dpi is not None and not DPIS[0] <= dpi <= DPIS[1]:
+        raise UsageError(f"--dpi: found {dpi}, allowed {DPIS[0]} to {DPIS[1]}")
+    return Look(title, size, dpi, y_label, x_label)
+
+
 def check_file(path: Path) -> None:
     """Refuse files of another format than png, svg and pdf."""
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: found suffix '{path.suffix}', allowed {', '.join(FORMATS)}")
 
 
-def write(picture: Figure, path: Path) -> Path:
+def write(picture: Figure, path: Path, look: Look = PLAIN) -> Path:
     """Write a picture into a file, whose suffix is png, svg or pdf."""
     check_file(path)
-    _as_written(picture)
+    as_written(look.adorn(picture))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.savefig(path, dpi=DPI)
+        picture.savefig(path, dpi=look.dpi or DPI)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}; choose another file") from None
     return path
 
 
-def _as_written(picture: Figure) -> None:
+def as_written(picture: Figure) -> Figure:
     """Let all text but the numbers of axes stand as it is; Matplotlib takes what is between dollars for mathematics."""
     texts = [*picture.texts, *(text for legend in picture.legends for text in legend.get_texts())]
     for axes in picture.axes:
@@ -52,6 +97,7 @@ def _as_written(picture: Figure) -> None:
     for text in texts:
         text.set_text(plain(text.get_text()))
         text.set_parse_math(False)
+    return picture
 
 
 def tick(value: Any) -> str:

@@ -19,7 +19,6 @@ from pogospec.policies.base import DiagonalNormal, FullNormal, Point
 from pogospec.registry import kind_of
 from pogospec.report.reading.flow import START
 from pogospec.report.reading.known_energy import Known, Moments
-from pogospec.steps.explicit import Explicit
 
 FISHER_RAO = ("fisher_rao", "gaussian_fisher_rao", "kl", "hellinger")
 """Geometries that agree to leading order, so that their flows are one."""
@@ -109,7 +108,7 @@ def continuous(known: Known, seed: int = 0) -> Continuous | None:
         return None
     steps = [(stage.step, known.proximal(stage)) for stage in known.stages]
     first, terms = steps[0]
-    moved = isinstance(start, Point) or all(isinstance(step.scheme, Explicit) for step, _ in steps)
+    moved = isinstance(start, Point) or all(step.scheme.at_reference for step, _ in steps)
     if any(len(own) != 1 or step.energy != first.energy for step, own in steps) or not _plain(first.energy, moved):
         return None
     geometry: Any = terms[0].geometry

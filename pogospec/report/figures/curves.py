@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pogospec.errors import UsageError
-from pogospec.report.figures.canvas import WIDTH, check_file, legend, write
+from pogospec.report.figures.canvas import PLAIN, WIDTH, Look, check_file, legend, write
 from pogospec.report.figures.panel import Panel
 from pogospec.report.figures.styles import COLORS, Key, Styles
 from pogospec.report.reading.names import by_dataset, titles
@@ -34,6 +34,7 @@ def draw_curves(
     y: str = "score",
     x: X = "updates",
     by: Literal["step", "run"] | None = None,
+    look: Look = PLAIN,
 ) -> Path:
     """Write the picture of `figure` and return its path, whose suffix is png, svg or pdf.
 
@@ -41,7 +42,7 @@ def draw_curves(
     """
     path = _default(runs, y, x) if path is None else path
     check_file(path)
-    return write(figure(runs, y, x, by), path)
+    return write(figure(runs, y, x, by), path, look)
 
 
 def _default(runs: Sequence[RunDirectory], y: str, x: str) -> Path:

@@ -13,6 +13,7 @@ from pogospec.errors import UsageError
 from pogospec.policies.base import Point, TanhNormal
 from pogospec.policies.maps import AbstractMap
 from pogospec.policies.mixtures import Mixture
+from pogospec.policies.particles import Cloud
 from pogospec.report.figures.canvas import columns_of, draw_mean, head, legend_below, panels, tidy
 from pogospec.report.figures.styles import GREY, step_color
 from pogospec.report.reading.flow import START, is_target, picked
@@ -139,7 +140,7 @@ def marginal(parameters: Any, which: int, x: np.ndarray) -> np.ndarray:
 
     That of a family without one is a kernel estimate of many actions, of Silverman's width.
     """
-    if isinstance(parameters, AbstractMap):
+    if isinstance(parameters, AbstractMap | Cloud):
         actions = drawn(parameters)[..., which]
         width = 0.9 * np.maximum(actions.std(0), 1e-3) * len(actions) ** -0.2
         return np.stack([_normal(at, actions, width).mean(0) for at in x])

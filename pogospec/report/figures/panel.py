@@ -10,6 +10,8 @@ import numpy as np
 from pogospec.report.figures.canvas import draw_mean, fold
 from pogospec.report.figures.styles import GREY, RING, Key, Styles
 from pogospec.report.reading.series import Series, behavior, goes_on, meaning, series
+from pogospec.report.reading.series import before as before_of
+from pogospec.runs.columns import LAST
 from pogospec.runs.directory import RunDirectory
 
 MARKED = 16
@@ -36,8 +38,8 @@ class Panel:
         shared = all(seam == some or (not seam and end <= min(some.values())) for seam, end in pairs)
         for place, (name, run, steps) in enumerate(found):
             above = 3 - ends[place] / max(ends) / 2  # where curves agree, the shorter run is seen
-            for number, one in enumerate(steps):
-                before = steps[number - 1] if one.label in seams[place] else None
+            for one in steps:
+                before = before_of(steps, one) if one.label in seams[place] else None
                 self._curve(name, one, before, above, ring=not shared)
             self._behavior(name, run)
         if some and shared:
@@ -52,8 +54,8 @@ class Panel:
 
     def _seams(self, steps: list[Series]) -> dict[str, float]:
         """Label of each step that follows another one -> where it begins; steps side by side have none."""
-        pairs = zip(steps, steps[1:], strict=False)
-        return {late.label: float(early.x[-1]) for early, late in pairs if early.x[-1] < late.x[0]}
+        pairs = [(before_of(steps, one), one) for one in steps]
+        return {late.label: float(early.x[-1]) for early, late in pairs if early and early.x[-1] < late.x[0]}
 
     def _curve(self, run: str, one: Series, before: Series | None, above: float, ring: bool) -> None:
         """Mean and band; a step starts from the last score of the one before it, whose weights it starts from."""
@@ -83,6 +85,7 @@ class Panel:
 
     def _switches(self, seams: dict[str, float]) -> None:
         """Lines where the steps change, named where there is room."""
+        seams = {label: at for label, at in seams.items() if not label.endswith(LAST)}
         ends = [0.0, *(at / self.scale for at in seams.values()), self.axes.dataLim.x1]
         room = min(np.diff(ends)) / ends[-1]
         for label, at in zip(seams, ends[1:], strict=False):

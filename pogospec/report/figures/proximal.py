@@ -114,8 +114,8 @@ def slices(known: Known) -> Slice:
         line = jax.tree.map(along, first, second)
         reference, begin = known.parameters(before), known.parameters(_beginning(known))
         energy = _energy(known, late, line, begin)
-        after = energy + _distances(known, late, line, first)
-        earlier = _energy(known, early, line, begin) + _distances(known, early, line, reference)
+        own = energy if early.source == late.source else _energy(known, early, line, begin)  # one step, repeated
+        after, earlier = energy + _distances(known, late, line, first), own + _distances(known, early, line, reference)
     labels = (before if _recentred(known, early) else START, early.label, late.label)
     return Slice(labels, place, *(np.asarray(values, float) for values in (energy, earlier, after)))
 

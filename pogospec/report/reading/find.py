@@ -30,11 +30,11 @@ def open_runs(paths: Sequence[Path]) -> tuple[list[RunDirectory], list[str]]:
         if not os.path.exists(path):
             missing.append(f"{path} (does not exist)")
             continue
-        inside = sorted(_inside(path)) if path.is_dir() else []
-        if not inside:
+        held = sorted(inside(path)) if path.is_dir() else []
+        if not held:
             what = "holds no run" if path.is_dir() else "is a file"
             other.append(f"{path} ({what})")
-        for run in inside:
+        for run in held:
             found.setdefault(run.resolve(), run)
     if missing or not found:
         raise RunDirectoryError(
@@ -88,8 +88,23 @@ def open_planned(plan: Plan) -> list[RunDirectory]:
     return [_checked(path) for path in found]
 
 
-def _inside(path: Path) -> Iterator[Path]:
-    for folder, below, files in os.walk(path):
+def open_any(paths: Sequence[Path]) -> tuple[list[RunDirectory], Plan | None, list[str]]:
+    """The runs that paths name, the plan where the one path is a suite, and what was passed over; raises as both do."""
+    plan = open_plan(paths[0]) if len(paths) == 1 else None
+    if plan is not None:
+        return open_planned(plan), plan, []
+    found, other = open_runs(paths)
+    return found, None, other
+
+
+def inside(path: Path) -> Iterator[Path]:
+    """Run directories in a folder, at any depth, but hidden ones; raises OSError where it cannot be read."""
+
+    def refused(error: OSError) -> None:
+        if error.filename == str(path) and not isinstance(error, FileNotFoundError):
+            raise error
+
+    for folder, below, files in os.walk(path, onerror=refused):
         if "manifest.json" in files:
             below.clear()
             yield Path(folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from pogospec.errors import RunDirectoryError
 from pogospec.runs.columns import FLOW
 from pogospec.runs.directory import RunDirectory
+from pogospec.runs.manifest import numbers_of
 from pogospec.spec.known import PREFIX
 from pogospec.spec.yaml import plain_of, read_tree
 
@@ -62,21 +65,22 @@ def read_flow(run: RunDirectory) -> Flow:
     A step that was taken back counts as what it was given up for: the numbers of the point before, without a step
     size. Raises RunDirectoryError.
     """
-    count = run.manifest["seeds"]
+    seeds = numbers_of(run.manifest)
+    count = len(seeds)
     stages, rows = rows_of(run)
     reached = [stage for stage in stages if _is_over(run, stage, rows)]
     points: list[tuple[str, list[Row]]] = []
-    first = [_first(rows.get((stages[0], seed), [])) for seed in range(count)] if stages else []
+    first = [_first(rows.get((stages[0], seed), [])) for seed in seeds] if stages else []
     if first and all(first):
         points.append((START, [dict(row, tau="") for row in first if row]))
     for stage in reached:
         ends = []
-        for seed in range(count):
+        for place, seed in enumerate(seeds):
             own = rows.get((stage, seed), [])
             kept = [row for row in own if row["accepted"] != "0" and row["update"] != "0"]
-            before = points[-1][1][seed] if points else {}
+            before = points[-1][1][place] if points else {}
             given_up = before and any(row["accepted"] == "0" for row in own)
-            stayed = dict(before, tau="", violated="")
+            stayed = dict(before, tau="", violated="", gain="", gain_error="", bound="")
             ends.append(stayed if given_up and not _taken(own) else kept[-1] if kept else {})
         if all(ends):
             points.append((stage, ends))
@@ -91,19 +95,43 @@ def read_flow(run: RunDirectory) -> Flow:
 
 
 def troubles(run: RunDirectory) -> list[str]:
-    """What a flow that is over should not have done: steps in which the proximal inequality failed, a flow that rose.
+    """What a reader should know of a flow: steps that were not taken, that broke the inequality, a flow that rose.
 
     Empty where the run measured no flow, as older versions did not. Raises RunDirectoryError where it is damaged.
     """
     if not (run.path / "flow.csv").is_file():
         return []
     flow = read_flow(run)
-    return [*_violations(flow), *(_end(flow, _one_energy(run)) if is_target(run) else ())]
+    return [*refusals(run), *_violations(flow), *(_end(flow, _one_energy(run)) if is_target(run) else ())]
 
 
 def _one_energy(run: RunDirectory) -> bool:
     steps = plain_of(read_tree(run.path / "spec.yaml"))["schedule"]["steps"]
     return all(step["energy"] == steps[0]["energy"] for step in steps)
+
+
+def refusals(run: RunDirectory) -> list[str]:
+    """A sentence for each step that its judge did not take in some seed, of many the first.
+
+    Raises RunDirectoryError where flow.csv is damaged.
+    """
+    if not (run.path / "flow.csv").is_file():
+        return []
+    seeds, (stages, rows) = numbers_of(run.manifest), rows_of(run)
+    refused: dict[str, list[str]] = {}
+    for label in (stage for stage in stages if _is_over(run, stage, rows)):
+        for seed in seeds:
+            own = [row for row in rows.get((label, seed), []) if row["accepted"] and row.get("gain")]
+            if own and not _taken(own):
+                error = f" ± {float(own[-1]['gain_error']):.2g}" if own[-1]["gain_error"] else ""
+                refused.setdefault(label, []).append(f"{float(own[-1]['gain']):.3g}{error} in seed {seed}")
+    told = []
+    for label, found in [*refused.items()][:MOST_TOLD]:
+        listed = ", ".join(found[:MOST_TOLD]) + (", …" if len(found) > MOST_TOLD else "")
+        several = f" in {len(found)} of {len(seeds)} seeds" if len(seeds) > 1 else ""
+        told.append(f"{label}: not taken{several}, so that the policy stays: its judge finds a gain of {listed}")
+    more = len(refused) - MOST_TOLD
+    return [*told, *([f"not taken are {more} further steps: accepted of flow.csv"] if more > 0 else [])]
 
 
 def _violations(flow: Flow) -> Iterator[str]:
@@ -148,6 +176,21 @@ def _end(flow: Flow, one: bool) -> Iterator[str]:
         )
 
 
+def rows_in(run: RunDirectory, name: str) -> list[Row]:
+    """Rows of metrics.csv or flow.csv, read once for all that is asked of a run in a row; not to be changed."""
+    path = run.path / name
+    try:
+        about = path.stat()
+    except OSError:
+        return run.read(name)  # which says what is wrong
+    return _rows(path, about.st_mtime_ns, about.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _rows(path: Path, _changed: int, _size: int) -> list[Row]:
+    return RunDirectory(path.parent).read(path.name)
+
+
 def rows_of(run: RunDirectory) -> tuple[list[str], dict[tuple[str, int], list[Row]]]:
     """Stages in the order of training, and the rows of each stage and seed."""
     stages: dict[str, None] = {}
@@ -155,7 +198,7 @@ def rows_of(run: RunDirectory) -> tuple[list[str], dict[tuple[str, int], list[Ro
     if not (run.path / "flow.csv").is_file():
         raise RunDirectoryError(f"{run.path} has no flow.csv, which older versions did not write; run its spec again")
     try:
-        for row in run.read("flow.csv"):
+        for row in rows_in(run, "flow.csv"):
             stages.setdefault(row["stage"])
             found.setdefault((row["stage"], int(row["seed"])), []).append(row)
     except (KeyError, ValueError) as error:

@@ -21,6 +21,7 @@ from pogospec.errors import UsageError
 from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal, normals, panels
 from pogospec.policies.maps import AbstractMap
 from pogospec.policies.mixtures import Mixture
+from pogospec.policies.particles import Cloud
 from pogospec.report.reading.flow import START
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.saved import SavedPolicy
@@ -136,7 +137,7 @@ def parameters_at(run: RunDirectory, label: str, observation: np.ndarray) -> Any
 
 def moments(parameters: Any) -> Moments:
     """Moments of action distributions; those of a tanh-Gaussian by quadrature, those of a map by samples."""
-    if isinstance(parameters, AbstractMap):
+    if isinstance(parameters, AbstractMap | Cloud):
         actions = drawn(parameters)
         gaps = actions - actions.mean(0)
         return Moments(actions.mean(0), np.einsum("n...i,n...j->...ij", gaps, gaps) / len(actions))
@@ -166,8 +167,8 @@ def moments(parameters: Any) -> Moments:
     )
 
 
-def drawn(parameters: AbstractMap) -> np.ndarray:
-    """Actions [n, ..., d] of a map, the same noise at each call."""
+def drawn(parameters: AbstractMap | Cloud) -> np.ndarray:
+    """Actions [n, ..., d] of a map or of particles, the same noise at each call."""
     return np.asarray(parameters.at(normals(parameters, DRAWN, jax.random.key(0))), float)
 
 

@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pogospec.report.reading.keys import differing
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.sweep import cell_title
 
+LABEL = 3
+"""Keys that a title takes, at most."""
+
 
 def titles(runs: Sequence[RunDirectory]) -> list[str]:
-    """Names of the runs, told apart by their directory where a name comes twice on one dataset."""
+    """Names of the runs, told apart where a name comes twice on one dataset: by the keys that differ, if they are few.
+
+    Else by their directories.
+    """
     manifests = [run.manifest for run in runs]
     found = [" ".join([manifest["name"], cell_title(manifest.get("sweep") or {})]).rstrip() for manifest in manifests]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, manifest in enumerate(manifests):
+        groups.setdefault((manifest["dataset"], found[number]), []).append(number)
+    for (_, title), members in groups.items():
+        keys = differing([runs[number] for number in members]) if len(members) > 1 else {}
+        if not 0 < len(keys) <= LABEL:
+            continue
+        cells = [{path: values[place] for path, values in keys.items()} for place in range(len(members))]
+        labels = [f"{title} {cell_title(cell)}" for cell in cells]
+        if len(set(labels)) == len(labels) and not set(labels) & set(found):
+            for number, label in zip(members, labels, strict=True):
+                found[number] = label
     parts = [run.path.resolve().parts for run in runs]
     for depth in range(1, max(map(len, parts), default=0) + 1):
         keys = [(manifest["dataset"], title) for manifest, title in zip(manifests, found, strict=True)]

@@ -6,15 +6,17 @@ time, which metrics.csv does not know.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from pogospec.errors import RunDirectoryError
-from pogospec.report.reading.flow import MEASURED, read_flow, rows_of
+from pogospec.report.reading.flow import MEASURED, read_flow, rows_in, rows_of
 from pogospec.report.reading.scores import curves, normalised
-from pogospec.runs.columns import FLOW, METRICS
+from pogospec.runs.columns import FLOW, LAST, METRICS
 from pogospec.runs.directory import RunDirectory
+from pogospec.runs.manifest import numbers_of
 
 COUNTERS = ("seed", "stage", "update", "total_update", "seconds")
 EVALUATED = ("score", "return")
@@ -38,17 +40,18 @@ def series(run: RunDirectory, y: str = "score", x: str = "updates") -> list[Seri
         times, values = read_flow(run).along_time(y.removeprefix(PREFIX))
         return [Series(LABEL, times, values)] if len(times) else []
     if y in EVALUATED:
-        found = {policy: points for policy, points in curves(run).items() if policy != "behavior" and points}
+        ours = {policy: points for policy, points in curves(run).items() if policy.removesuffix(LAST) != "behavior"}
+        found = {policy: points for policy, points in ours.items() if points}
         found = {policy: {n: _scaled(run, y, r) for n, r in points.items()} for policy, points in found.items()}
     elif y in _recorded(run):
         found = _metric(run, y)
     else:
         found = _measured(run, y.removeprefix(PREFIX))
-    clock = _clock(run) if x == "seconds" and found else None
+    times = clock(run) if x == "seconds" and found else None
     result = []
     for label, points in found.items():
         totals = np.array(list(points), float)
-        at = totals if clock is None else np.interp(totals, *clock)
+        at = totals if times is None else np.interp(totals, *times)
         result.append(Series(label, at, np.stack(list(points.values()))))
     return result
 
@@ -56,6 +59,13 @@ def series(run: RunDirectory, y: str = "score", x: str = "updates") -> list[Seri
 def goes_on(y: str) -> bool:
     """Whether a quantity of a policy does not jump where a step begins from its weights."""
     return y in EVALUATED or y.removeprefix(PREFIX) in OF_POLICY and (y.startswith(PREFIX) or y not in METRICS)
+
+
+def before(steps: Sequence[Series], one: Series) -> Series | None:
+    """The step before one, with the weights that it left: averaged ones where some are."""
+    left = [step for step in steps if not step.label.endswith(LAST)]
+    number = [step.label for step in left].index(one.label.removesuffix(LAST)) if left else 0
+    return left[number - 1] if number else None
 
 
 def behavior(run: RunDirectory, y: str = "score") -> np.ndarray | None:
@@ -74,14 +84,14 @@ def columns(run: RunDirectory, x: str = "updates") -> list[str]:
 
 
 def _recorded(run: RunDirectory) -> list[str]:
-    rows = run.read("metrics.csv")
+    rows = rows_in(run, "metrics.csv")
     return [name for name in (rows[0] if rows else ()) if name not in COUNTERS and any(row[name] for row in rows)]
 
 
 def _flow_columns(run: RunDirectory) -> list[str]:
     if not (run.path / "flow.csv").is_file():  # runs of versions that measured no flow
         return []
-    rows = run.read("flow.csv")
+    rows = rows_in(run, "flow.csv")
     return [name for name in MEASURED if any(row.get(name) for row in rows)]
 
 
@@ -103,7 +113,7 @@ def _metric(run: RunDirectory, name: str) -> dict[str, dict[int, np.ndarray]]:
     """Stage -> total updates -> value of each seed; points that some seed lacks are left out."""
     found: dict[str, dict[int, dict[int, float]]] = {}
     try:
-        for row in run.read("metrics.csv"):
+        for row in rows_in(run, "metrics.csv"):
             if row.get(name):
                 points = found.setdefault(row["stage"], {})
                 points.setdefault(int(row["total_update"]), {})[int(row["seed"])] = float(row[name])
@@ -126,19 +136,17 @@ def _measured(run: RunDirectory, name: str) -> dict[str, dict[int, np.ndarray]]:
 
     A seed that tries its step size again ends later than others; the end is where the last one ends.
     """
-    flow, (stages, rows), count = read_flow(run), rows_of(run), run.manifest["seeds"]
+    flow, (stages, rows), seeds = read_flow(run), rows_of(run), numbers_of(run.manifest)
     found: dict[str, dict[int, np.ndarray]] = {}
     for number, stage in enumerate(stages):
         points: dict[int, dict[int, float]] = {}
         totals = [0]
-        for seed in range(count):
+        for seed in seeds:
             for row in rows.get((stage, seed), []):
                 totals.append(int(row["total_update"]))
                 if row.get(name) and not row["accepted"] and (row["update"] != "0" or number == 0):
                     points.setdefault(totals[-1], {})[seed] = float(row[name])
-        whole = {
-            n: np.array([seeds[seed] for seed in range(count)]) for n, seeds in points.items() if len(seeds) == count
-        }
+        whole = {n: np.array([own[seed] for seed in seeds]) for n, own in points.items() if len(own) == len(seeds)}
         if stage in flow.labels:
             end = flow.columns[name][flow.labels.index(stage)]
             whole |= {max(totals): end} if np.isfinite(end).all() else {}
@@ -147,10 +155,10 @@ def _measured(run: RunDirectory, name: str) -> dict[str, dict[int, np.ndarray]]:
     return found
 
 
-def _clock(run: RunDirectory) -> tuple[np.ndarray, np.ndarray]:
+def clock(run: RunDirectory) -> tuple[np.ndarray, np.ndarray]:
     """Total updates and the seconds that training took until then; all seeds advance in one chunk."""
     try:
-        chunks = {int(row["total_update"]): float(row["seconds"]) for row in run.read("metrics.csv")}
+        chunks = {int(row["total_update"]): float(row["seconds"]) for row in rows_in(run, "metrics.csv")}
     except (KeyError, ValueError) as error:
         raise RunDirectoryError(f"{run.path / 'metrics.csv'} is damaged: {error}") from None
     if not chunks:

@@ -7,9 +7,13 @@ from pogospec.report.tables.flows import warnings as flow_warnings
 from pogospec.report.tables.matrix import matrix_of
 from pogospec.report.tables.matrix_text import to_text as matrix_to_text
 from pogospec.report.tables.protocol import header, warnings
+from pogospec.report.tables.selection import Ranking, rankings
+from pogospec.report.tables.selection import entries as selection_rows
+from pogospec.report.tables.sheets import Sheet, sheet_of, sheets, titled
 from pogospec.report.tables.sweep import to_markdown as sweep_to_markdown
 
 __all__ = [
-    "differences", "flow_warnings", "header", "matrix_of", "matrix_to_text", "refuse_rule", "refuse_table",
-    "sweep_to_markdown", "targets_of", "to_text", "warnings",
+    "Ranking", "Sheet", "differences", "flow_warnings", "header", "matrix_of", "matrix_to_text", "rankings",
+    "refuse_rule", "refuse_table", "selection_rows", "sheet_of", "sheets", "sweep_to_markdown", "targets_of", "titled",
+    "to_text", "warnings",
 ]  # fmt: skip

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from pogospec.report.reading.names import by_dataset, titles
-from pogospec.report.reading.scores import Cell, final
+from pogospec.report.reading.scores import Cell, final, last_step, seeds_of
+from pogospec.runs.columns import LAST
 from pogospec.runs.directory import RunDirectory, order
 
 
@@ -35,15 +38,20 @@ class Difference(NamedTuple):
 
 
 def differences(cells: dict[str, Cell]) -> list[Difference]:
-    """Each policy minus the first one and minus the one before it, seed by seed; none for a single seed."""
-    names, found = list(cells), []
-    for j, late in enumerate(names):
-        for early in dict.fromkeys(names[: min(j, 1)] + names[max(j - 1, 0) : j]):
+    """Each policy minus the first one and minus the one before it, seed by seed; none for a single seed.
+
+    Last weights minus the averaged ones alone.
+    """
+    names, found = [name for name in cells if not name.endswith(LAST)], []
+    for late in cells:
+        j = names.index(late) if late in names else len(names)
+        whole = late.removesuffix(LAST)
+        others = [whole] if whole != late else [*names[: min(j, 1)], *names[max(j - 1, 0) : j]]
+        for early in dict.fromkeys(name for name in others if name in cells):
             a, b = cells[late].values, cells[early].values
             if len(a) == len(b) > 1:
                 gap = a - b
-                error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
-                found.append(Difference(f"{late} - {early}", float(gap.mean()), error))
+                found.append(Difference(f"{late} - {early}", float(gap.mean()), _error(gap)))
     return found
 
 
@@ -65,3 +73,41 @@ def paired(runs: Sequence[RunDirectory], score: str = "last") -> list[tuple[str,
         for run, title in zip(runs, titles(runs), strict=True)
         for gap in differences(final(run, score))
     ]
+
+
+MANY = 4
+"""Runs beyond which each is compared with the first one alone."""
+
+
+def between(runs: Sequence[RunDirectory], score: str = "last") -> list[tuple[str, Difference]]:
+    """Differences of the last steps of runs on one dataset over the seeds that both have: (dataset, difference).
+
+    Of each pair, or of each run and the first where there are many. Scores by different references are not compared.
+    """
+    found = []
+    for dataset, members in by_dataset(runs).items():
+        ends = [(title, run, _end(run, score)) for title, run in members]
+        for place, (late, run, (policy, one)) in enumerate(ends):
+            for early, other, (before, two) in ends[: place if len(ends) <= MANY else min(place, 1)]:
+                if one is None or two is None or run.manifest["reference"] != other.manifest["reference"]:
+                    continue
+                common = sorted({*seeds_of(run)} & {*seeds_of(other)})
+                if len(common) < 2:
+                    continue
+                rows = [[seeds_of(which).index(seed) for seed in common] for which in (run, other)]
+                gap = one.values[rows[0]] - two.values[rows[1]]
+                steps = "" if policy == before else f" ({policy} - {before})"
+                name = f"{late} - {early}{steps}, {len(common)} seeds"
+                found.append((dataset, Difference(name, float(gap.mean()), _error(gap))))
+    return found
+
+
+def _end(run: RunDirectory, score: str) -> tuple[str | None, Cell | None]:
+    cells = final(run, score)
+    policy = last_step(cells)
+    return policy, None if policy is None else cells[policy]
+
+
+def _error(gap: np.ndarray) -> float:
+    """Standard error of a mean over seeds."""
+    return float(gap.std(ddof=1)) / math.sqrt(len(gap))

@@ -7,14 +7,23 @@ from typing import Any
 
 from pogospec.report.statistics import std
 from pogospec.report.tables.flows import END, compared, ends, header, warnings
-from pogospec.report.tables.markup import json_number, latex_number, latex_table, markdown_row, markdown_rule
+from pogospec.report.tables.markup import (
+    Caption,
+    json_number,
+    latex_number,
+    latex_table,
+    markdown_row,
+    markdown_rule,
+)
 from pogospec.runs.directory import RunDirectory
 from pogospec.text import csv_text, json_text, latex, markdown
 
 
-def to_text(runs: Sequence[RunDirectory], style: str) -> str:
-    """The comparison as markdown, latex, csv or json."""
-    return {"markdown": _markdown, "latex": _latex, "json": _json, "csv": _csv}[style](runs)
+def to_text(runs: Sequence[RunDirectory], style: str, caption: str | None = None, label: str | None = None) -> str:
+    """The comparison as markdown, latex, csv or json; `caption`, `label`: of LaTeX."""
+    if style == "latex":
+        return _latex(runs, caption, label)
+    return {"markdown": _markdown, "json": _json, "csv": _csv}[style](runs)
 
 
 def _markdown(runs: Sequence[RunDirectory]) -> str:
@@ -26,7 +35,7 @@ def _markdown(runs: Sequence[RunDirectory]) -> str:
     return "\n".join([*lines, *(f"\nWarning: {markdown(warning)}" for warning in warnings(runs))])
 
 
-def _latex(runs: Sequence[RunDirectory]) -> str:
+def _latex(runs: Sequence[RunDirectory], caption: str | None, label: str | None) -> str:
     """One table, a group of rows a target; warnings are comments."""
     tables = [(name, compared(group)) for name, group in ends(runs)]
     head = list(dict.fromkeys(column for _, table in tables for column in table.head))
@@ -36,7 +45,7 @@ def _latex(runs: Sequence[RunDirectory]) -> str:
         cells = [[latex(row["run"]), *(latex_number(row.get(column, "")) for column in head[1:])] for row in rows]
         groups.append((name, cells))
     comments = [f"warning: {warning}" for warning in warnings(runs)]
-    return latex_table(header(runs), head, groups, comments)
+    return latex_table(Caption(header(runs), caption, label), head, groups, comments)
 
 
 def _json(runs: Sequence[RunDirectory]) -> str:

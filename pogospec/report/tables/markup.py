@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pogospec.text import latex, line
 
@@ -18,12 +20,33 @@ def markdown_rule(columns: int) -> str:
     return markdown_row(["---", *["---:"] * (columns - 1)])
 
 
+class Caption(NamedTuple):
+    """What stands under a LaTeX table, and what the text of a paper calls it by."""
+
+    protocol: str
+    own: str | None = None  # in the place of the protocol
+    label: str | None = None
+
+    def lines(self) -> list[str]:
+        """The caption and the label."""
+        name = "comparison" if self.label is None else re.sub(r"[^\w:.+/-]", "-", self.label, flags=re.ASCII)
+        said = latex(self.own) if self.own is not None else f"{latex(self.protocol)}."
+        return [f"  \\caption{{{said}}}", f"  \\label{{{name if ':' in name else f'tab:{name}'}}}"]
+
+    def comments(self) -> list[str]:
+        """The protocol, where something else stands in its place."""
+        return [] if self.own is None else [self.protocol]
+
+
 def latex_table(
-    caption: str, head: Sequence[str], groups: Sequence[tuple[str, Sequence[Sequence[str]]]], comments: Sequence[str]
+    caption: Caption,
+    head: Sequence[str],
+    groups: Sequence[tuple[str, Sequence[Sequence[str]]]],
+    comments: Sequence[str],
 ) -> str:
     """A booktabs table with a group of rows under each name, if any; the cells of rows are LaTeX, all else is text."""
-    lines = ["% " + line(comment) for comment in ["needs \\usepackage{booktabs}", *comments]]
-    lines += [r"\begin{table}[t]", r"  \centering", f"  \\caption{{{latex(caption)}.}}"]
+    lines = ["% " + line(comment) for comment in ["needs \\usepackage{booktabs}", *caption.comments(), *comments]]
+    lines += [r"\begin{table}[t]", r"  \centering", *caption.lines()]
     lines += [f"  \\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"    \toprule"]
     lines += ["    " + " & ".join(map(latex, head)) + r" \\"]
     for name, rows in groups:

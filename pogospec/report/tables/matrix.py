@@ -10,7 +10,7 @@ import numpy as np
 from pogospec.report import published as literature
 from pogospec.report.reading.find import Plan
 from pogospec.report.reading.names import titles
-from pogospec.report.reading.scores import Cell, final, last_step
+from pogospec.report.reading.scores import Cell, Rule, final, last_step
 from pogospec.report.statistics import (
     LEVEL,
     PAIRED_RESAMPLES,
@@ -24,10 +24,9 @@ from pogospec.report.statistics import (
     iqm_interval,
     mean,
     mean_interval,
-    spread,
     std,
 )
-from pogospec.report.tables.protocol import few_evaluations, mismatches, numbers, protocol, sentence, who
+from pogospec.report.tables.protocol import few_evaluations, few_seeds, mismatches, numbers, protocol, sentence, who
 from pogospec.runs.directory import RunDirectory
 
 STATS = {"mean-std": mean, "iqm-ci": iqm, "iqm-bootstrap": iqm}
@@ -99,17 +98,37 @@ def matrix_of(
     methods, datasets = ([*dict.fromkeys(column)] for column in zip(*wanted, strict=True))
     known = {key: place.cell for key, place in places.items() if place.cell is not None}
     shared = [d for d in datasets if all((m, d) in known and known[m, d].scores is not None for m in methods)]
-    average = f"{'average' if stat == 'mean-std' else 'IQM'} of {len(shared)}" if len(shared) > 1 else None
-    ours = {m: _column(m, datasets, places, known, shared, average, stat, score) for m in methods}
+    averages = _averages(shared, [{d: places[m, d].run.manifest["reference"] for d in shared} for m in methods], stat)
+    ours = {m: _column(m, datasets, places, known, averages, stat, score) for m in methods}
     if stat != "iqm-bootstrap":
-        _mark(ours, [*datasets, *([average] if average else [])])
+        _mark(ours, [*datasets, *averages])
     columns, notes = list(ours.values()), []
     if published is not None:
-        columns, notes = _beside(ours, published, datasets, shared, average)
+        columns, notes = _beside(ours, published, datasets, averages)
     pairs = [] if stat == "mean-std" else _pairs(methods, datasets, known, stat)
-    rows = datasets + ([average] if average else [])
+    rows = [*datasets, *averages]
     missing = [] if plan is None else [key for key in wanted if key not in places]
     return Matrix(_header(runs, score, stat), rows, columns, pairs, notes, _warnings(places, score, missing))
+
+
+def _averages(
+    shared: Sequence[str], references: Sequence[dict[str, dict[str, Any]]], stat: str
+) -> dict[str, list[str]]:
+    """Rows of averages, and the datasets behind each: those whose scores are normalised in one way, by all methods.
+
+    `references`: of each method, those of the datasets.
+    """
+    groups: dict[str, list[str]] = {}
+    for dataset in shared:
+        first, *others = [own[dataset] for own in references]
+        if all(other == first for other in others):
+            groups.setdefault(first["label"], []).append(dataset)
+    word, several = "average" if stat == "mean-std" else "IQM", len(groups) > 1
+    return {
+        f"{word} of {len(datasets)}" + (f", {label}" if several else ""): datasets
+        for label, datasets in groups.items()
+        if len(datasets) > 1
+    }
 
 
 def _place(run: RunDirectory, score: str) -> Place:
@@ -123,8 +142,7 @@ def _column(
     datasets: Sequence[str],
     places: dict[tuple[str, str], Place],
     known: dict[tuple[str, str], Cell],
-    shared: Sequence[str],
-    average: str | None,
+    averages: dict[str, list[str]],
     stat: str,
     score: str,
 ) -> Column:
@@ -136,12 +154,12 @@ def _column(
             entries[dataset] = Entry("" if place is None else "not evaluated" if place.state == "done" else place.state)
             continue
         cell = place.cell
-        about = {"policy": place.policy, "score": score, "unit": "return" if cell.scores is None else "score"}
+        about = {"policy": place.policy, "score": score, "unit": cell.unit}
         about |= {"seeds": len(cell.values), "mean": float(cell.values.mean()), "std": std(cell.values)}
         text, found = _summary([cell.values], stat)
-        entries[dataset] = Entry(spread(cell.values) if stat == "mean-std" else text, numbers=about | found)
-    if average is not None:
-        values = [known[method, dataset].values for dataset in shared]
+        entries[dataset] = Entry(str(cell) if stat == "mean-std" else text, numbers=about | found)
+    for average, averaged in averages.items():
+        values = [known[method, dataset].values for dataset in averaged]
         text, found = _summary(values, stat)
         about = {"score": score, "unit": "score", "seeds": min(map(len, values)), "mean": float(mean(values))}
         entries[average] = Entry(f"{mean(values):.1f}" if stat == "mean-std" else text, numbers=about | found)
@@ -180,7 +198,7 @@ def _mark(columns: dict[str, Column], rows: Sequence[str]) -> None:
 
 
 def _beside(
-    ours: dict[str, Column], name: str, datasets: Sequence[str], shared: Sequence[str], average: str | None
+    ours: dict[str, Column], name: str, datasets: Sequence[str], averages: dict[str, list[str]]
 ) -> tuple[list[Column], list[str]]:
     """The columns with those of the literature after the method that they are of, and what there is to say."""
     sources, columns, used = literature.named(name), [], []
@@ -190,9 +208,7 @@ def _beside(
         columns += [column, *found]
     if name != literature.ALL:
         columns += [one for one in literature.of_source(sources[0]) if one not in used]
-    shown = [
-        column if isinstance(column, Column) else _printed(column, datasets, shared, average) for column in columns
-    ]
+    shown = [column if isinstance(column, Column) else _printed(column, datasets, averages) for column in columns]
     shown = [column for column in shown if column.source is None or column.entries]
     cited = {column.source for column in shown} - {None}
     notes = [f"{source.name}: {source.about()}" for source in sources if source.name in cited]
@@ -204,17 +220,17 @@ def _beside(
     return shown, notes
 
 
-def _printed(
-    column: literature.Published, datasets: Sequence[str], shared: Sequence[str], average: str | None
-) -> Column:
+def _printed(column: literature.Published, datasets: Sequence[str], averages: dict[str, list[str]]) -> Column:
     """A column of the literature, with the average of the same rows where it has all of them."""
     entries = {}
     for dataset in datasets:
         if dataset in column.texts:
             about = {"unit": "score", "seeds": column.seeds, "mean": column.means[dataset]}
             entries[dataset] = Entry(column.texts[dataset], numbers=about | {"std": column.stds.get(dataset)})
-    if average is not None and average.startswith("average") and all(dataset in column.means for dataset in shared):
-        centre = float(np.mean([column.means[dataset] for dataset in shared]))
+    for average, averaged in averages.items():
+        if not average.startswith("average") or not all(dataset in column.means for dataset in averaged):
+            continue
+        centre = float(np.mean([column.means[dataset] for dataset in averaged]))
         entries[average] = Entry(f"{centre:.1f}", numbers={"unit": "score", "seeds": column.seeds, "mean": centre})
     return Column(column.title, column.source, entries)
 
@@ -264,7 +280,8 @@ def _header(runs: Sequence[RunDirectory], score: str, stat: str) -> str:
     rules = [] if stat == "iqm-bootstrap" else [bold]
     if max(counts) > 1:
         rules.append(f"what such an interval holds: {coverage(held, min(counts))}")
-    return sentence(["last Euler step of each method", rule, episodes, over, *rules, numbers(runs, brief=True)])
+    shown = [] if Rule.parse(score).offline else [numbers(runs, brief=True)]
+    return sentence(["last Euler step of each method", rule, episodes, over, *rules, *shown])
 
 
 def _warnings(places: dict[tuple[str, str], Place], score: str, missing: Sequence[tuple[str, str]]) -> list[str]:
@@ -282,6 +299,7 @@ def _warnings(places: dict[tuple[str, str], Place], score: str, missing: Sequenc
         own = mismatches([(method, place.run) for method, place in members])
         if len(set(totals.values())) > 1:
             own.append(f"the last steps end after different numbers of updates: {who([*totals.values()], [*totals])}")
+        own += few_seeds({method: len(place.cell.values) for method, place in members if place.cell is not None})
         for text in own:
             texts.setdefault(text, []).append(dataset)
     found += [f"{_some(datasets)}: {text}" for text, datasets in texts.items()]

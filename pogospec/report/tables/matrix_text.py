@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from pogospec.report.tables.markup import json_number, latex_number, latex_table, markdown_row, markdown_rule
+from pogospec.report.tables.markup import (
+    Caption,
+    json_number,
+    latex_number,
+    latex_table,
+    markdown_row,
+    markdown_rule,
+)
 from pogospec.report.tables.matrix import Column, Entry, Matrix
 from pogospec.text import csv_text, json_text, latex, markdown
 
 NUMBERS = ("policy", "score", "unit", "seeds", "mean", "std", "iqm", "low", "high")
 
 
-def to_text(matrix: Matrix, style: str) -> str:
-    """The table as markdown, latex, csv or json."""
-    return {"markdown": _markdown, "latex": _latex, "json": _json, "csv": _csv}[style](matrix)
+def to_text(matrix: Matrix, style: str, caption: str | None = None, label: str | None = None) -> str:
+    """The table as markdown, latex, csv or json; `caption`, `label`: of LaTeX."""
+    if style == "latex":
+        return _latex(matrix, caption, label)
+    return {"markdown": _markdown, "json": _json, "csv": _csv}[style](matrix)
 
 
 def _markdown(matrix: Matrix) -> str:
@@ -31,14 +40,13 @@ def _markdown(matrix: Matrix) -> str:
     return "\n".join([*lines, *(f"\nWarning: {markdown(warning)}" for warning in matrix.warnings)])
 
 
-def _latex(matrix: Matrix) -> str:
+def _latex(matrix: Matrix, caption: str | None, label: str | None) -> str:
     """One booktabs table; what is said beside it is in comments."""
     comments = [f"warning: {warning}" for warning in matrix.warnings]
     comments += [*map(str, matrix.better), *matrix.notes]
     rows = [[latex(row), *(_number(_entry(column, row)) for column in matrix.columns)] for row in matrix.rows]
-    return latex_table(
-        matrix.protocol, ["dataset", *(column.title for column in matrix.columns)], [("", rows)], comments
-    )
+    head = ["dataset", *(column.title for column in matrix.columns)]
+    return latex_table(Caption(matrix.protocol, caption, label), head, [("", rows)], comments)
 
 
 def _number(entry: Entry) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+from pogospec.errors import RunDirectoryError
+from pogospec.report.reading.estimates import SAME, estimated, what
+from pogospec.report.reading.flow import refusals
 from pogospec.report.reading.names import by_dataset
 from pogospec.report.reading.scores import Rule, curves, final
+from pogospec.report.reading.sweeps import of_branches
+from pogospec.runs.columns import LAST
 from pogospec.runs.directory import RunDirectory, order
+from pogospec.terminal import command
 
 PROTOCOL = {
     "data_sha256": "data (sha256)",
@@ -18,6 +25,8 @@ PROTOCOL = {
     "evaluation_seed": "evaluation seed",
     "seeds": "number of seeds",
 }
+ENOUGH = 3
+"""Seeds below which differences between methods are not to be trusted."""
 SIMULATORS = ("mujoco", "gymnasium")
 
 
@@ -29,17 +38,48 @@ def warnings(runs: Sequence[RunDirectory], score: str = "last") -> list[str]:
         if state != "done":
             found.append(f"{run.path} is {state}, not done: its numbers are not final")
         if not final(run, score):
-            found.append(f"{run.path} holds no evaluation")
+            lacks = "evaluation"
+            if rule.offline:
+                lacks = f"estimate {rule.kind} of all seeds; make it with: {command('evaluate', run.path, '--offline')}"
+            found.append(f"{run.path} holds no {lacks}")
         found += few_evaluations(run, score)
+        with contextlib.suppress(RunDirectoryError):  # which tables do without
+            found += [f"{run.path}: {text}" for text in refusals(run)]
     for dataset, members in by_dataset(runs).items():
-        found += [f"{dataset}: {text}" for text in mismatches(members) + _budgets(members, rule)]
+        counts = {title: run.manifest["seeds"] for title, run in members}
+        own = _asked_otherwise(members, rule) if rule.offline else _budgets(members, rule)
+        found += [f"{dataset}: {text}" for text in mismatches(members) + own + few_seeds(counts)]
     return found
+
+
+def few_seeds(counts: dict[str, int]) -> list[str]:
+    """What to say where methods are compared by so few seeds that what is seen may be chance."""
+    few = [f"{count} ({title})" for title, count in counts.items() if count < ENOUGH]
+    if len(counts) < 2 or not few:
+        return []
+    some = f"{', '.join(few[:3])}{f' and {len(few) - 3} more' if len(few) > 3 else ''}"
+    return [
+        f"fewer than {ENOUGH} seeds: {some}; runs of one method differ as much as most methods do, so add seeds with "
+        "pogospec resume RUN --seeds 5"
+    ]
+
+
+def _asked_otherwise(members: Sequence[tuple[str, RunDirectory]], rule: Rule) -> list[str]:
+    """Where estimates of runs on one dataset are of different numbers."""
+    every = [(name, [*estimated(run, rule.kind).values()]) for name, run in members]
+    known = [(name, found[0].asked) for name, found in every if found]
+    names, texts = [name for name, _ in known], {"action": "way of acting"}
+    return [
+        f"the estimates differ in their {texts.get(key, key)}: {who([asked[key] for _, asked in known], names)}"
+        for key in SAME
+        if len({asked[key] for _, asked in known}) > 1
+    ]
 
 
 def few_evaluations(run: RunDirectory, score: str) -> list[str]:
     """Policies of a run with fewer evaluations than a rule takes."""
     count, cells = Rule.parse(score).count, final(run, score)
-    counts = {policy: cell.evaluations for policy, cell in cells.items() if policy != "behavior"}
+    counts = {policy: cell.evaluations for policy, cell in cells.items() if policy.removesuffix(LAST) != "behavior"}
     few = [f"{policy} {found}" for policy, found in counts.items() if found < count]
     return [f"{run.path} has fewer than {count} evaluations: {', '.join(few)}"] if few else []
 
@@ -97,7 +137,7 @@ def _budgets(members: Sequence[tuple[str, RunDirectory]], rule: Rule) -> list[st
         having = [(name, points[policy]) for name, points in every if points.get(policy)]
         names = [name for name, _ in having]
         totals = [f"{max(points):,}" for _, points in having]
-        if len(set(totals)) > 1:
+        if len(set(totals)) > 1 and not of_branches([run for _, run in members]):  # whose moments are what they vary
             found.append(f"{policy} was evaluated after different numbers of updates: {who(totals, names)}")
         counts = [str(len(points)) for _, points in having]
         if rule.kind == "best" and len(set(counts)) > 1:
@@ -110,7 +150,7 @@ def _budgets(members: Sequence[tuple[str, RunDirectory]], rule: Rule) -> list[st
 
 def header(runs: Sequence[RunDirectory], score: str = "last") -> str:
     """The protocol: rule, episodes, seeds, what the std is over, and how the numbers are normalised."""
-    return sentence([*protocol(runs, score), numbers(runs)])
+    return sentence([*protocol(runs, score), *([] if Rule.parse(score).offline else [numbers(runs)])])
 
 
 def sentence(parts: Sequence[str]) -> str:
@@ -125,11 +165,21 @@ def protocol(runs: Sequence[RunDirectory], score: str) -> list[str]:
     seeds, episodes, actions = (_values(manifests, key) for key in ("seeds", "episodes", "action"))
     several = any(manifest["seeds"] > 1 for manifest in manifests)
     over = f"mean ± std over {seeds} seeds (ddof 1)" if several else "one seed"
+    if rule.offline:
+        return [str(rule), _estimates(runs, rule), f"{over}; in brackets the interval, mean over seeds of its ends"]
     once = ""
     behavior = [cells["behavior"].evaluations for cells in (final(run, score) for run in runs) if "behavior" in cells]
     if behavior and min(behavior) < rule.count:
         once = f" (the fitted behavior has {min(behavior)})"
     return [f"{rule}{once}", f"mean of {episodes} episodes a seed, acting by the {actions}", over]
+
+
+def _estimates(runs: Sequence[RunDirectory], rule: Rule) -> str:
+    """What is estimated, and the level of the intervals."""
+    asked = [found.asked for run in runs for found in estimated(run, rule.kind).values()]
+    texts = dict.fromkeys(what(one) for one in asked)
+    levels = sorted({f"{100 * float(one['level']):g}%" for one in asked})
+    return f"{' or '.join(texts)}; intervals of {' or '.join(levels)}" if asked else "nothing is estimated yet"
 
 
 def numbers(runs: Sequence[RunDirectory], brief: bool = False) -> str:

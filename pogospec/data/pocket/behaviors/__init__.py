@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pogospec.data.tasks.arm import postures, sag
+
 FOLDER = Path(__file__).parent
 
 
@@ -25,6 +27,17 @@ def reacher_controller(observation: np.ndarray, gain: float, damping: float) -> 
     )
     force = -observation[8:10]
     return gain * jacobian.T @ force - damping * 0.1 * observation[6:8]
+
+
+def arm_controller(observation: np.ndarray, posture: int | None = None, weightless: bool = True) -> np.ndarray:
+    """Joint angles [2] that put the hand of the two-link arm on its target; observation is the arm's, [6].
+
+    `posture`: 0 elbow down, 1 elbow up, None that nearest to the present angles, by the joint that has furthest to go.
+    `weightless`: gravity is ignored, and the servos sag; otherwise they are told angles above the posture.
+    """
+    both = postures(observation[4:6])
+    chosen = int(np.abs(both - observation[:2]).max(1).argmin()) if posture is None else posture
+    return both[chosen] + (0.0 if weightless else sag(both[chosen]))
 
 
 def load_clone(name: str) -> Callable[[np.ndarray], np.ndarray]:

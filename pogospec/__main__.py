@@ -1,4 +1,4 @@
-"""`python -m pogospec.cli`."""
+"""`python -m pogospec`."""
 
 from pogospec.cli import main
 

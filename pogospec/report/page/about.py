@@ -1,0 +1,156 @@
+"""What stands on a page beside the results: the runs, data cards, where the numbers are from, films."""
+
+from __future__ import annotations
+
+import base64
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pogospec.errors import PogospecError
+from pogospec.report.page.members import Member, Progress, progress
+from pogospec.report.reading.flow import is_target
+from pogospec.runs.directory import RunDirectory
+
+FILM, FILMS = 8_000_000, 24_000_000
+"""Bytes of a film, and of all films of a page, that are put into it."""
+KINDS = {".gif": "image/gif", ".mp4": "video/mp4"}
+SIGNS = {".gif": (b"GIF87a", b"GIF89a"), ".mp4": (b"ftyp",)}
+"""How such files begin, those of MP4 behind a length of four bytes."""
+
+
+class Line(NamedTuple):
+    """A run in the list of runs."""
+
+    member: Member
+    progress: Progress
+
+    @property
+    def share(self) -> int | None:
+        """Percent of its updates; None where it is not known, or done."""
+        _, _, done, total = self.progress
+        return None if total is None or self.progress.state == "done" else min(100, 100 * done // total)
+
+
+class Card(NamedTuple):
+    """The data card of a dataset: lines, tables of the columns, notes, faults; or why there is none."""
+
+    dataset: str
+    lines: list[tuple[str, str]]
+    tables: list[tuple[tuple[str, ...], list[tuple[str, ...]]]]
+    notes: list[str]
+    wrong: list[str]
+
+
+class Film(NamedTuple):
+    """A film beside the results, as an address that holds all of it; or why it is left out."""
+
+    spec: str
+    dataset: str
+    name: str
+    kind: str
+    address: str
+    left: str = ""
+
+
+def lines_of(members: Sequence[Member]) -> list[Line]:
+    """The runs, and how far they came."""
+    return [Line(member, progress(member.run)) for member in members]
+
+
+def cards_of(members: Sequence[Member]) -> list[Card]:
+    """A card for each dataset that runs learned from."""
+    found: dict[tuple[str, str], Card] = {}
+    for member in members:
+        key = (member.dataset, member.manifest.get("data_sha256", ""))
+        if key not in found and not is_target(member.run):
+            try:
+                found[key] = _card(member.run.path, *key)
+            except (PogospecError, OSError) as error:
+                found[key] = Card(member.dataset, [("sha256", key[1])], [], [], [f"not looked into: {error}"])
+    return [*found.values()]
+
+
+@functools.lru_cache(maxsize=64)
+def _card(path: Path, dataset: str, sha256: str) -> Card:
+    from pogospec.checking.recorded import reread
+    from pogospec.data import read, told
+    from pogospec.data.inspection import examine
+    from pogospec.data.sources.pocket import cards
+
+    data = reread(RunDirectory(path))[1].data
+    logged = read(data.dataset, data.environment, data.observe, data.arguments, data.max_episode_steps)
+    facts = examine(logged)
+    embedded = cards().get(data.dataset, {})
+    lines = [*((key, embedded[key]) for key in ("about", "collected") if key in embedded), *told.lines(facts)]
+    tables = [(told.ACTIONS, told.actions(facts)), (told.OBSERVATIONS, told.observations(facts))]
+    changed = [] if logged.sha256 == sha256 else [f"the data changed since the run, whose were of sha256 {sha256}"]
+    return Card(dataset, lines, tables, facts["notes"], [*changed, *facts["faults"]])
+
+
+def provenance(members: Sequence[Member]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Where the numbers are from: the runs, and a row a fact with its text for each of them."""
+    keys = (
+        ("run directory", lambda m: str(m.run.path.resolve())),
+        ("pogospec", lambda m: m.manifest["versions"].get("pogospec")),
+        ("spec, digest", lambda m: m.manifest["digest"]),
+        ("spec.yaml", lambda m: "as it was written" if m.run.untouched() else "edited since the run began"),
+        ("spec and data, identity", lambda m: m.manifest.get("identity")),
+        ("data, sha256", lambda m: m.manifest.get("data_sha256")),
+        ("environment", lambda m: m.manifest["environment"]),
+        ("evaluation", _evaluation),
+        ("reference returns", _reference),
+        ("seeds", lambda m: ", ".join(map(str, m.seeds))),
+        ("device", lambda m: m.manifest.get("device")),
+        ("started", lambda m: m.manifest.get("started")),
+        ("Python", lambda m: m.manifest.get("python")),
+        ("packages", _packages),
+    )
+    rows = [(name, [str(value(member) or "") for member in members]) for name, value in keys]
+    return [member.spec for member in members], [(name, texts) for name, texts in rows if any(texts)]
+
+
+def _evaluation(member: Member) -> str:
+    about = member.manifest
+    if about["environment"] is None:
+        return ""
+    first = about.get("evaluation_seed")
+    return f"{about['episodes']} episodes, {about['action']}" + ("" if first is None else f", reset seeds from {first}")
+
+
+def _reference(member: Member) -> str:
+    found = member.manifest["reference"]
+    return "" if found is None else f"{found['low']:g} to {found['high']:g}, {found['label']} ({found['source']})"
+
+
+def _packages(member: Member) -> str:
+    versions = member.manifest["versions"]
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version and name != "pogospec")
+
+
+def films_of(members: Sequence[Member]) -> list[Film]:
+    """Films in the run directories: their files, up to a size."""
+    found, room = [], FILMS
+    for member in members:
+        for path in sorted(member.run.path.iterdir()):
+            kind = KINDS.get(path.suffix.lower())
+            if kind is None or not path.is_file():
+                continue
+            size = path.stat().st_size
+            about = (member.spec, member.dataset, path.name, kind)
+            if size > min(FILM, room):
+                most = FILM if size > FILM else FILMS
+                what = "a film" if size > FILM else "all films of a page"
+                found.append(
+                    Film(*about, "", f"{size / 1e6:.1f} MB, of at most {most / 1e6:.0f} MB for {what}: {path}")
+                )
+                continue
+            content = path.read_bytes()
+            start = content[4:8] if kind == "video/mp4" else content[:6]
+            if start not in SIGNS[path.suffix.lower()]:
+                found.append(Film(*about, "", f"no {path.suffix[1:].upper()} inside: {path}"))
+                continue
+            room -= size
+            found.append(Film(*about, f"data:{kind};base64,{base64.b64encode(content).decode()}"))
+    return found

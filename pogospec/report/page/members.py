@@ -1,0 +1,95 @@
+"""The runs of a page: what each is called there, how far it came, and where what it wrote changes."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pogospec.errors import PogospecError
+from pogospec.report.reading.find import Plan
+from pogospec.report.reading.flow import rows_in
+from pogospec.report.reading.names import titles
+from pogospec.runs.directory import RunDirectory
+from pogospec.runs.manifest import numbers_of
+from pogospec.text import line
+
+LOOKED_AT = (
+    "status.json",
+    "metrics.csv",
+    "returns.csv",
+    "flow.csv",
+    "ope.csv",
+    "manifest.json",
+    "film.gif",
+    "film.mp4",
+)
+"""Files whose time and size say whether a page of a run is still true."""
+
+
+class Member(NamedTuple):
+    """A run of the page; `spec` is the method that it is of, one on each dataset."""
+
+    spec: str
+    run: RunDirectory
+    manifest: dict[str, Any]
+
+    @property
+    def dataset(self) -> str:
+        """What it learned from, or the energy that it knew."""
+        return line(self.manifest["dataset"])
+
+    @property
+    def seeds(self) -> list[int]:
+        """Its seeds, in the order of all columns."""
+        return numbers_of(self.manifest)
+
+
+def members_of(runs: Sequence[RunDirectory], plan: Plan | None) -> list[Member]:
+    """The runs with their titles, those of a suite with the names of its methods."""
+    names = titles(runs) if plan is None else [plan.runs[run.path.name][0] for run in runs]
+    return [Member(line(name), run, run.manifest) for name, run in zip(names, runs, strict=True)]
+
+
+class Progress(NamedTuple):
+    """How far a run came: its state in words, and updates of all, where its spec tells them."""
+
+    state: str
+    message: str
+    done: int
+    total: int | None
+
+
+def progress(run: RunDirectory) -> Progress:
+    """The state of a run, by its status and the last row of its metrics."""
+    status = run.status()
+    done = status["update"]
+    try:
+        done = max([done, *(int(row["total_update"]) for row in rows_in(run, "metrics.csv")[-1:])])
+        total = _total(run.path, (run.path / "spec.yaml").stat().st_mtime_ns)
+    except (PogospecError, OSError):  # an older spec, or one whose modules are not allowed
+        total = None
+    return Progress(status["state"], status["message"], done, total)
+
+
+@functools.lru_cache(maxsize=1024)
+def _total(path: Path, _changed: int) -> int:
+    """Updates of the spec of a run."""
+    from pogospec.checking.recorded import reread
+
+    return sum(step.updates for step in reread(RunDirectory(path))[1].schedule.in_turn)
+
+
+def fingerprint(runs: Sequence[RunDirectory]) -> str:
+    """What changes whenever a run wrote something that a page shows."""
+    found = []
+    for run in runs:
+        for name in LOOKED_AT:
+            try:
+                about = (run.path / name).stat()
+            except OSError:
+                continue
+            found.append(f"{run.path}/{name} {about.st_mtime_ns} {about.st_size}")
+    return hashlib.sha256("\n".join(found).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Formats that policies are exported in, one file each."""
