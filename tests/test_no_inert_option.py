@@ -165,7 +165,7 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
         ("optimizer.policy.average", "{window: 2}"),
         ("optimizer.critic.average", "{decay: 0.5}"),
     ),
-    "branched": shipped("kl_brac", ("schedule.branch", "{step: 0, at: [2, 5]}")),
+    "branched": shipped("kl_brac", ("schedule.branch", "{step: 0, at: [2, 4]}")),
     "known": known(("start.mean", "0.1"), ("start.std", "0.7")),
     "explicit": known(("schedule.defaults.scheme", "{kind: explicit, actions: {hermite: 5}, clip: 1.2}")),
     "split": known(("schedule.defaults.scheme", "{kind: explicit, actions: {hermite: 5}, split: 0.9}")),
