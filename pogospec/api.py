@@ -1,4 +1,4 @@
-"""The Python twin of the command line: run a spec, load a policy and act; compare and plot."""
+"""The Python twin of the command line: run a spec, load a policy and act; compare, select and plot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pogospec.launch.sweep import jobs_of, run_sweep
 from pogospec.modules import allowing
 from pogospec.offline.settings import Settings
 from pogospec.report.page import NAME, write_page
-from pogospec.results import Comparison, Run, Runs, compare, named, plot
+from pogospec.results import Comparison, Run, Runs, Selection, compare, named, plot, select
 from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.runs.files import locked
 from pogospec.shipping.check import TOLERANCE
@@ -34,8 +34,8 @@ from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
 
 __all__ = [
-    "Comparison", "Policy", "Run", "compare", "default_directory", "estimate", "export", "load_policy", "plot",
-    "render", "report", "run", "sweep",
+    "Comparison", "Policy", "Run", "Selection", "compare", "default_directory", "estimate", "export", "load_policy",
+    "plot", "render", "report", "run", "select", "sweep",
 ]  # fmt: skip
 
 
