@@ -249,6 +249,7 @@ def report(
     path: str | Path = NAME,
     score: str = "last",
     title: str | None = None,
+    films: Sequence[str | Path] = (),
     allow_modules: Sequence[str] = (),
 ) -> Path:
     """Write runs, folders of runs or a suite as one page that needs no network, as `pogospec report`; its file.
@@ -258,6 +259,7 @@ def report(
         path: a file .html.
         score: last, best (of each seed; optimistic), mean-last-K, fqe, wis or dr.
         title: of the page; default: specs and datasets.
+        films: files of `render` beside those that lie in the runs.
         allow_modules: modules of which data and specs may name code, as `--allow-module` does.
 
     Raises:
@@ -265,4 +267,4 @@ def report(
 
     """
     with allowing(*allow_modules):
-        return write_page(*named(runs), Path(path), score, title).path
+        return write_page(*named(runs), Path(path), score, title, [*map(Path, films)]).path
