@@ -27,16 +27,6 @@ TINY = 1.1754944e-38
 """A float32, which programs compute with, holds numbers from TINY to MOST in size; nothing counts further than MOST."""
 
 
-def _misplaced(node: Node, path: str) -> str:
-    """Why a key `replace` means nothing where it stands; in mappings of files it was read before."""
-    whole = path.rpartition(".")[0]
-    if node.value is not True:
-        return "it says true, or is left out; remove it"
-    if not whole:
-        return "a whole spec takes from another only what it `extends`; remove it"
-    return f"it is said in a mapping that is given whole; remove it, or set {whole} to {{replace: true, …}}"
-
-
 class Builder:
     """Builds typed values from a tree; `problems` and `origins` fill up on the way.
 
@@ -68,7 +58,9 @@ class Builder:
         """Note an unknown key, at the key."""
         known = list(known)
         if key == "replace" and "replace" not in known:
-            self.fail(node, path, f"found replace: {show(node.value)}, but {_misplaced(node, path)}", True)
+            whole = "a whole spec takes from another only what it `extends`"
+            why = whole if node.value is True else "it says true, or is left out"
+            self.fail(node, path, f"found replace: {show(node.value)}, but {why}; remove it", True)
             return
         allowed = ", ".join(known) or "no keys"
         self.fail(node, path, f"found unknown key {show(key)}, allowed {allowed}{did_you_mean(key, known)}", True)
