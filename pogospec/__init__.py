@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Comparison,
         Policy,
         Run,
+        Selection,
         compare,
         estimate,
         export,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         render,
         report,
         run,
+        select,
         sweep,
     )
     from pogospec.checking.check import load
@@ -42,12 +44,14 @@ _PUBLIC = {
     "compare": "pogospec.api:compare",
     "Comparison": "pogospec.api:Comparison",
     "plot": "pogospec.api:plot",
+    "select": "pogospec.api:select",
+    "Selection": "pogospec.api:Selection",
     "flow": "pogospec.flow:flow",
     "Flow": "pogospec.flow:Flow",
 }
 __all__ = [
-    "Comparison", "Flow", "Policy", "Run", "__version__", "compare", "compile", "estimate", "export", "flow", "load",
-    "load_policy", "plot", "render", "report", "run", "sweep",
+    "Comparison", "Flow", "Policy", "Run", "Selection", "__version__", "compare", "compile", "estimate", "export",
+    "flow", "load", "load_policy", "plot", "render", "report", "run", "select", "sweep",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The Python twin of the command line: run a spec, load a policy and act; compare and plot."""
+"""The Python twin of the command line: run a spec, load a policy and act; compare, select and plot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pogospec.launch.sweep import jobs_of, run_sweep
 from pogospec.modules import allowing
 from pogospec.offline.settings import Settings
 from pogospec.report.page import NAME, write_page
-from pogospec.results import Comparison, Run, Runs, compare, named, plot
+from pogospec.results import Comparison, Run, Runs, Selection, compare, named, plot, select
 from pogospec.runs.directory import RunDirectory, run_name
 from pogospec.runs.files import locked
 from pogospec.shipping.check import TOLERANCE
@@ -34,8 +34,8 @@ from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
 
 __all__ = [
-    "Comparison", "Policy", "Run", "compare", "default_directory", "estimate", "export", "load_policy", "plot",
-    "render", "report", "run", "sweep",
+    "Comparison", "Policy", "Run", "Selection", "compare", "default_directory", "estimate", "export", "load_policy",
+    "plot", "render", "report", "run", "select", "sweep",
 ]  # fmt: skip
 
 
@@ -249,6 +249,7 @@ def report(
     path: str | Path = NAME,
     score: str = "last",
     title: str | None = None,
+    films: Sequence[str | Path] = (),
     allow_modules: Sequence[str] = (),
 ) -> Path:
     """Write runs, folders of runs or a suite as one page that needs no network, as `pogospec report`; its file.
@@ -258,6 +259,7 @@ def report(
         path: a file .html.
         score: last, best (of each seed; optimistic), mean-last-K, fqe, wis or dr.
         title: of the page; default: specs and datasets.
+        films: files of `render` beside those that lie in the runs.
         allow_modules: modules of which data and specs may name code, as `--allow-module` does.
 
     Raises:
@@ -265,4 +267,4 @@ def report(
 
     """
     with allowing(*allow_modules):
-        return write_page(*named(runs), Path(path), score, title).path
+        return write_page(*named(runs), Path(path), score, title, [*map(Path, films)]).path

@@ -1,4 +1,4 @@
-"""What runs found, in Python: a run with its scores, runs compared, and pictures of them."""
+"""What runs found, in Python: a run with its scores, runs compared, policies ranked, and pictures of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from pogospec.console import Screen
 from pogospec.errors import UsageError
 from pogospec.report.figures import Look, look_of, picture_of, write
 from pogospec.report.reading import Plan, final, is_target, of_sweeps, open_any, read_flow, seeds_of
-from pogospec.report.screen import show_comparison, show_flows, show_grids, show_matrix
+from pogospec.report.screen import show_comparison, show_flows, show_grids, show_matrix, show_rankings
 from pogospec.report.tables import (
+    Ranking,
     Sheet,
     flow_warnings,
     matrix_of,
     matrix_to_text,
+    rankings,
     refuse_rule,
     refuse_table,
+    selection_about,
+    selection_below,
+    selection_rows,
+    selection_sheet,
+    selection_to_text,
     sheet_of,
     sheets,
     targets_of,
@@ -102,9 +109,7 @@ class Comparison:
         self._show, self._text, self._sheets = show, text, shown
 
     def __repr__(self) -> str:
-        out = io.StringIO()
-        self._show(Screen(file=out, width=WIDTH))
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+        return _printed(self._show)
 
     def _repr_html_(self) -> str:
         *first, last = [(sheet, ()) for sheet in self._sheets]
@@ -123,9 +128,7 @@ class Comparison:
 
         `caption`, `label`: of LaTeX, in the place of the protocol and of tab:comparison.
         """
-        styles = ("markdown", "latex", "csv", "json")
-        if style not in styles:
-            raise UsageError(f"found the style '{style}', allowed {', '.join(styles)}")
+        _among("the style", style, ("markdown", "latex", "csv", "json"))
         if (caption, label) != (None, None) and style != "latex":
             raise UsageError(f"found a caption or label with {style}, allowed with latex")
         return self._text(style, caption=caption, label=label)
@@ -149,8 +152,8 @@ def compare(runs: Runs, score: str = "last", stat: str | None = None, published:
 
     """
     opened, plan = named(runs)
-    if stat not in (None, "mean-std", "iqm-ci", "iqm-bootstrap"):
-        raise UsageError(f"found stat '{stat}', allowed mean-std, iqm-ci, iqm-bootstrap")
+    if stat is not None:
+        _among("stat", stat, ("mean-std", "iqm-ci", "iqm-bootstrap"))
     if targets_of(opened):
         refuse_rule(score)
         refuse_table(stat, published)
@@ -163,6 +166,60 @@ def compare(runs: Runs, score: str = "last", stat: str | None = None, published:
     show = partial(show_grids if of_sweeps(opened) else show_comparison, runs=opened, score=score)
     text, shown = partial(to_text, opened, score=score), sheets(opened, score)
     return Comparison(opened, show, text, shown, warnings(opened, score), score)
+
+
+class Selection:
+    """Policies ranked by what the data say of them: printed as `pogospec select` prints them, and as a table."""
+
+    def __init__(self, found: Sequence[Ranking]):
+        self.rankings = [*found]
+
+    def __repr__(self) -> str:
+        return _printed(partial(show_rankings, rankings=self.rankings))
+
+    def _repr_html_(self) -> str:
+        pages = []
+        for ranking in self.rankings:
+            sheet, title = selection_sheet(ranking), f"{ranking.dataset}: {selection_about(ranking)}"
+            pages.append(html_table(sheet.head, sheet.rows, title, selection_below(ranking)))
+        return "\n".join(pages)
+
+    def to(self, style: Literal["csv", "json"]) -> str:
+        """The choices as text for programs, with regrets and notes as json; raises UsageError for another style."""
+        _among("the style", style, ("csv", "json"))
+        return selection_to_text(self.rankings, style)
+
+    def table(self) -> Any:
+        """A pandas table with a row a choice, the best of each dataset first; raises UsageError without pandas."""
+        return _frame([row for ranking in self.rankings for row in selection_rows(ranking)])
+
+
+def select(
+    runs: Runs,
+    by: Literal["low", "value"] = "low",
+    estimator: Literal["fqe", "wis", "dr"] = "fqe",
+    per: Literal["seed", "policy"] = "seed",
+    first: Sequence[int] = (1, 3),
+) -> Selection:
+    """Rank policies by what `estimate` found, where none may be tried, as `pogospec select`; print it, or look at it.
+
+    Args:
+        runs: as `compare` takes them; each holds estimates, of the same discount and rewards.
+        by: low, the lower end of the interval, or value, the estimate.
+        estimator: fqe, wis or dr.
+        per: what is chosen: one seed of a policy, or a policy, mean over its seeds.
+        first: the k of regret@k, where rollouts exist.
+
+    Raises:
+        UsageError, RunDirectoryError: as the command line reports them.
+
+    """
+    _among("by", by, ("low", "value"))
+    _among("the estimator", estimator, ("fqe", "wis", "dr"))
+    _among("per", per, ("seed", "policy"))
+    if not all(isinstance(k, int) and k >= 1 for k in first):
+        raise UsageError(f"found first {first!r}, allowed whole numbers from 1 on, such as (1, 3)")
+    return Selection(rankings(named(runs)[0], estimator, by, per, first))
 
 
 def plot(
@@ -222,6 +279,18 @@ def named(runs: Runs) -> tuple[list[RunDirectory], Plan | None]:
     return open_any(paths)[:2]
 
 
+def _printed(show: Callable[[Screen], None]) -> str:
+    """What is shown, as text."""
+    out = io.StringIO()
+    show(Screen(file=out, width=WIDTH))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _among(name: str, value: Any, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise UsageError(f"found {name} {value!r}, allowed {', '.join(allowed)}")
+
+
 def _rows(runs: Sequence[RunDirectory], score: str) -> list[dict[str, Any]]:
     """A row a run, policy and seed."""
     found = []
@@ -252,6 +321,6 @@ def _frame(rows: list[dict[str, Any]]) -> Any:
         import pandas
     except ImportError:
         raise UsageError(
-            "a table needs pandas; pip install pandas, or read compare(…).to('csv') and returns.csv without it"
+            "a table needs pandas; pip install pandas, or read what .to('csv') gives, and returns.csv, without it"
         ) from None
     return pandas.DataFrame(rows)

@@ -20,6 +20,7 @@ from forks import changes, full
 import pogospec.explain
 from pogospec.cli import app
 from pogospec.errors import PogospecError, RunError, reason
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.build import digest
 from pogospec.training import cells, programs
 from pogospec.training.batching import Batching
@@ -95,6 +96,23 @@ def killed(folder: Path, number: int, *arguments: Any) -> bool:
         return True
     assert count < number
     return False
+
+
+@contextlib.contextmanager
+def interrupted_after(checkpoints: int) -> Iterator[None]:
+    """A place where a run is interrupted, as by Ctrl-C, once it has written so many checkpoints."""
+    save, written = RunDirectory.save_checkpoint, []
+
+    def stopping(run: RunDirectory, *arguments: Any) -> None:
+        save(run, *arguments)
+        written.append(run)
+        if len(written) == checkpoints:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDirectory, "save_checkpoint", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def without_room(folder: Path, number: int, *arguments: Any) -> tuple[str, int]:

@@ -19,6 +19,9 @@ SPREAD = {
     "test_formula.py",
     "test_mutations.py",
     "test_no_inert_option.py",
+    "test_printed_flows.py",
+    "test_printed_losses.py",
+    "test_printed_steps.py",
     "test_refusals.py",
     "test_shapes.py",
     "test_storms.py",
@@ -31,6 +34,8 @@ LONGEST = (
     "test_storms.py",
     "test_flow.py",
     "test_formula.py",
+    "test_printed_steps.py",
+    "test_printed_flows.py",
 )
 """Files that begin first, so that no worker is left with a long one at the end."""
 QUICK_TO_COMPILE = " ".join(

@@ -8,6 +8,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from again import interrupted_after
 from commands import pogospec as command
 
 import pogospec
@@ -95,20 +96,10 @@ def test_a_chain_on_a_frozen_critic_keeps_its_scale(whole):
 
 
 @pytest.mark.exhaustive("two further runs")
-def test_a_chain_resumes_with_its_scale(whole, tmp_path, monkeypatch):
+def test_a_chain_resumes_with_its_scale(whole, tmp_path):
     (tmp_path / "spec.yaml").write_text(CHAIN)
-    save, calls = RunDirectory.save_checkpoint, []
-
-    def interrupted(self, *arguments):
-        save(self, *arguments)
-        calls.append(1)
-        if len(calls) == 4:  # the end of step 3
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "save_checkpoint", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            pogospec.run(tmp_path / "spec.yaml", out=tmp_path / "broken")
+    with interrupted_after(4):  # the end of step 3
+        pogospec.run(tmp_path / "spec.yaml", out=tmp_path / "broken")
     command("resume", tmp_path / "broken", "--quiet", env={"JAX_NUM_CPU_DEVICES": "1"})
     assert (tmp_path / "broken" / "flow.csv").read_text() == (whole / "flow.csv").read_text()
 

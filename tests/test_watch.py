@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from again import interrupted_after
 from commands import pogospec as command
 
 import pogospec
@@ -127,23 +128,13 @@ def untimed(path, name):
 
 @pytest.mark.exhaustive("two whole runs for each place")
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
-def test_a_run_of_rules_and_trials_resumes_as_if_it_had_not_stopped(tmp_path, monkeypatch, stop_after):
+def test_a_run_of_rules_and_trials_resumes_as_if_it_had_not_stopped(tmp_path, stop_after):
     overrides: list[Any] = [tuple(text.split("=", 1)) for text in (*TRIED, *SMALL[1::2])]
     overrides += [("schedule.steps[*].updates", "90"), ("seeds", "2")]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     pogospec.run("pogo_w_two_step", whole, overrides)
-    save, calls = RunDirectory.save_checkpoint, []
-
-    def interrupted(self, *arguments):
-        save(self, *arguments)
-        calls.append(1)
-        if len(calls) == stop_after:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "save_checkpoint", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            pogospec.run("pogo_w_two_step", broken, overrides)
+    with interrupted_after(stop_after):
+        pogospec.run("pogo_w_two_step", broken, overrides)
     alone = {"JAX_NUM_CPU_DEVICES": "1"}  # as in this process: sums of many rows depend on the layout
     command("resume", broken, "--quiet", env=alone)
     for name in ("metrics.csv", "flow.csv", "returns.csv"):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pogospec.launch.offline import Asked, Found
-    from pogospec.report.tables import Ranking
     from pogospec.runs.directory import RunDirectory
 
 
@@ -167,64 +166,17 @@ def select(
     Where rollouts exist, what the choice costs is told beside it: regret@K, and Spearman's correlation.
     """
     from pogospec.report.reading import open_runs
-    from pogospec.report.tables import rankings, selection_rows
-    from pogospec.text import csv_text, json_text
+    from pogospec.report.screen import show_rankings
+    from pogospec.report.tables import rankings, selection_to_text
 
     opened, other = open_runs(runs)
     if other:
         say(f"passed over: {', '.join(other)}", error=True)
     found = rankings(opened, estimator, by, per, numbers_of("--first", first))
     if to == "table":
-        for ranking in found:
-            _show_ranking(ranking, by, estimator)
-        return
-    lines = [row for ranking in found for row in selection_rows(ranking)]
-    if to == "json":
-        about = [
-            {
-                "dataset": one.dataset,
-                "what": one.what,
-                "regret": {str(k): value for k, value in one.regrets.items()},
-                "spearman": one.correlation,
-                "notes": one.notes,
-            }
-            for one in found
-        ]
-        say(json_text({"by": by, "estimator": estimator, "per": per, "rankings": about, "choices": lines}))
-        return
-    head = list(dict.fromkeys(name for row in lines for name in row))
-    say(csv_text([head, *(["" if row.get(name) is None else row[name] for name in head] for row in lines)]))
-
-
-def _show_ranking(ranking: Ranking, by: str, estimator: str) -> None:
-    import numpy as np
-
-    from pogospec.report.reading import decimals
-    from pogospec.report.screen import show_columns, show_warnings
-
-    console = make_console()
-    how = "the lower end of its interval" if by == "low" else "its estimate"
-    console.print(f"\n{ranking.dataset}", style="bold", highlight=False)
-    told = f"{_upper(ranking.what)}; ranked by {how} of {100 * ranking.level:g}%, {estimator}"
-    console.print(told, style="dim", highlight=False)
-    places = decimals(np.array([choice.error for choice in ranking.choices]))
-    rolled = any(choice.truth is not None for choice in ranking.choices)
-    rows = []
-    for rank, choice in enumerate(ranking.choices, 1):
-        bounds = f"[{choice.low:.{places}f}, {choice.high:.{places}f}]"
-        truth = [("" if choice.truth is None else f"{choice.truth:.1f}")] if rolled else []
-        rows.append([str(rank), choice.name, f"{choice.value:.{places}f}", bounds, *truth])
-    show_columns(console, ["rank", "policy", estimator, "interval", *([ranking.truth] if rolled else [])], rows)
-    for k, regret in ranking.regrets.items():
-        share = f", {100 * regret / ranking.spread:.0f}% of best less worst" if ranking.spread > 0 else ""
-        console.print(f"regret@{k}  {regret:.1f} of the {ranking.truth}{share}", highlight=False)
-    if ranking.correlation is not None:
-        console.print(f"Spearman  {ranking.correlation:+.2f} with the {ranking.truth} by rollouts", highlight=False)
-    show_warnings(console, ranking.notes)
-    best = ranking.choices[0]
-    seed = "" if best.seed is None else f", seed={best.seed}"
-    call = f"pogospec.load_policy({str(best.run.path)!r}, {best.policy!r}{seed})"
-    console.print(f"deploy    {call}", soft_wrap=True, highlight=False)
+        show_rankings(make_console(), found)
+    else:
+        say(selection_to_text(found, to))
 
 
 def _upper(text: str) -> str:

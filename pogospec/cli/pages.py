@@ -18,6 +18,11 @@ Score = Annotated[
 ]
 Title = Annotated[str | None, typer.Option(metavar="TEXT", help="Of the page; default: specs and datasets.")]
 
+Films = Annotated[
+    list[Path] | None,
+    typer.Option("--film", metavar="FILE", help="A .gif or .mp4 beside those that lie in the runs; may be repeated."),
+]
+
 
 def _leave_devices() -> None:
     """Compute pictures on the processor: a GPU or TPU is the training's, whose memory JAX would take."""
@@ -34,11 +39,12 @@ def report(
     ] = None,
     score: Score = "last",
     title: Title = None,
+    film: Films = None,
     allow: Allow = None,
 ) -> None:
     """Write runs as one page that needs no network: curves to hover and zoom, tables, objectives, data, films.
 
-    Films are those that `pogospec render` left in the runs.
+    Films are those that `pogospec render RUN` left in the runs, and what --film names.
     """
     allow_modules(allow)
     _leave_devices()
@@ -48,7 +54,7 @@ def report(
     opened, plan, other = open_any(runs)
     if other:
         say(f"passed over: {', '.join(other)}", error=True)
-    written = write_page(opened, plan, out or default_file(runs), score, title)
+    written = write_page(opened, plan, out or default_file(runs), score, title, film or ())
     for text in written.left:
         say(f"left out: {text}", error=True)
     say(f"page  {written.path}  ({written.size / 1e6:.1f} MB, {len(opened)} run{'s'[: len(opened) > 1]})")
@@ -60,6 +66,7 @@ def watch(
     every: Annotated[float, typer.Option(min=1, max=3600, help="Seconds between looks, at least.")] = 5.0,
     score: Score = "last",
     title: Title = None,
+    film: Films = None,
     allow: Allow = None,
 ) -> None:
     """Serve that page to this machine alone, and renew it while runs go on; Ctrl-C ends it.
@@ -77,8 +84,8 @@ def watch(
 
     with contextlib.suppress(KeyboardInterrupt):
         serve(
-            lambda: page_of(*open_any(runs)[:2], score, title, every),
-            lambda: fingerprint(open_any(runs)[0]),
+            lambda: page_of(*open_any(runs)[:2], score, title, film or (), every),
+            lambda: fingerprint(open_any(runs)[0], film or ()),
             port,
             every,
             tell,

@@ -21,10 +21,11 @@ from pogospec.report.reading.known_energy import told as moments
 from pogospec.report.reading.names import by_dataset
 from pogospec.report.reading.sweeps import grids
 from pogospec.report.statistics import over_seeds
-from pogospec.report.tables import flows, sweep
+from pogospec.report.tables import flows, selection_text, sweep
 from pogospec.report.tables.comparison import between, paired, table
 from pogospec.report.tables.matrix import Matrix
 from pogospec.report.tables.protocol import header, warnings
+from pogospec.report.tables.selection import Ranking
 from pogospec.runs.directory import RunDirectory
 from pogospec.terminal import writable
 
@@ -92,6 +93,19 @@ def show_matrix(console: Console, matrix: Matrix) -> None:
         console.print(note, style="dim", highlight=False, markup=False)
     for warning in matrix.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+
+
+def show_rankings(console: Console, rankings: Sequence[Ranking]) -> None:
+    """Policies ranked by what the data say of them, a table a dataset, and how to load the first."""
+    for ranking in rankings:
+        sheet = selection_text.sheet_of(ranking)
+        console.print(f"\n{sheet.title}", style="bold", highlight=False)
+        console.print(selection_text.about(ranking), style="dim", highlight=False)
+        show_columns(console, sheet.head, sheet.rows)
+        for text in selection_text.beside_rollouts(ranking):
+            console.print(text, highlight=False)
+        show_warnings(console, ranking.notes)
+        console.print(selection_text.deployed(ranking), soft_wrap=True, highlight=False)
 
 
 def show_warnings(console: Console, found: Sequence[str]) -> None:

@@ -58,7 +58,8 @@ class Builder:
         """Note an unknown key, at the key."""
         known = list(known)
         if key == "replace" and "replace" not in known:
-            why = "this mapping takes nothing from another" if node.value is True else "it says true, or is left out"
+            whole = "a whole spec takes from another only what it `extends`"
+            why = whole if node.value is True else "it says true, or is left out"
             self.fail(node, path, f"found replace: {show(node.value)}, but {why}; remove it", True)
             return
         allowed = ", ".join(known) or "no keys"

@@ -19,7 +19,7 @@ from pogospec.errors import Origin, Problem, SpecError, UsageError
 from pogospec.spec.build import INVALID, Builder
 from pogospec.spec.given import FILE, as_tree
 from pogospec.spec.known import complete, known_step
-from pogospec.spec.merge import ADAM, REPLACE, idle, marked, merge, open_node, optimizers
+from pogospec.spec.merge import ADAM, FREE, REPLACE, idle, marked, merge, open_node, optimizers
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
 from pogospec.spec.steps import defaults_of, long_step
@@ -262,9 +262,18 @@ def _apply(tree: Node, pairs: Iterable[tuple[str, Node]], builder: Builder) -> N
             if path.partition(".")[0] in FILE_KEYS:
                 message = f"found the path {show(path)}, which is read at the top of a file alone; allowed other keys"
                 raise SpecError([Problem(node.origin, path, message)])
+            _refuse_alone(path, node)
             assign(tree, path, node)
         except SpecError as error:
             builder.problems += error.problems
+
+
+def _refuse_alone(path: str, node: Node) -> None:
+    """Raise SpecError for a path to `replace`, which means something in a mapping that is given whole."""
+    whole, _, key = path.rpartition(".")
+    if whole and key == REPLACE and node.value is True and not FREE.search(whole):
+        message = "found replace: true alone, which is said in a mapping that is given whole"
+        raise SpecError([Problem(node.origin, path, f"{message}; remove it, or set {whole} to {{replace: true, …}}")])
 
 
 def _tuned(tree: Node, tuned: Node, builder: Builder) -> Iterator[tuple[str, Node]]:

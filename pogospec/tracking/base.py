@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pogospec.extras import Needs
 
@@ -76,3 +77,16 @@ class AbstractTracker(abc.ABC):
     @abc.abstractmethod
     def start(self, subject: Subject, known: str | None) -> Session:
         """Begin a run, or go on with the one of a known id; hand over its spec. May take long, and may raise."""
+
+
+@dataclass(frozen=True)
+class ProjectTracker(AbstractTracker):
+    """A library that keeps runs in projects; what it hands over when a run begins is told by its session."""
+
+    session: ClassVar[Callable[[str, Subject, str | None], Session]]
+
+    project: Annotated[str, "project that the run is of; MLflow calls it experiment"] = "pogospec"
+
+    def start(self, subject: Subject, known: str | None) -> Session:
+        """A run of the project."""
+        return type(self).session(self.project, subject, known)

@@ -6,31 +6,20 @@ import logging
 import re
 import time
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pogospec.extras import Needs
 from pogospec.spec.sweep import leaves
-from pogospec.tracking.base import AbstractTracker, End, Results, Session, Subject, library
+from pogospec.tracking.base import End, ProjectTracker, Results, Session, Subject, library
 
 ENDS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 PARAMETERS, LONGEST, METRICS = 100, 500, 1000
 """What the server takes at once: parameters, characters of one, numbers."""
 
 
-@dataclass(frozen=True)
-class MLflow(AbstractTracker):
-    """MLflow; where it writes comes from its variables, such as MLFLOW_TRACKING_URI=sqlite:///mlflow.db."""
-
-    needs: ClassVar[tuple[Needs, ...]] = (Needs("mlflow", "mlflow"),)
-
-    project: Annotated[str, "experiment that the run is of"] = "pogospec"
-
-    def start(self, subject: Subject, known: str | None) -> Session:
-        """A run of the experiment; parameters are the values of the spec, which is an artifact too."""
-        return _Session(self.project, subject, known)
-
-
 class _Session(Session):
+    """A run of the experiment; parameters are the values of the spec, which is an artifact too."""
+
     def __init__(self, project: str, subject: Subject, known: str | None):
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.entities, self.client = library("mlflow.entities"), library("mlflow").MlflowClient()
@@ -70,6 +59,14 @@ class _Session(Session):
         if results is not None:
             self.client.log_text(self.id, results.markdown(), "results.md")
         self.client.set_terminated(self.id, ENDS[end])
+
+
+@dataclass(frozen=True)
+class MLflow(ProjectTracker):
+    """MLflow; where it writes comes from its variables, such as MLFLOW_TRACKING_URI=sqlite:///mlflow.db."""
+
+    needs: ClassVar[tuple[Needs, ...]] = (Needs("mlflow", "mlflow"),)
+    session = _Session
 
 
 def _name(text: str) -> str:

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from pogospec.extras import Needs
-from pogospec.tracking.base import AbstractTracker, End, Results, Session, Subject, library
-
-
-@dataclass(frozen=True)
-class Trackio(AbstractTracker):
-    """Trackio: a local database, without a server; `trackio show` is its dashboard."""
-
-    needs: ClassVar[tuple[Needs, ...]] = (Needs("trackio", "trackio"),)
-
-    project: Annotated[str, "project that the run is of"] = "pogospec"
-
-    def start(self, subject: Subject, known: str | None) -> Session:
-        """A run of the project; its config is the spec, which is a text too."""
-        return _Session(self.project, subject, known)
+from pogospec.tracking.base import End, ProjectTracker, Results, Session, Subject, library
 
 
 class _Session(Session):
+    """A run of the project; its config is the spec, which is a text too."""
+
     def __init__(self, project: str, subject: Subject, known: str | None):
         module = library("trackio.run")
         module.print = _silent  # what it prints would be taken for output of the command
@@ -47,6 +36,14 @@ class _Session(Session):
         if results is not None:
             self.run.log({"results": self.markdown(results.markdown())}, step=self.step)
         self.run.finish()
+
+
+@dataclass(frozen=True)
+class Trackio(ProjectTracker):
+    """Trackio: a local database, without a server; `trackio show` is its dashboard."""
+
+    needs: ClassVar[tuple[Needs, ...]] = (Needs("trackio", "trackio"),)
+    session = _Session
 
 
 def _silent(*_: Any, **__: Any) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from pogospec.extras import Needs
-from pogospec.tracking.base import AbstractTracker, End, Results, Session, Subject, library
+from pogospec.tracking.base import End, ProjectTracker, Results, Session, Subject, library
 
 CODES = {"done": 0, "failed": 1, "interrupted": 255}
 """What a run ends with there; 255 is that of a run that was killed."""
@@ -16,20 +16,9 @@ UPDATES, SECONDS = "updates", 50.0
 """The axis of all numbers; for how long the server is waited for at the beginning and at the end."""
 
 
-@dataclass(frozen=True)
-class WandB(AbstractTracker):
-    """Weights & Biases; key, server and mode come from `wandb login` and its variables, such as WANDB_MODE=offline."""
-
-    needs: ClassVar[tuple[Needs, ...]] = (Needs("wandb", "wandb"),)
-
-    project: Annotated[str, "project that the run is of"] = "pogospec"
-
-    def start(self, subject: Subject, known: str | None) -> Session:
-        """A run of the project, beside others of this process; its config is the spec."""
-        return _Session(self.project, subject, known)
-
-
 class _Session(Session):
+    """A run of the project, beside others of this process; its config is the spec."""
+
     def __init__(self, project: str, subject: Subject, known: str | None):
         wandb = library("wandb")
         offline = wandb.setup().settings.mode in ("offline", "disabled", "dryrun")
@@ -69,3 +58,11 @@ class _Session(Session):
             rows = [[None if value == "" else value for value in row] for row in results.rows]
             self.run.log({"results": library("wandb").Table(columns=results.columns, data=rows)})
         self.run.finish(exit_code=CODES[end])
+
+
+@dataclass(frozen=True)
+class WandB(ProjectTracker):
+    """Weights & Biases; key, server and mode come from `wandb login` and its variables, such as WANDB_MODE=offline."""
+
+    needs: ClassVar[tuple[Needs, ...]] = (Needs("wandb", "wandb"),)
+    session = _Session

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from again import interrupted_after
 
 import pogospec
 from pogospec.cli.training import resume
@@ -186,20 +187,10 @@ def test_every_rule_that_asks_a_judge(mixed):
 
 @pytest.mark.exhaustive("a run for each place")
 @pytest.mark.parametrize("stop_after", [3, 8])
-def test_a_judged_run_resumes_as_if_it_had_not_stopped(mixed, tmp_path, monkeypatch, stop_after):
+def test_a_judged_run_resumes_as_if_it_had_not_stopped(mixed, tmp_path, stop_after):
     spec, whole = mixed
-    save, calls = RunDirectory.save_checkpoint, []
-
-    def interrupted(self, *arguments):
-        save(self, *arguments)
-        calls.append(1)
-        if len(calls) == stop_after:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunDirectory, "save_checkpoint", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            pogospec.run(spec, tmp_path / "broken")
+    with interrupted_after(stop_after):
+        pogospec.run(spec, tmp_path / "broken")
     resume(tmp_path / "broken", quiet=True)
     broken = RunDirectory.open(tmp_path / "broken")
     assert rows(broken) == rows(whole)

@@ -27,7 +27,7 @@ from pogospec.errors import RunDirectoryError, UsageError
 from pogospec.explain.mathematics.blocks import blocks
 from pogospec.explain.mathematics.latex import latex as latex_of
 from pogospec.explain.stages import stages
-from pogospec.report.page import about, fingerprint, page_of, server, write
+from pogospec.report.page import films, fingerprint, page_of, server, write
 from pogospec.report.page.mathematics import STANDING, formulas, mathml
 from pogospec.report.page.pictures import in_both
 from pogospec.report.reading import open_any
@@ -230,9 +230,38 @@ def test_films_are_inside_up_to_a_size(make, monkeypatch):
     content = base64.b64encode((run.path / "film.gif").read_bytes()).decode()
     assert f'src="data:image/gif;base64,{content}"' in found.text
     assert found.left == [f"other.mp4 of flow: no MP4 inside: {run.path / 'other.mp4'}"]
-    monkeypatch.setattr(about, "FILM", 10)
+    monkeypatch.setattr(films, "FILM", 10)
     (left, _) = page(run.path).left
     assert left == f"film.gif of flow: 0.0 MB, of at most 0 MB for a film: {run.path / 'film.gif'}"
+
+
+@needed
+def test_films_that_are_named_are_shown_once(make, tmp_path):
+    run = make()
+    for place, name in enumerate((run.path / "film.gif", tmp_path / "<b>.gif")):
+        Image.new("RGB", (4 + place, 4)).save(name)
+    named = [tmp_path / "<b>.gif", run.path / "." / "film.gif"]
+    before, found = fingerprint([run], named), page_of([run], None, named=named)
+    assert re.findall("<summary>([^<]*gif)</summary>", found.text) == ["flow on pocket/x: film.gif", "&lt;b&gt;.gif"]
+    assert found.text.count("data:image/gif;base64,") == 2
+    Image.new("RGB", (9, 9)).save(tmp_path / "<b>.gif")
+    assert fingerprint([run], named) != before == found.version
+
+
+@needed
+def test_what_is_named_as_a_film_and_is_none_is_refused(make, tmp_path):
+    run = make()
+    (tmp_path / "page.mp4").write_bytes(b"<html>")
+    for name, words in (
+        ("film.avi", "--film: found 'film.avi', allowed a file .gif or .mp4"),
+        ("none.gif", f"--film: {tmp_path / 'none.gif'}: No such file or directory; `pogospec render RUN` makes films"),
+        ("page.mp4", f"--film: no MP4 inside: {tmp_path / 'page.mp4'}"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(words)):
+            app(["report", str(run.path), "--film", str(tmp_path / name)], standalone_mode=False)
+        with pytest.raises(UsageError, match=re.escape(words)):
+            pogospec.report(run, tmp_path / "page.html", films=[tmp_path / name])
+    assert not (tmp_path / "page.html").exists()
 
 
 @needed

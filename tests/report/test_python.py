@@ -9,7 +9,9 @@ from flows import steps
 from test_foreign_text import FOREIGN
 
 import pogospec
+from pogospec.cli import app
 from pogospec.errors import UsageError
+from pogospec.runs import estimates
 
 
 class Reader(HTMLParser):
@@ -131,3 +133,71 @@ def test_plot_draws_and_writes(make, tmp_path):
         pogospec.plot(run, figure="all")
     with pytest.raises(UsageError, match="found with --figure sweep"):
         pogospec.plot(run, "sweep", y="return")
+
+
+def estimated(run, **values):
+    """A run with estimates of its policies: label -> a value a seed, each known to within 1."""
+    about = {"estimator": "fqe", "discount": 0.9, "action": "mean", "rewards": "r"}
+    about |= {"level": 0.95, "episodes": 50, "hidden": "8"}
+    rows = [
+        about | {"policy": label, "seed": seed, "value": value, "error": 0.5, "low": value - 1, "high": value + 1}
+        for label, own in values.items()
+        for seed, value in enumerate(own)
+    ]
+    estimates.write(run, rows)
+    return run
+
+
+def test_select_ranks_as_the_command_does(make, capsys):
+    # scores by rollouts: behavior 24, 30, 34; step 1 30, 40, 38
+    one = estimated(make("a", name="one"), **{"behavior": [1.0, 4.0, 2.0], "step 1": [3.0, 9.0, 5.0]})
+    two = estimated(make("b", name="two", dataset="pocket/y"), behavior=[7.0, 8.0, 6.0])
+    found = pogospec.select([one, two])
+    table = found.table()
+    own = table[table.dataset == "pocket/x"]
+    assert own["rank"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert own.value.tolist() == [9, 5, 4, 3, 2, 1]
+    assert own.low.tolist() == [8, 4, 3, 2, 1, 0]
+    assert own.policy.tolist() == ["step 1", "step 1", "behavior", "step 1", "behavior", "behavior"]
+    assert own.seed.tolist() == [1, 2, 1, 0, 2, 0]
+    assert own.score.tolist() == pytest.approx([40, 38, 30, 30, 34, 24])
+    printed = {}
+    for style in ("csv", "json", "table"):
+        app(["select", str(one.path), str(two.path), "--to", style], standalone_mode=False)
+        printed[style] = capsys.readouterr().out
+    assert found.to("csv") == printed["csv"].rstrip("\n")
+    assert found.to("json") == printed["json"].rstrip("\n")
+    assert "".join(str(found).split()) == "".join(printed["table"].split())  # but for the width
+    assert found.rankings[0].regrets == {1: 0.0, 3: 0.0}
+    assert f"pogospec.load_policy({str(one.path)!r}, 'step 1', seed=1)" in str(found)
+    page = Reader(found._repr_html_())
+    assert page.seen <= OURS
+    assert {"rank", "fqe", "interval", "one, step 1, seed 1", "[8.00, 10.00]"} <= set(page.cells)
+
+
+def test_select_by_policy_and_estimate(make):
+    run = estimated(make(), **{"behavior": [0.0, 4.0, 8.0], "step 1": [3.0, 9.0, 3.0]})
+    table = pogospec.select(run, by="value", per="policy", first=[2]).table()
+    assert table.value.tolist() == pytest.approx([5, 4])
+    assert table.seed.isna().all()
+    assert "ranked by its estimate, fqe" in str(pogospec.select(run, by="value"))
+    assert "ranked by the lower end of its interval of 95%, fqe" in " ".join(str(pogospec.select(run)).split())
+
+
+def test_what_cannot_be_selected_is_said(make):
+    run = make()
+    with pytest.raises(
+        UsageError, match=f"no fitted Q evaluation of 1 of 1 runs yet; .*\n  pogospec evaluate {run.path}"
+    ):
+        pogospec.select(run)
+    estimated(run, behavior=[1.0, 2.0, 3.0])
+    for given, words in (
+        ({"by": "high"}, "found by 'high', allowed low, value"),
+        ({"estimator": "is"}, "found the estimator 'is', allowed fqe, wis, dr"),
+        ({"per": "run"}, "found per 'run', allowed seed, policy"),
+        ({"first": [0]}, "allowed whole numbers from 1 on"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            pogospec.select(run, **given)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="found the style 'latex', allowed csv, json"):
+        pogospec.select(run).to("latex")  # type: ignore[arg-type]

@@ -1,9 +1,12 @@
 """What a spec takes from the one that it extends: replaced whole where it says so, and told where it may be unmeant."""
 
+import re
+
 import jsonschema
 import pytest
 from commands import pogospec
 
+from pogospec.checking.check import documents, load
 from pogospec.checking.inherited import doubtful, notes
 from pogospec.errors import SpecError
 from pogospec.spec.build import to_plain
@@ -80,7 +83,7 @@ def test_arguments_of_others_keep_their_keys():
     ("text", "place", "says"),
     [
         (ANEW.replace("extends: iql", "name: x"), "child.yaml:2:1", "laid over no other"),
-        ("extends: iql\nreplace: true\n", "child.yaml:2:1", "replace: true"),
+        ("extends: iql\nreplace: true\n", "child.yaml:2:1", "found replace: true, but a whole spec takes from another"),
         ("extends: iql\nenergy: {advantage: {replace: false}}\n", "child.yaml:2:22", "says true"),
     ],
 )
@@ -90,6 +93,24 @@ def test_where_nothing_can_be_replaced_it_is_refused(text, place, says):
     first = str(caught.value.problems[0])
     assert place in first, first
     assert says in first, first
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("policy.replace", "true", "given whole; remove it, or set policy to {replace: true, …}"),
+        ("schedule.steps[1].energy.replace", "true", "set schedule.steps[1].energy to {replace: true, …}"),
+        ("policy.replace", "yes", "found replace: 'yes', but it says true, or is left out; remove it"),
+        ("replace", "true", "a whole spec takes from another only what it `extends`"),
+    ],
+)
+def test_a_path_alone_replaces_nothing(path, value, says):
+    with pytest.raises(SpecError, match=re.escape(says)):
+        load("pogo_w_two_step", [(path, value)])
+    if "set " in says:  # what the message says to do can be done
+        given = "{replace: true, kind: dirac}" if path.startswith("policy") else "{replace: true, q: {}}"
+        (document,) = documents("pogo_w_two_step", [(path.removesuffix(".replace"), given)])
+        assert not document.problems
 
 
 def test_editors_know_it():

@@ -1,8 +1,7 @@
-"""What stands on a page beside the results: the runs, data cards, where the numbers are from, films."""
+"""What stands on a page beside the results: the runs, data cards, and where the numbers are from."""
 
 from __future__ import annotations
 
-import base64
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,6 @@ from pogospec.errors import PogospecError
 from pogospec.report.page.members import Member, Progress, progress
 from pogospec.report.reading.flow import is_target
 from pogospec.runs.directory import RunDirectory
-
-FILM, FILMS = 8_000_000, 24_000_000
-"""Bytes of a film, and of all films of a page, that are put into it."""
-KINDS = {".gif": "image/gif", ".mp4": "video/mp4"}
-SIGNS = {".gif": (b"GIF87a", b"GIF89a"), ".mp4": (b"ftyp",)}
-"""How such files begin, those of MP4 behind a length of four bytes."""
 
 
 class Line(NamedTuple):
@@ -41,17 +34,6 @@ class Card(NamedTuple):
     tables: list[tuple[tuple[str, ...], list[tuple[str, ...]]]]
     notes: list[str]
     wrong: list[str]
-
-
-class Film(NamedTuple):
-    """A film beside the results, as an address that holds all of it; or why it is left out."""
-
-    spec: str
-    dataset: str
-    name: str
-    kind: str
-    address: str
-    left: str = ""
 
 
 def lines_of(members: Sequence[Member]) -> list[Line]:
@@ -127,30 +109,3 @@ def _reference(member: Member) -> str:
 def _packages(member: Member) -> str:
     versions = member.manifest["versions"]
     return ", ".join(f"{name} {version}" for name, version in versions.items() if version and name != "pogospec")
-
-
-def films_of(members: Sequence[Member]) -> list[Film]:
-    """Films in the run directories: their files, up to a size."""
-    found, room = [], FILMS
-    for member in members:
-        for path in sorted(member.run.path.iterdir()):
-            kind = KINDS.get(path.suffix.lower())
-            if kind is None or not path.is_file():
-                continue
-            size = path.stat().st_size
-            about = (member.spec, member.dataset, path.name, kind)
-            if size > min(FILM, room):
-                most = FILM if size > FILM else FILMS
-                what = "a film" if size > FILM else "all films of a page"
-                found.append(
-                    Film(*about, "", f"{size / 1e6:.1f} MB, of at most {most / 1e6:.0f} MB for {what}: {path}")
-                )
-                continue
-            content = path.read_bytes()
-            start = content[4:8] if kind == "video/mp4" else content[:6]
-            if start not in SIGNS[path.suffix.lower()]:
-                found.append(Film(*about, "", f"no {path.suffix[1:].upper()} inside: {path}"))
-                continue
-            room -= size
-            found.append(Film(*about, f"data:{kind};base64,{base64.b64encode(content).decode()}"))
-    return found

@@ -1,9 +1,8 @@
-"""The runs of a page: what each is called there, how far it came, and where what it wrote changes."""
+"""The runs of a page: what each is called there, and how far it came."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +14,6 @@ from pogospec.report.reading.names import titles
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.manifest import numbers_of
 from pogospec.text import line
-
-LOOKED_AT = (
-    "status.json",
-    "metrics.csv",
-    "returns.csv",
-    "flow.csv",
-    "ope.csv",
-    "manifest.json",
-    "film.gif",
-    "film.mp4",
-)
-"""Files whose time and size say whether a page of a run is still true."""
 
 
 class Member(NamedTuple):
@@ -80,16 +67,3 @@ def _total(path: Path, _changed: int) -> int:
     from pogospec.checking.recorded import reread
 
     return sum(step.updates for step in reread(RunDirectory(path))[1].schedule.in_turn)
-
-
-def fingerprint(runs: Sequence[RunDirectory]) -> str:
-    """What changes whenever a run wrote something that a page shows."""
-    found = []
-    for run in runs:
-        for name in LOOKED_AT:
-            try:
-                about = (run.path / name).stat()
-            except OSError:
-                continue
-            found.append(f"{run.path}/{name} {about.st_mtime_ns} {about.st_size}")
-    return hashlib.sha256("\n".join(found).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from pogospec import __version__
 from pogospec.errors import UsageError, reason
-from pogospec.report.page import about, curves, mathematics, pictures, results
-from pogospec.report.page.members import fingerprint, members_of
+from pogospec.report.page import about, curves, films, mathematics, pictures, results
+from pogospec.report.page.changes import fingerprint
+from pogospec.report.page.members import members_of
 from pogospec.report.reading.find import Plan
 from pogospec.report.tables.flows import targets_of
 from pogospec.runs.directory import RunDirectory
@@ -61,12 +62,20 @@ def default_file(paths: Sequence[Path]) -> Path:
 
 
 def write_page(
-    runs: Sequence[RunDirectory], plan: Plan | None, path: Path, score: str = "last", title: str | None = None
+    runs: Sequence[RunDirectory],
+    plan: Plan | None,
+    path: Path,
+    score: str = "last",
+    title: str | None = None,
+    named: Sequence[Path] = (),
 ) -> Written:
-    """Write the page of runs, or of a suite, into a file; raises UsageError where it cannot be made or written."""
+    """Write the page of runs, or of a suite, into a file; raises UsageError where it cannot be made or written.
+
+    `named`: films beside those of the runs.
+    """
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--out: found suffix '{path.suffix}' of {path}, allowed .html")
-    page = page_of(runs, plan, score, title)
+    page = page_of(runs, plan, score, title, named)
     content = page.text.encode(errors="replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,17 +90,22 @@ def page_of(
     plan: Plan | None,
     score: str = "last",
     title: str | None = None,
+    named: Sequence[Path] = (),
     every: float | None = None,
 ) -> Page:
-    """The page of runs; `every`: seconds after which one that is watched looks for news. Raises UsageError."""
+    """The page of runs; `named`: films beside theirs; `every`: seconds after which one that is watched looks for news.
+
+    Raises UsageError.
+    """
     require()
+    films.require(named)
     targets_of(runs)
-    version = fingerprint(runs)
+    version = fingerprint(runs, named)
     members = members_of(runs, plan)
     lines = about.lines_of(members)
     drawn = curves.curves_of(members)
-    films = about.films_of(members)
-    left = [f"{film.name} of {film.spec}: {film.left}" for film in films if film.left]
+    shown = films.films_of(members, named)
+    left = [f"{film.whose}: {film.left}" for film in shown if film.left]
     if drawn["left"]:
         left.append(f"curves of {', '.join(drawn['left'])}: too many numbers for one page; name fewer runs")
     running = any(line.progress.state == "running" for line in lines)
@@ -105,7 +119,7 @@ def page_of(
         "cards": about.cards_of(members),
         "specs": specs,
         "facts": facts,
-        "films": films,
+        "films": shown,
         "pictures": pictures.pictures_of(members),
         "data": drawn | {"quantiles": results.quantiles(members), "every": every, "version": version},
         "left": left,

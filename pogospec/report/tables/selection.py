@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
@@ -21,6 +21,7 @@ from pogospec.report.reading.scores import ESTIMATORS, final, seeds_of
 from pogospec.runs.directory import RunDirectory
 from pogospec.terminal import command
 
+By = Literal["low", "value"]
 Unit = Literal["seed", "policy"]
 FEWEST = 3
 """Policies below which a correlation says nothing."""
@@ -57,11 +58,12 @@ class Ranking(NamedTuple):
     spread: float  # best less worst truth
     correlation: float | None  # Spearman's, of estimates and truths
     notes: list[str]
+    estimator: str
+    by: By  # what it is ranked by
+    unit: Unit  # what is chosen
 
 
-def rankings(
-    runs: Sequence[RunDirectory], estimator: str, by: Literal["low", "value"], unit: Unit, first: Sequence[int]
-) -> list[Ranking]:
+def rankings(runs: Sequence[RunDirectory], estimator: str, by: By, unit: Unit, first: Sequence[int]) -> list[Ranking]:
     """A ranking for each dataset; `first`: the k of regret@k.
 
     Raises UsageError where a run holds no estimates, or where they are of different numbers.
@@ -86,7 +88,7 @@ def _ranking(
     dataset: str,
     members: Sequence[tuple[str, RunDirectory]],
     estimator: str,
-    by: Literal["low", "value"],
+    by: By,
     unit: Unit,
     first: Sequence[int],
 ) -> Ranking:
@@ -120,10 +122,9 @@ def _ranking(
             f"the intervals of {close} others reach the estimate of the first: the data hardly tell them apart"
         )
     spread = float(np.ptp(truths)) if len(known) else math.nan
-    level = float(asked[0][1]["level"])
-    return Ranking(
-        dataset, choices, what(asked[0][1]), level, "score" if scored else "return", regrets, spread, correlation, notes
-    )
+    level, truth = float(asked[0][1]["level"]), "score" if scored else "return"
+    told = regrets, spread, correlation, notes
+    return Ranking(dataset, choices, what(asked[0][1]), level, truth, *told, estimator, by, unit)
 
 
 def _choices(title: str, run: RunDirectory, estimator: str, unit: Unit) -> list[Choice]:
@@ -149,20 +150,3 @@ def _spearman(values: Sequence[float], truths: np.ndarray) -> float | None:
     if np.ptp(one) == 0 or np.ptp(two) == 0:
         return None
     return float(np.corrcoef(one, two)[0, 1])
-
-
-def entries(ranking: Ranking) -> list[dict[str, Any]]:
-    """The choices as rows of plain values, for programs."""
-    return [
-        {
-            "dataset": ranking.dataset,
-            "rank": rank,
-            "run": str(choice.run.path),
-            "title": choice.title,
-            "policy": choice.policy,
-            "seed": choice.seed,
-            **{name: getattr(choice, name) for name in ("value", "error", "low", "high")},
-            ranking.truth: choice.truth,
-        }
-        for rank, choice in enumerate(ranking.choices, 1)
-    ]
