@@ -79,7 +79,7 @@ def _total(path: Path, _changed: int) -> int:
     """Updates of the spec of a run."""
     from pogospec.checking.recorded import reread
 
-    return sum(step.updates for step in reread(RunDirectory(path))[1].schedule.in_turn)
+    return sum(step.spent for step in reread(RunDirectory(path))[1].schedule.in_turn)
 
 
 def fingerprint(runs: Sequence[RunDirectory]) -> str:
