@@ -52,7 +52,10 @@ def doubling_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield from _lengths(tau, f"{place}.tau")
         if reference != "previous":
             key = "from" if place == where else "reference"
-            yield f"{place}.{key}", f"found '{reference}', but step doubling goes on from step to step; allowed previous"
+            yield (
+                f"{place}.{key}",
+                f"found '{reference}', but step doubling goes on from step to step; allowed previous",
+            )
         if step.repeat == 1:
             yield f"{where}.repeat", "found 1, but each repetition is an attempt of step doubling; set the most of them"
         yield from _of_doubled(step, where)
@@ -104,7 +107,10 @@ def multiplier_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
             most = f"1/most = {1 / tau.most:g}"
             yield f"{place}.start", f"found {tau.start:g}, allowed {most} or more, since 1/tau is at most {tau.most:g}"
         if spec.target is not None:
-            yield place, "multiplier follows minibatches of data; allowed here: a number, geometric, backtracking, doubling"
+            yield (
+                place,
+                "multiplier follows minibatches of data; allowed here: a number, geometric, backtracking, doubling",
+            )
         if step.scheme is not None and step.scheme.at_reference:
             scheme = kind_of("scheme", type(step.scheme)).replace("_", "-")
             article = "an" if scheme[0] in "aeiou" else "a"

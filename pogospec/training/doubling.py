@@ -16,7 +16,6 @@ from pogospec.training.decisions import doubling_of, last_repetition
 from pogospec.training.events import Event, Noted
 from pogospec.training.judging import Judging, with_policies
 from pogospec.training.place import Place
-from pogospec.training.programs import Programs
 
 WHOLE, FIRST, SECOND = range(3)
 """Phases of an attempt: its one large step, and the two of half its size."""

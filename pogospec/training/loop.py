@@ -159,6 +159,8 @@ class _Trainer:
         state = self.programs.enter(self.place.number, state, self.place)
         if decisions.measured_at_start(self.spec, stage):
             found = self._look(stage, state)
+            if self.place.taus:  # not twice that
+                found["tau"] = np.asarray(self.place.taus)
             self.watch.check(self.place, found)
             self.cells.write_flow(stage, self.place, found, state)
         return state

@@ -15,14 +15,10 @@ import numpy as np
 from pogospec.compiler.program import Stage, State
 from pogospec.spec.schema import Spec
 from pogospec.training.cells import Cells
-from pogospec.training.chunk import INIT, chunk_function, fold, stream
+from pogospec.training.chunk import INIT, SECOND, chunk_function, fold, stream
 from pogospec.training.decisions import sizes_of, trial_of
 from pogospec.training.place import Place
 from pogospec.types import Transitions
-
-
-SECOND = 1_000_006
-"""Folded into the key of a stage for the second step of an attempt by step doubling."""
 
 
 class Ran(NamedTuple):
