@@ -117,10 +117,8 @@ def test_a_flow_from_python_makes_the_same_steps(float64):
 
 def test_seeds_have_step_sizes_of_their_own_and_rest_where_they_are_done():
     rule = Doubling(start=1.0, time=5.0, tolerance=0.1)
-    spec = checked(
-        read_text(spec_text("tau: {kind: doubling, start: 1, time: 5, tolerance: 0.1}, repeat: 9, updates: 1"))
-    )
-    step, place = spec.schedule.steps[0], Place.fresh(2)
+    text = spec_text("tau: {kind: doubling, start: 1, time: 5, tolerance: 0.1}, repeat: 9, updates: 1")
+    step, place = checked(read_text(text)).schedule.steps[0], Place.fresh(2)
     place.flow_time = [0.25, 0.25]
     begin(step, place)
     assert (place.taus, place.accepted, place.began) == ([1.0, 1.0], [False, False], [0.25, 0.25])

@@ -95,7 +95,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.exhaustive("a run and its end for each phase")
-@pytest.mark.parametrize(("stop_after", "phase"), [(1, 0), (3, 1), (6, 2), (7, 0)])
+@pytest.mark.parametrize(("stop_after", "phase"), [(1, 0), (3, 1), (6, 2), (8, 0)])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(whole, tmp_path, monkeypatch, stop_after, phase):
     save, places = RunDirectory.save_checkpoint, []
 
@@ -134,8 +134,8 @@ def test_seeds_go_their_own_ways_to_one_flow_time(whole):
 
 @pytest.mark.exhaustive("a whole run on data")
 def test_attempts_on_data_keep_or_give_back_the_policy(tmp_path):
-    rule = "{kind: doubling, start: 20, time: 8, longest: 30, tolerance: 0.02}"
-    step = f"{{from: previous, learn: [policy], updates: 60, repeat: 4, tau: {rule.replace('start: 20', 'start: 4')}, "
+    step = "{from: previous, learn: [policy], updates: 60, repeat: 4, "
+    step += "tau: {kind: doubling, start: 4, time: 20, tolerance: 0.04}, "
     step += "until: {kind: energy_settled, every: 20, window: 1, tolerance: 0.2}}"
     first = "{from: behavior, learn: [critic, behavior, policy], updates: 60, tau: 2.5}"
     given: list[Any] = [tuple(text.split("=", 1)) for text in SMALL]
@@ -151,7 +151,7 @@ def test_attempts_on_data_keep_or_give_back_the_policy(tmp_path):
         place, seed = labels.index(row["stage"]), int(row["seed"])
         same = [np.array_equal(saved[place][name][seed], saved[place - 1][name][seed]) for name in saved[place]]
         assert all(same) == (row["accepted"] == "0")
-        assert row["accepted"] == str(int(float(row["local_error"]) <= 0.02))
+        assert row["accepted"] == str(int(float(row["local_error"]) <= 0.04))
     picture = figure([run], "score", "flow_time")
     line = next(line for line in picture.axes[0].lines if not str(line.get_label()).endswith("behavior"))
     times = read_flow(run).columns["flow_time"]
@@ -160,9 +160,8 @@ def test_attempts_on_data_keep_or_give_back_the_policy(tmp_path):
 
 
 @pytest.mark.exhaustive("a run of a shipped spec")
-def test_the_shipped_specs_run(tmp_path):
-    given = sets(*SMALL[:4], "schedule.steps[*].updates=20", "schedule.steps[1].repeat=2")
-    command("run", "pogo_w_adaptive", "--out", tmp_path / "data", "--quiet", *given)
-    assert [row["stage"] for row in flow_rows(tmp_path / "data") if row["accepted"]][:1] == ["step 2"]
-    command("run", "flows/quadratic_w2_adaptive", "--out", tmp_path / "known", "--quiet")
-    assert flow_rows(tmp_path / "known")[-1]["flow_time"] == "8.0"
+def test_attempts_that_do_not_suffice_are_told(tmp_path):
+    given = sets("schedule.steps[0].repeat=5", "schedule.steps[0].updates=300")
+    done = command("run", "flows/quadratic_w2_adaptive", "--out", tmp_path / "run", *given)
+    told = " ".join(done.stdout.split())
+    assert "step 5, seed 0: 5 attempts reach flow time 0.1481 of 8; raise repeat, or tolerance of tau" in told
