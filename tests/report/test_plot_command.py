@@ -56,7 +56,8 @@ def test_scores_and_metrics_over_flow_time(make):
         for seed, time in enumerate(times):
             run.append_flow(seed, stage, 200, total, time, "", {"distance": 5.0})
     # at the ends of steps 1 and 2 the mean returns of the seeds are 5 and 10, then 10 and 20; a score is 2 r + 20
-    assert values(figure([run], "score", "flow_time"))["flow: flow"] == [[1, 35], [3, (40 + 30 + 20 * 2 / 3) / 2 + 5]]
+    scores = values(figure([run], "score", "flow_time"))["flow: flow"]
+    np.testing.assert_allclose(scores, [[1, 35], [3, (40 + 40 + 20 * 2 / 3) / 2]])
     assert values(figure([run], "critic_loss", "flow_time"))["flow: flow"] == [[1, 205]]
 
 
