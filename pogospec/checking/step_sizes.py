@@ -82,11 +82,12 @@ def _of_doubled(step: StepSpec, where: str) -> Problems:
         yield f"{where}.repeat_until", f"found {kind}, but step doubling ends at tau.time; remove it"
     if step.start != "as_is":
         yield f"{where}.start", f"found '{step.start}', where step doubling goes on from step to step; allowed as_is"
-    for key, geometry in geometries(step):
+    used = list(geometries(step))
+    for key, geometry in used:
         if geometry.learns:
             learned = f"found {geometry.kind}, which learns its distance from the step's reference"
             yield f"{where}.{key}", f"{learned}; step doubling needs that of two other policies: use another geometry"
-    if geometries(step) and not any(geometry.weight for _, geometry in geometries(step)):
+    if used and not any(geometry.weight for _, geometry in used):
         yield f"{where}.geometry", "found weight 0, which leaves step doubling no distance; allowed a number > 0"
     for name, term in (step.energy or {}).items():
         if getattr(term, "temperature", None) is not None:
