@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,18 +20,18 @@ import numpyro.distributions as dist
 from pogospec import registry
 from pogospec.checking.check import checked
 from pogospec.compiler.compile import compile_spec
-from pogospec.compiler.program import State
+from pogospec.compiler.program import Program, State
 from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
 from pogospec.policies.base import normals, row_of
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
-from pogospec.steps.schedule import Backtracking
+from pogospec.steps.schedule import Backtracking, Doubling
 from pogospec.targets.base import AbstractTarget, free_energy
 from pogospec.targets.given import given
 from pogospec.targets.numpyro import NumpyroTarget
 from pogospec.text import html_table
-from pogospec.training.chunk import INIT, as_floats, chunk_function, fold, stream
+from pogospec.training.chunk import INIT, SECOND, as_floats, chunk_function, fold, stream
 from pogospec.types import Key, Transitions
 
 SAMPLES = {"implicit": 64, "explicit": 256, "forward_backward": 256}
@@ -134,8 +135,9 @@ def flow(
         dimensions: length of the vector that a log density takes; leave it out for a NumPyro model.
         family: a kind of policy: gaussian, full_gaussian, dirac, …, or a mapping with `kind` and its keys.
         geometry: a kind of geometry: wasserstein2, fisher_rao, kl, …, or a mapping with `kind` and its keys.
-        tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}.
-        steps: how many; the most there may be with `until_settled`.
+        tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}; or {"kind": "doubling",
+            "start": …, "tolerance": …, "time": …}: chosen by the local error as the flow goes, until that time.
+        steps: how many; the most there may be with `until_settled`, and of attempts with doubling.
         temperature: weight of the entropy; 0 leaves it out.
         scheme: implicit, explicit or forward_backward.
         actions: how expectations are taken: {"sample": n}, or "quadrature" (exact for quadratic log densities) in
@@ -151,7 +153,7 @@ def flow(
         RunError: a log density that is not finite where the flow starts, or a step that ended in such numbers.
 
     Warns:
-        RuntimeWarning: an end at a higher energy than the start.
+        RuntimeWarning: an end at a higher energy than the start, or before the flow time of doubling is reached.
 
     Example:
         >>> import jax, numpyro, numpyro.distributions as dist, pogospec
@@ -238,34 +240,111 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
     target: Any = spec.target
     rows, space = lone_state(target.dimensions)
     data = Transitions(*map(as_floats, rows))
-    program, root = compile_spec(spec, space), jax.random.key(seed)
-    first, chunk = program.stages[0], chunk_function(program.stages[0], 1)
-    enter, look = (jax.jit(jax.vmap(f, in_axes=(None, 0, None, 0))) for f in (first.enter, first.measure))
+    program = compile_spec(spec, space)
+    steps = _Steps(program, data, jax.random.key(seed))
     heads = jax.jit(lambda state: row_of(jax.tree.map(lambda x: x[0], _heads(spec, state, data)), 0))
-    state = jax.jit(jax.vmap(program.init, in_axes=(None, 0)))(program.numbers, stream(fold(root, 0), INIT, 0)[None])
-    path, measured, times, same = [heads(state)], [], [0.0], jax.random.key(0)[None]
+    state, tau, rule = steps.start(), program.stages[0].step.tau, program.stages[0].step.repeat_until
+    path, measured, times = [heads(state)], [steps.begun(state)], [0.0]
     _check_start(target, path[0])
-    for number, stage in enumerate(program.stages):
-        numbers, here = program.numbers_of(number), fold(root, number)
-        state = enter(numbers, state, data, stream(here, INIT, 1)[None])
-        if not measured:
-            measured.append(look(numbers, state, data, same)["energy"])
-        state, _, _, _, whole = chunk(numbers, data, state, here[None], 0, stage.updates)
-        if not whole.all():
-            raise RunError(f"flow: step {number + 1} ended in numbers that are not finite; try a smaller learning_rate")
+    taken = _adapted(steps, state, tau) if isinstance(tau, Doubling) else _in_turn(steps, state, tau)
+    for number, time, state in taken:
         path.append(heads(state))
-        measured.append(look(numbers, state, data, same)["energy"])
+        measured.append(steps.look(number, state)["energy"])
+        times.append(time)
         if not np.isfinite(measured[-1]).all():
             raise RunError(f"flow: step {number + 1} ended where the log density is not finite; {BOUNDED}")
-        tau: Any = stage.step.tau
-        times.append(times[-1] + (tau if isinstance(tau, float) else tau.at(number)))
-        rule = stage.step.repeat_until
         if rule is not None and rule.settled({"objective": np.asarray(measured[1:], np.float64)}).all():
             break
+    if isinstance(tau, Doubling) and times[-1] < tau.time:
+        warnings.warn(
+            f"flow: {len(program.stages)} attempts reach flow time {times[-1]:.4g} of {tau.time:.6g}; more steps, or a "
+            "larger tolerance of tau",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     parameters = jax.tree.map(lambda *leaves: jnp.stack(leaves), *path)
     energies, divergence = _energies(target, temperature, parameters, np.asarray(measured, np.float64)[:, 0])
     _check_energies(energies)
     return Flow(parameters, np.asarray(times), energies, divergence, temperature, target)
+
+
+class _Steps:
+    """Takes steps of a program for one seed; `number`: of the repetition, whose keys they draw from."""
+
+    def __init__(self, program: Program, data: Transitions, root: Key):
+        first = program.stages[0]
+        self.program, self.data, self.root, self._chunk = program, data, root, chunk_function(first, 1)
+        self._enter, self._look = (
+            jax.jit(jax.vmap(f, in_axes=(None, 0, None, 0))) for f in (first.enter, first.measure)
+        )
+
+    def start(self) -> State:
+        """The state before any step."""
+        init = jax.jit(jax.vmap(self.program.init, in_axes=(None, 0)))
+        return init(self.program.numbers, stream(fold(self.root, 0), INIT, 0)[None])
+
+    def begun(self, state: State) -> Any:
+        """The energy where the first step begins."""
+        return self.look(0, self.enter(0, state))["energy"]
+
+    def enter(self, number: int, state: State, tau: float | None = None) -> State:
+        """The state at the beginning of a step."""
+        keys = stream(fold(self.root, number), INIT, 1)[None]
+        return self._enter(self._numbers(number, tau), state._replace(doubled=()), self.data, keys)
+
+    def look(self, number: int, state: State) -> dict[str, Any]:
+        """What is measured of the policy."""
+        return self._look(self._numbers(number), state, self.data, jax.random.key(0)[None])
+
+    def take(self, number: int, entered: State, tau: float | None = None, second: bool = False) -> State:
+        """A step from where it was entered; raises RunError for numbers that are not finite."""
+        key = fold(self.root, number)
+        key = fold(key, SECOND) if second else key
+        updates = self.program.stages[number].updates
+        state, _, _, _, whole = self._chunk(self._numbers(number, tau), self.data, entered, key[None], 0, updates)
+        if not whole.all():
+            raise RunError(f"flow: step {number + 1} ended in numbers that are not finite; try a smaller learning_rate")
+        return state
+
+    def doubled(self, number: int, state: State, tau: float) -> tuple[State, float]:
+        """The state after two steps, and how far it is from that after one of twice the size."""
+        whole = self.take(number, self.enter(number, state, 2 * tau), 2 * tau)
+        first = self.take(number, self.enter(number, state, tau), tau)
+        entered = self.enter(number, first, tau)._replace(energy=first.energy)
+        second = self.take(number, entered, tau, second=True)
+        apart = self.look(number, second._replace(reference=whole.policy))["distance"]
+        return second, float(np.sqrt(2 * np.maximum(np.asarray(apart, np.float64), 0.0))[0])
+
+    def _numbers(self, number: int, tau: float | None = None) -> Any:
+        numbers = self.program.numbers_of(number)
+        if tau is None:
+            return numbers
+        sizes = lambda n: [term.tau for term in n[0].problem.proximal]  # noqa: E731
+        return eqx.tree_at(sizes, numbers, replace_fn=lambda leaf: jnp.asarray(tau, leaf.dtype))
+
+
+def _in_turn(steps: _Steps, state: State, tau: Any) -> Iterator[tuple[int, float, State]]:
+    """The steps whose sizes are known before: number, flow time and state after each."""
+    time = 0.0
+    for number in range(len(steps.program.stages)):
+        state = steps.take(number, steps.enter(number, state))
+        time += tau if isinstance(tau, float) else tau.at(number)
+        yield number, time, state
+
+
+def _adapted(steps: _Steps, state: State, rule: Doubling) -> Iterator[tuple[int, float, State]]:
+    """The attempts by step doubling that are kept, likewise."""
+    time, wanted = 0.0, rule.start
+    for number in range(len(steps.program.stages)):
+        left = rule.time - time
+        tau = rule.tau(wanted, left)
+        new, error = steps.doubled(number, state, tau)
+        wanted = rule.following(tau, error)
+        if error <= rule.tolerance:
+            state, time = new, rule.time if 2 * tau >= left else time + 2 * tau
+            yield number, time, state
+        if time >= rule.time:
+            return
 
 
 def _check_start(target: AbstractTarget, start: Any) -> None:

@@ -74,6 +74,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "backtracking": "pogospec.steps.schedule:Backtracking",
         "multiplier": "pogospec.steps.multiplier:Multiplier",
         "choice": "pogospec.steps.schedule:Choice",
+        "doubling": "pogospec.steps.schedule:Doubling",
     },
     "until": {
         "critic_settled": "pogospec.steps.until:CriticSettled",

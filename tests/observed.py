@@ -269,6 +269,7 @@ def hollow(seen: list, spec, space):
                     "tau": tau,
                     "gap": tau - 1,
                     "gap_error": energy * 0 + 0.12,
+                    "distance": tau**4 * energy / 2,  # a local error of tau^2, which calms down
                     "reference_energy": energy,
                 }
             return found
@@ -280,7 +281,9 @@ def hollow(seen: list, spec, space):
             further = Actor(state.policy, (), {}, {}, None, {})
             best = state.policy if stage.step.keeps_best else None
             scales = {name: jnp.ones(()) for name in stage.step.energy or {}}  # which judges of frozen critics ask for
-            return state._replace(chain=(further,) * (len(stage.actors) - 1), best=best, energy=scales)
+            doubled = (state.policy, state.policy) if stage.step.doubles else ()
+            others = (further,) * (len(stage.actors) - 1)
+            return state._replace(chain=others, best=best, energy=scales, doubled=doubled)
 
         return enter
 

@@ -19,6 +19,7 @@ GIVEN = {
     "tau.geometric": "{kind: geometric, start: 3, factor: 2}",
     "tau.backtracking": "{kind: backtracking, start: 3}",
     "tau.choice": "{kind: choice, of: [1, 3]}",
+    "tau.doubling": "{kind: doubling, start: 3, time: 9, tolerance: 0.1}",
     "tau.multiplier": "{kind: multiplier, start: 3, divergence: 0.1}",
     "target_penalty.squared_distance": "{reference: next_action}",
     "target_penalty.divergence": "{kind: divergence, geometry: wasserstein2, weight: 0.3}",

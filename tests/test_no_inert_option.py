@@ -154,6 +154,15 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
         ("data.holdout", "0.6"),
         ("schedule.steps[1].tau", "{kind: backtracking, start: 1.7, factor: 0.5, tries: 2, errors: 1.6}"),
     ),
+    "doubled": known(
+        ("schedule.steps[0].tau", "{kind: doubling, start: 0.5, time: 16, tolerance: 1, most: 1.5, longest: 1.4}"),
+        ("schedule.steps[0].tau.safety", "0.9"),
+        ("schedule.steps[0].repeat", "5"),
+    ),
+    "doubled, too large at first": known(
+        ("schedule.steps[0].tau", "{kind: doubling, start: 2, time: 11, tolerance: 1, least: 0.6}"),
+        ("schedule.steps[0].repeat", "4"),
+    ),
     "pogo_w_judged": shipped(
         "pogo_w_judged", ("schedule.steps[1].until.every", "2"), ("schedule.steps[*].updates", "24")
     ),
@@ -191,7 +200,7 @@ def overrides(case: Case) -> Overrides:
 
 
 LOOPED = {"train", "evaluate", "data", "seeds"}
-RULES = {"BranchSpec", "CriticSettled", "EnergySettled", "Judged", "Backtracking", "Choice"}
+RULES = {"BranchSpec", "CriticSettled", "EnergySettled", "Judged", "Backtracking", "Choice", "Doubling"}
 RULES |= {"FQE", "CrossFitted", "SecondCritic", "EnsembleBound", "ProximalInequality"}
 RULED = {
     "StepSpec.until",

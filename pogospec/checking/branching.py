@@ -9,7 +9,7 @@ from pogospec.registry import kind_of
 from pogospec.spec.branching import updates_of
 from pogospec.spec.schema import BranchSpec, Spec, StepSpec
 from pogospec.steps.averaging import Window
-from pogospec.steps.schedule import Backtracking, Choice
+from pogospec.steps.schedule import Backtracking, Choice, Doubling
 
 ONCE = "but a step that branches is taken once, whole"
 
@@ -44,7 +44,7 @@ def _step_rules(step: StepSpec, where: str) -> Problems:
         kind = kind_of("until", type(step.until))
         yield f"{where}.until", f"found {kind}, which may end the step before a moment of schedule.branch; remove it"
     for tau, place in _taus(step, where):
-        if isinstance(tau, (Backtracking, Choice)):
+        if isinstance(tau, (Backtracking, Choice, Doubling)):
             kind = kind_of("tau", type(tau))
             yield place, f"found {kind}, which takes a step again, {ONCE}; allowed other step sizes"
     for name in step.learn:

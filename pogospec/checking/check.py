@@ -21,7 +21,7 @@ from pogospec.checking.names import name_rules
 from pogospec.checking.optimizers import average_rules, optimizer_rules
 from pogospec.checking.particles import particle_rules, particle_step_rules
 from pogospec.checking.policy import empty_rules, policy_rules
-from pogospec.checking.step_sizes import backtracking_rules, multiplier_rules
+from pogospec.checking.step_sizes import doubling_rules, multiplier_rules, trial_rules
 from pogospec.checking.trackers import tracker_rules
 from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError, UsageError
 from pogospec.spec.given import FILE, as_overrides
@@ -137,7 +137,8 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Problems:
         yield from ending_rules(spec, step, where)
         if not _any(told, f"{where}.judge", f"{where}.until", f"{where}.repeat_until"):
             yield from judge_rules(spec, step, earlier, where)
-        yield from backtracking_rules(spec, step, where)
+        yield from trial_rules(spec, step, where)
+        yield from doubling_rules(spec, step, where)
         yield from explicit_rules(spec, step, where)
         yield from forward_backward_rules(spec, step, where)
         yield from behavior_rules(spec, step, where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pogospec.checking.base import Problems
 from pogospec.registry import kind_of
 from pogospec.spec.schema import Spec, StepSpec
-from pogospec.steps.schedule import Backtracking, Choice
+from pogospec.steps.schedule import Backtracking, Choice, Doubling
 
 MOST_AT_ONCE = 64
 """Policies in one chain: a program holds the updates of each, and compiling it takes as long."""
@@ -79,6 +79,6 @@ def _together_rules(step: StepSpec, where: str) -> Problems:
             )
     terms = [(term.tau, f"{where}.proximal[{i}].tau") for i, term in enumerate(step.proximal or ())]
     for tau, place in [*terms, (step.tau, f"{where}.tau")]:
-        if isinstance(tau, (Backtracking, Choice)):
+        if isinstance(tau, (Backtracking, Choice, Doubling)):
             kind = kind_of("tau", type(tau))
             yield place, f"{kind} takes one step again, but in concurrent mode all train at once; use sequential"

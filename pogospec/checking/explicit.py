@@ -12,7 +12,7 @@ from pogospec.spec.catalog import kinds_of
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.explicit import Explicit, Hermite
 from pogospec.steps.forward_backward import GAUSSIANS, ForwardBackward
-from pogospec.steps.schedule import Backtracking, Geometric
+from pogospec.steps.schedule import Backtracking, Doubling, Geometric
 
 ROUNDING = 1e-9
 """Of a product of numbers that are written in decimals."""
@@ -149,6 +149,8 @@ def _longest(step: StepSpec) -> float | None:
         return step.tau
     if isinstance(step.tau, Geometric):
         return max(step.tau.at(0), step.tau.at(step.repeat - 1))
+    if isinstance(step.tau, Doubling):
+        return 2 * step.tau.bound
     return step.tau.start if isinstance(step.tau, Backtracking) else None
 
 

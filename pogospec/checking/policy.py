@@ -18,7 +18,7 @@ from pogospec.registry import kind_of
 from pogospec.spec.catalog import kinds_of
 from pogospec.spec.schema import ProximalSpec, Spec, StepSpec
 from pogospec.steps.explicit import Explicit
-from pogospec.steps.schedule import Backtracking
+from pogospec.steps.schedule import Backtracking, Doubling
 
 
 def policy_rules(spec: Spec, step: StepSpec, earlier: set[str], known: set[str], where: str) -> Problems:
@@ -126,9 +126,9 @@ def _proximal_rules(
             )
         elif unknown and not _reweighs(spec, step, geometry, reference):
             yield place, no_distance(spec, geometry, term.reference, explicit)
-        elif unknown and isinstance(term.tau, Backtracking) and step.judge is None:
-            kind = policy_kind(spec.policy)
-            yield f"{where}.tau", f"backtracking compares distances, which {geometry.kind} has not of {kind}"
+        elif unknown and isinstance(term.tau, (Backtracking, Doubling)) and step.judge is None:
+            rule, kind = kind_of("tau", type(term.tau)), policy_kind(spec.policy)
+            yield f"{where}.tau", f"{rule} compares distances, which {geometry.kind} has not of {kind}"
         elif term.reference == "behavior" and (apart := no_shared_noise(spec, geometry)):
             yield place, apart
         elif step.gradient.needs_metric and (without := no_metric(step.gradient, geometry, spec.policy)):

@@ -250,14 +250,14 @@ def _cost(console: Console, found: Explanation) -> None:
         count, rate = cost.operations[first.index], cost.rates[first.index]
         how = f"{rate.updates:,} timed" if rate.updates else "estimated from operations"
         took = f", compiled in {rate.compiling:.1f} s" if rate.compiling else ""
-        seconds = span(len(group.stages) * first.step.updates / rate.per_second)
+        seconds = span(len(group.stages) * first.step.spent / rate.per_second)
         speed = f"{rate.per_second:,.0f} updates/s"
         work = "" if found.known else f"{count / 1e6:,.1f} Mflop/update"
         label = rate.stage if len(group.stages) == 1 else group.label
         rows.append((label, work, speed, seconds, how + took))
     _grid(console, rows, fixed=4)
     seeds = f"{found.spec.seed_count} seeds in one program" if found.spec.seed_count > 1 else "1 seed"
-    updates = sum(stage.step.updates for group in found.timed for stage in group.stages)
+    updates = sum(stage.step.spent for group in found.timed for stage in group.stages)
     rollouts = "" if found.known else ", without rollouts"
     total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}{rollouts}"
     rows = [("total", total), ("memory", _memory(found, cost))]

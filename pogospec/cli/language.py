@@ -84,7 +84,7 @@ def plan(spec: Spec) -> dict[str, Any]:
         elif terms:
             about["proximal"] = [{"reference": term.reference, "tau": to_plain(term.tau)} for term in terms]
         steps.append(about)
-    total = sum(step.updates for step in spec.schedule.in_turn)
+    total = sum(step.spent for step in spec.schedule.in_turn)
     about = {"name": spec.name, "dataset": spec.data.dataset, "seeds": to_plain(spec.seeds), "mode": spec.schedule.mode}
     return about | {"updates": total, "steps": steps}
 

@@ -138,7 +138,7 @@ def plot(
     ] = "score",
     x: Annotated[
         Literal["updates", "seconds", "flow_time"],
-        typer.Option("--x", help="Of curves: the horizontal axis; flow_time for columns of flow.csv."),
+        typer.Option("--x", help="Of curves: the horizontal axis; flow_time: at the ends of the steps."),
     ] = "updates",
     by: Annotated[
         Literal["step", "run"] | None,

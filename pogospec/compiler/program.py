@@ -39,6 +39,7 @@ class State(NamedTuple):
     chain: tuple[Actor, ...] = ()  # the further actors that train at once with the policy
     average: dict[str, Any] = {}  # learner -> what is kept of its weights for their mean, of those that have one
     best: Params = None  # the best policy that the step's judge has seen, where one is kept
+    doubled: tuple[Params, ...] = ()  # of an attempt by step doubling: where it began, and after its one large step
 
     @property
     def policies(self) -> tuple[Params, ...]:

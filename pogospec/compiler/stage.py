@@ -120,6 +120,7 @@ def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, ke
         energy=energy,
         optimizer=state.optimizer | fresh,
         best=state.policy if plan.step.keeps_best else None,
+        doubled=(state.policy, state.policy) if plan.step.doubles else (),
     )
 
 

@@ -41,7 +41,7 @@ class Cost:
     def seconds(self, plan: list[Stage]) -> float:
         """Training time of all updates and seeds, without rollouts and compiling."""
         pairs = zip(in_turn(plan), self.rates, strict=True)
-        return sum(stage.step.updates / rate.per_second for stage, rate in pairs)
+        return sum(stage.step.spent / rate.per_second for stage, rate in pairs)
 
     def judging(self, plan: list[Stage], space: Space) -> float:
         """Time of the critics that judges fit, by their operations beside those of the steps that they judge."""
@@ -58,7 +58,7 @@ class Cost:
         each: dict[bool | None, float] = {}  # before the step that branches, an update of it, after it
         for stage, rate in zip(in_turn(plan), self.rates, strict=True):
             number = int(stage.path.removeprefix("schedule.steps[").rstrip("]"))
-            part, count = (None, 1) if number == branch.step else (number > branch.step, stage.step.updates)
+            part, count = (None, 1) if number == branch.step else (number > branch.step, stage.step.spent)
             each[part] = each.get(part, 0.0) + count / rate.per_second
         before, own, later = (each.get(part, 0.0) for part in (False, None, True))
         runs = len(branch.at)

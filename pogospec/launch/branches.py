@@ -58,7 +58,7 @@ def _before(trunk: Trunk) -> int:
 def _until(branch: BranchSpec | None, spec: Any) -> int:
     """Updates to the end of the step that branches."""
     assert branch is not None
-    return sum(step.updates * step.repeat for step in spec.schedule.steps[: branch.step + 1])
+    return sum(step.spent * step.repeat for step in spec.schedule.steps[: branch.step + 1])
 
 
 def _step(trunk: Trunk) -> tuple[BranchSpec, Stage]:

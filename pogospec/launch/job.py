@@ -28,7 +28,7 @@ class Job(NamedTuple):
     @property
     def updates(self) -> int:
         """Updates of all steps."""
-        return sum(step.updates for step in self.spec.schedule.in_turn)
+        return sum(step.spent for step in self.spec.schedule.in_turn)
 
     def tracked(self, track: str | None) -> Job:
         """The same with the trackers of `--track`, where it is given; raises UsageError."""

@@ -30,7 +30,7 @@ from pogospec.runs.directory import TABLES, RunDirectory, run_name
 from pogospec.runs.manifest import numbers_of
 from pogospec.spec.build import digest, dump
 from pogospec.spec.schema import Spec
-from pogospec.steps.schedule import Backtracking, Choice
+from pogospec.steps.schedule import Backtracking, Choice, Doubling
 from pogospec.terminal import command, say
 from pogospec.tracking.listener import tell_anew
 from pogospec.training.place import Place
@@ -122,6 +122,7 @@ def _check(run: RunDirectory, spec: Spec, have: Sequence[int], wanted: Sequence[
             "repeat_until": step.repeat_until is not None,
             "tau: backtracking": any(isinstance(tau, Backtracking) for tau in sizes),
             "tau: choice": any(isinstance(tau, Choice) for tau in sizes),
+            "tau: doubling": any(isinstance(tau, Doubling) for tau in sizes),
         }
         joint = [name for name, given in rules.items() if given]
         if joint:

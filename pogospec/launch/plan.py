@@ -42,5 +42,6 @@ def _what(step: StepSpec) -> str:
     origin = f"from {' and '.join(references)}, " if references else ""
     bound, most = ("at most " if rule else "" for rule in (step.until, step.repeat_until))
     repeat = f", {most}{step.repeat} times" if step.repeat > 1 else ""
+    repeat = f", {step.solves} times in each of at most {step.repeat} attempts" if step.doubles else repeat
     judge = "" if step.judge is None else f", judged by {kind_of('judge', type(step.judge))}"
     return f"{origin}learns {', '.join(step.learn)}: {bound}{step.updates:,} updates{repeat}{judge}"

@@ -145,6 +145,21 @@ class StepSpec:
         """Whether the best policy that the judge has seen is kept beside the last one."""
         return any(getattr(rule, "keeps_best", False) for rule in (self.until, *self.sizes))
 
+    @property
+    def solves(self) -> int:
+        """How often a repetition is solved, where that is known before: more than once where sizes are compared."""
+        return max(getattr(rule, "solves", 1) for rule in self.sizes)
+
+    @property
+    def spent(self) -> int:
+        """Updates of a repetition, at most where a rule may end it."""
+        return self.updates * self.solves
+
+    @property
+    def doubles(self) -> bool:
+        """Whether a repetition is an attempt by step doubling."""
+        return any(getattr(rule, "doubles", False) for rule in self.sizes)
+
     def policy_updates(self, count: int) -> int:
         """Updates of the policy among the first `count` of a step that learns it."""
         return (count if self.actor_on == "last" else count + self.actor_every - 1) // self.actor_every

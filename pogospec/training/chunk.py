@@ -15,6 +15,8 @@ from pogospec.training.batching import Batching
 from pogospec.types import Batch, Transitions
 
 INIT, BATCH, UPDATE, OWN_BATCH = range(4)
+SECOND = 1_000_006
+"""Folded into the key of a stage for the second step of an attempt by step doubling."""
 
 
 def double(spec: Spec) -> bool:

@@ -14,7 +14,7 @@ from pogospec.compiler.program import Stage
 from pogospec.registry import kind_of
 from pogospec.spec.branching import moments
 from pogospec.spec.schema import Spec, StepSpec
-from pogospec.steps.schedule import Backtracking, Choice
+from pogospec.steps.schedule import Backtracking, Choice, Doubling
 from pogospec.steps.until import History
 from pogospec.training.place import Place, arrays
 
@@ -83,9 +83,29 @@ def settled(stage: Stage, history: History) -> bool:
     return bool(stage.step.until.settled(history).all())
 
 
-def trial_of(step: StepSpec) -> Backtracking | Choice | None:
+def trial_of(step: StepSpec) -> Backtracking | Choice | Doubling | None:
     """The rule that chooses the step size by trial, where a step has one."""
-    return next((tau for tau in step.sizes if isinstance(tau, (Backtracking, Choice))), None)
+    return next((tau for tau in step.sizes if isinstance(tau, (Backtracking, Choice, Doubling))), None)
+
+
+def doubling_of(step: StepSpec) -> Doubling | None:
+    """The rule of step doubling, where a step has it."""
+    rule = trial_of(step)
+    return rule if isinstance(rule, Doubling) else None
+
+
+def sizes_of(rule: Backtracking | Choice | Doubling, place: Place, first: Any) -> Any:
+    """The step size that each seed tries; `first`: those that are tried first, an array [seeds] of the device."""
+    if isinstance(rule, Doubling):
+        large = 2.0 if place.phase == 0 else 1.0
+        return first.at[:].set(np.asarray(place.taus or [rule.start] * len(first)) * large)
+    return np.asarray([rule.share(count) for count in place.tries], first.dtype) * first
+
+
+def solved(step: StepSpec, place: Place) -> int:
+    """Solves of the repetition that are over."""
+    rule = trial_of(step)
+    return place.phase if isinstance(rule, Doubling) else place.tries[0] if isinstance(rule, Choice) else 0
 
 
 def violated(found: dict[str, np.ndarray], rounding: float) -> dict[str, np.ndarray]:
@@ -138,6 +158,7 @@ def judge(step: StepSpec, place: Place, found: dict[str, np.ndarray]) -> Trial:
     `place` follows: flow time where a step is accepted, tries, and who is stuck once no seed tries any further.
     """
     tried, rule = ~np.asarray(place.accepted), trial_of(step)
+    assert not isinstance(rule, Doubling)
     if step.judge is not None:
         holds = found["bound"] > 0
     else:
@@ -193,6 +214,9 @@ def last_repetition(stages: Sequence[Stage], place: Place) -> bool:
     stage, following = stages[place.number], place.number + 1
     if following >= len(stages) or stages[following].source != stage.source or all(place.stuck or [False]):
         return True
+    doubling = doubling_of(stage.step)
+    if doubling is not None:
+        return all(time >= began + doubling.time for time, began in zip(place.flow_time, place.began, strict=True))
     rule = stage.step.repeat_until
     return rule is not None and bool(rule.settled(arrays(place.ends)).all())
 
@@ -204,7 +228,9 @@ def checkpoint_at_end(spec: Spec, stages: Sequence[Stage], place: Place) -> bool
     """
     if place.done in moments(spec.schedule, stages[place.number].step):
         return False
-    return place.total % spec.train.checkpoint_every < place.done or last_repetition(stages, place)
+    stage = stages[place.number]
+    within = place.done + stage.updates * solved(stage.step, place)
+    return place.total % spec.train.checkpoint_every < within or last_repetition(stages, place)
 
 
 def leave(stages: Sequence[Stage], place: Place) -> bool:
@@ -214,5 +240,5 @@ def leave(stages: Sequence[Stage], place: Place) -> bool:
     left_out = last and number + 1 < len(stages) and stages[number + 1].source == source
     place.enter(following[0] if following else len(stages))
     if last:
-        place.ends = {}
+        place.ends, place.taus, place.began = {}, [], []
     return left_out

@@ -29,7 +29,7 @@ class Judging:
     def __init__(self, spec: Spec, cells: Cells, programs: Programs, held: Transitions | None):
         self.spec, self.cells, self.programs, self.held = spec, cells, programs, held
         self.several = Batching.of(spec.train.batch_runs, 2 * spec.seed_count)  # critics that are fitted together
-        self.average = cells.batching.jit(averaged, (0,))
+        self._average = cells.batching.jit(averaged, (0,))
         self._asked: dict[int, Callable] = {}
         self._kept: dict[str, Any] = {}
         self._number = -1
@@ -53,7 +53,7 @@ class Judging:
         old = np.asarray(place.best) if place.best else np.full_like(new, -np.inf)
         better = new[:, 0] > old[:, 0]
         place.best = np.where(better[:, None], new, old).tolist()
-        return state._replace(best=self.programs.hold(~better, state.best, self._averaged(state).policy))
+        return state._replace(best=self.programs.hold(~better, state.best, self.averages(state).policy))
 
     def ended(self, place: Place, state: State) -> tuple[State, dict[str, np.ndarray], np.ndarray]:
         """The state with the best policies, or those that the step began with where the judge takes none.
@@ -66,12 +66,13 @@ class Judging:
         state = with_policies(state, self.programs.hold(~taken, state.reference, state.best))
         return state, {"gain": gain, "gain_error": error, "bound": bound}, taken
 
+    def averages(self, state: State) -> State:
+        """The state with averaged weights in the place of the last ones, where some are averaged."""
+        return self._average(state) if state.average else state
+
     def back(self, state: State, mask: np.ndarray) -> State:
         """The state in which the policies of the seeds in the mask are those that the step began with."""
         return self.programs.hold(mask, with_policies(state, state.reference), state)
-
-    def _averaged(self, state: State) -> State:
-        return self.average(state) if state.average else state
 
     def _bench(self, stage: Stage, place: Place, state: State, measured: dict[str, np.ndarray]) -> Bench:
         spec, watch = self.spec, self.cells.watch
@@ -81,7 +82,7 @@ class Judging:
                 source = self.cells.all[0].program.steps[stage.source]
                 axes = (self.programs.axis(stage.source), 0, None, 0)
                 self._asked[stage.source] = self.cells.batching.jit(source.beside(question), axes)
-            numbers = self.programs.numbers(place.number, place.tries)
+            numbers = self.programs.numbers(place.number, place)
             return self._asked[stage.source](numbers, state, watch.held, watch.keys)
 
         def once(name: str, make: Callable[[], Any]) -> Any:
@@ -90,7 +91,7 @@ class Judging:
             return self._kept[name]
 
         assert self.held is not None
-        space, policy = self.cells.space, self._averaged(state).policy
+        space, policy = self.cells.space, self.averages(state).policy
         return Bench(
             measured=measured,
             held=self.held,

@@ -16,7 +16,7 @@ from pogospec.errors import DataError, RunError
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.branching import stages_of
 from pogospec.spec.schema import Spec
-from pogospec.training import decisions
+from pogospec.training import decisions, doubling
 from pogospec.training.batching import Batching
 from pogospec.training.cells import Cells, unfit
 from pogospec.training.chunk import as_floats, precision
@@ -117,8 +117,8 @@ class _Trainer:
 
     def go(self, resume: bool) -> None:
         """Train to the end."""
-        total = sum(stage.updates for stage in self.stages)
-        self.on_event(Started([(stage.label, stage.updates) for stage in self.stages], self.spec.seed_count, total))
+        stages = [(stage.label, stage.step.spent) for stage in self.stages]
+        self.on_event(Started(stages, self.spec.seed_count, sum(updates for _, updates in stages)))
         state = self._restored() if resume else self._fresh()
         while self.place.number < len(self.stages):
             if not self.place.ended:
@@ -138,7 +138,7 @@ class _Trainer:
     def _stage(self, stage: Stage, state: State) -> State:
         """Run a stage from where the run is to its end, with all step sizes that it tries."""
         place = self.place
-        if place.done == 0 and not any(place.tries):
+        if place.done == 0 and not any(place.tries) and not place.phase:
             state = self._enter(stage, state)
         trying = True
         while trying:
@@ -155,9 +155,12 @@ class _Trainer:
 
     def _enter(self, stage: Stage, state: State) -> State:
         """Begin a stage, and measure where it begins if that is asked for."""
-        state = self.programs.enter(self.place.number, state, self.place.tries)
+        doubling.begin(stage.step, self.place)
+        state = self.programs.enter(self.place.number, state, self.place)
         if decisions.measured_at_start(self.spec, stage):
             found = self._look(stage, state)
+            if self.place.taus:  # not twice that
+                found["tau"] = np.asarray(self.place.taus)
             self.watch.check(self.place, found)
             self.cells.write_flow(stage, self.place, found, state)
         return state
@@ -172,6 +175,8 @@ class _Trainer:
         self.watch.losses(place, ran.sums, ran.squares, stop - done)
         self._log(stage, ran, done)
         state, due, settled = ran.state, decisions.due_at(self.spec, stage, stop), False
+        if stage.step.doubles and place.phase < doubling.SECOND:  # its policies are not those of the flow
+            due = due._replace(score=False)
         for actor in stage.actors if due.check or due.score else ():
             found = self._look(actor, state)
             if due.check:
@@ -200,9 +205,12 @@ class _Trainer:
 
     def _leave(self) -> None:
         """Go to the next repetition, or past the last."""
-        label = self.stages[self.place.number].label
+        stage = self.stages[self.place.number]
+        for note in doubling.unreached(self.stages, self.place, self.spec.seed_numbers):
+            self.on_event(Noted(note))
         if decisions.leave(self.stages, self.place):
-            self.on_event(Noted(f"the flow has settled: no further repetition after {label}"))
+            why = "the flow time is reached" if stage.step.doubles else "the flow has settled"
+            self.on_event(Noted(f"{why}: no further repetition after {stage.label}"))
 
     def _look(self, stage: Stage, state: State) -> dict[str, np.ndarray]:
         """Measure on held-out rows."""
@@ -221,7 +229,8 @@ class _Trainer:
         place = self.place
         means = self.cells.write_metrics(stage, place, ran.sums, ran.squares, done, ran.seconds)
         rate = (place.done - done) / ran.seconds
-        self.on_event(Progress(place.number, stage.label, place.done, stage.updates, place.total, rate, means))
+        here = place.done + stage.updates * decisions.solved(stage.step, place)
+        self.on_event(Progress(place.number, stage.label, here, stage.step.spent, place.total, rate, means))
 
     def _checkpoint(self, state: State) -> None:
         stage = self.stages[self.place.number]

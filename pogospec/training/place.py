@@ -28,6 +28,9 @@ class Place:
     stuck: list[bool] = field(default_factory=list)  # of each seed: no step size was accepted
     losses: list[list[float]] = field(default_factory=list)  # count, sum and sum of squares since the last check
     best: list[list[float]] = field(default_factory=list)  # of each seed: what was found of its best policy
+    phase: int = 0  # of an attempt by step doubling: its one large step, or the first or second of the two
+    taus: list[float] = field(default_factory=list)  # of each seed: tau of the attempt, or of the next one
+    began: list[float] = field(default_factory=list)  # of each seed: flow time at the first attempt
 
     @classmethod
     def fresh(cls, seeds: int) -> Place:
@@ -43,7 +46,7 @@ class Place:
         seeds = len(self.tries)
         self.number, self.done, self.history, self.losses, self.q_rows = number, 0, {}, [], []
         self.tries, self.accepted, self.stuck, self.ended = [0] * seeds, [False] * seeds, [], False
-        self.best = []
+        self.best, self.phase = [], 0
 
     def again(self) -> None:
         """Go back to the beginning of the stage that the run is in."""
@@ -66,7 +69,7 @@ class Place:
         return replace(parts[0], **own, **tables, losses=_beside([part.losses for part in parts]))
 
 
-BY_SEED = ("tries", "accepted", "flow_time", "q_rows", "stuck", "best")
+BY_SEED = ("tries", "accepted", "flow_time", "q_rows", "stuck", "best", "taus", "began")
 HISTORIES = ("history", "ends")
 
 

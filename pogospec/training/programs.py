@@ -15,8 +15,8 @@ import numpy as np
 from pogospec.compiler.program import Stage, State
 from pogospec.spec.schema import Spec
 from pogospec.training.cells import Cells
-from pogospec.training.chunk import INIT, chunk_function, fold, stream
-from pogospec.training.decisions import trial_of
+from pogospec.training.chunk import INIT, SECOND, chunk_function, fold, stream
+from pogospec.training.decisions import sizes_of, trial_of
 from pogospec.training.place import Place
 from pogospec.types import Transitions
 
@@ -54,38 +54,38 @@ class Programs:
         """The axis of a stage's numbers over runs: each seed has its own where step sizes are tried."""
         return self.cells.axis if trial_of(self.stages[number].step) is None else 0
 
-    def numbers(self, number: int, tries: Sequence[int]) -> Any:
-        """The numbers of a stage, with the step size of each seed after so many that were rejected."""
+    def numbers(self, number: int, place: Place) -> Any:
+        """The numbers of a stage, with the step size that each seed tries there."""
         numbers, rule = self.cells.numbers_of(number), trial_of(self.stages[number].step)
         if rule is None:
             return numbers
         numbers = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.spec.seed_count, *leaf.shape)), numbers)
-        shares = jnp.asarray([rule.share(count) for count in tries])
         source = self.stages[number].source
-        tried = eqx.tree_at(lambda n: [t.tau for t in n[source].problem.proximal], numbers, replace_fn=shares.__mul__)
+        sized = functools.partial(sizes_of, rule, place)
+        tried = eqx.tree_at(lambda n: [t.tau for t in n[source].problem.proximal], numbers, replace_fn=sized)
         return self.batching.own(tried)
 
-    def enter(self, number: int, state: State, tries: Sequence[int]) -> State:
+    def enter(self, number: int, state: State, place: Place) -> State:
         """The state at the beginning of a stage."""
-        entry = self.stages[number].entry
+        state, entry = state._replace(doubled=()), self.stages[number].entry
         if entry not in self._entries:
             enter, axes = self.stages[entry].enter, (self.axis(number), 0, None, 0)
             self._entries[entry] = self.batching.jit(enter, axes)
         keys = jax.vmap(lambda root: stream(fold(root, number), INIT, 1))(self.roots)
-        return self._entries[entry](self.numbers(number, tries), state, self.data, keys)
+        return self._entries[entry](self.numbers(number, place), state, self.data, keys)
 
     def look(self, stage: Stage, place: Place, state: State) -> dict[str, np.ndarray]:
         """What is measured of the policies of a stage on held-out rows."""
-        numbers = self.numbers(place.number, place.tries)
+        numbers = self.numbers(place.number, place)
         return self.cells.watch.look(stage, numbers, self.axis(place.number), state)
 
     def template(self, number: int) -> State:
         """Shapes of the state inside a stage."""
-        tries = Place.fresh(len(self.roots)).tries
+        fresh = Place.fresh(len(self.roots))
         template = jax.eval_shape(self.fresh)
         sources = dict.fromkeys(stage.source for stage in self.stages[: number + 1])
         for entered in sources:
-            template = jax.eval_shape(functools.partial(self.enter, entered, tries=tries), template)
+            template = jax.eval_shape(functools.partial(self.enter, entered, place=fresh), template)
         return template
 
     def compile_first(self, double: bool) -> None:
@@ -99,8 +99,11 @@ class Programs:
         The state that goes in is gone then.
         """
         chunk = self._chunk(self.stages[place.number].source)
-        roots = self.batching.own(jax.vmap(lambda root: fold(root, place.number))(self.roots))
-        state, numbers = self.batching.own(state), self.numbers(place.number, place.tries)
+        roots = jax.vmap(lambda root: fold(root, place.number))(self.roots)
+        if place.phase == 2:  # else the second of two steps would draw what the first one did
+            roots = jax.vmap(lambda root: fold(root, SECOND))(roots)
+        roots = self.batching.own(roots)
+        state, numbers = self.batching.own(state), self.numbers(place.number, place)
         kept = jax.tree.map(jnp.copy, state) if any(place.accepted) else None
         clock = time.perf_counter()
         state, sums, squares, bad, whole = chunk(numbers, self.data, state, roots, place.done, stop)
@@ -122,7 +125,7 @@ class Programs:
         stage, size = self.stages[source], self.spec.train.batch_size
         chunk = chunk_function(stage, size, self.axis(source), self.batching, donate=True)
         roots = jax.vmap(lambda root: fold(root, source))(self.roots)
-        numbers = self.numbers(source, Place.fresh(len(self.roots)).tries)
+        numbers = self.numbers(source, Place.fresh(len(self.roots)))
         return chunk.lower(numbers, self.data, self.template(source), roots, 0, 1).compile()
 
 

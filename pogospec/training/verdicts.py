@@ -9,6 +9,7 @@ import numpy as np
 from pogospec.compiler.program import Stage, State
 from pogospec.training import decisions
 from pogospec.training.cells import Cells
+from pogospec.training.doubling import Attempts
 from pogospec.training.events import Event, Noted
 from pogospec.training.judging import Judging
 from pogospec.training.place import Place
@@ -20,6 +21,7 @@ class Verdicts:
 
     def __init__(self, cells: Cells, programs: Programs, judging: Judging, on_event: Callable[[Event], None]):
         self.cells, self.programs, self.judging, self.on_event = cells, programs, judging, on_event
+        self.attempts = Attempts(judging, on_event)
 
     def find(self, stage: Stage, place: Place, state: State, found: dict[str, np.ndarray]) -> State:
         """Ask the judge, whose words `found` gets; the state with the best policy of each seed so far."""
@@ -28,6 +30,8 @@ class Verdicts:
 
     def end(self, stage: Stage, place: Place, state: State) -> tuple[State, bool]:
         """The state after a try, and whether some seed tries another step size."""
+        if stage.step.doubles:
+            return self.attempts.end(stage, place, state)
         return (self._choose if stage.step.keeps_best else self._judge)(stage, place, state)
 
     def _judge(self, stage: Stage, place: Place, state: State) -> tuple[State, bool]:
@@ -71,7 +75,7 @@ class Verdicts:
         """The state at the beginning of the stage, with the step sizes that are tried now."""
         slow = None if state.policy_target is None else state.reference  # it had followed what is taken back
         before = state._replace(policy=state.reference, policy_target=slow, average={})
-        return self.programs.enter(place.number, before, place.tries)
+        return self.programs.enter(place.number, before, place)
 
     def _note(self, stage: Stage, trial: decisions.Trial, found: dict[str, np.ndarray]) -> None:
         """Tell of seeds whose step is not taken."""

@@ -46,8 +46,19 @@ def test_names_that_metrics_have_too(make):
     assert values(figure([run], "distance"))["flow: step 2"] == [[400, 3]]
     assert values(figure([run], "flow.distance"))["flow: step 2"] == [[400, 5]]
     assert values(figure([run], "distance", "flow_time"))["flow: flow"] == [[7, 5]]
-    with pytest.raises(UsageError, match="--y over flow time: found 'score', allowed entropy|distance"):
-        figure([run], "score", "flow_time")
+    with pytest.raises(UsageError, match="--y over flow time: found 'tau', allowed distance, entropy, score, return"):
+        figure([run], "tau", "flow_time")
+
+
+def test_scores_and_metrics_over_flow_time(make):
+    run = make(seeds=2)
+    for stage, total, times in (("step 1", 200, (1.0, 1.0)), ("step 2", 400, (3.0, 4.0))):
+        for seed, time in enumerate(times):
+            run.append_flow(seed, stage, 200, total, time, "", {"distance": 5.0})
+    # at the ends of steps 1 and 2 the mean returns of the seeds are 5 and 10, then 10 and 20; a score is 2 r + 20
+    scores = values(figure([run], "score", "flow_time"))["flow: flow"]
+    np.testing.assert_allclose(scores, [[1, 35], [3, (40 + 40 + 20 * 2 / 3) / 2]])
+    assert values(figure([run], "critic_loss", "flow_time"))["flow: flow"] == [[1, 205]]
 
 
 def test_each_picture_that_applies_is_drawn(ran, make, tmp_path):

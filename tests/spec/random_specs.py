@@ -20,7 +20,10 @@ from pogospec.targets.numpyro import registered
 WORDS = ("gold", "1e-3", "no", "ünï cödé", "a: b", "#", "two\nlines", "'", "~", "0x1F", "- x", "{", "💡", "2020-01-01")
 STEP_KEYS = ("optimizer_state", "actor_every", "target_every", "start", "until", "gradient", "scheme")
 
-FIT = {"mixture": lambda keys: keys | {"stds": [0.5] * len(keys["means"]), "weights": None}}
+FIT = {
+    "mixture": lambda keys: keys | {"stds": [0.5] * len(keys["means"]), "weights": None},
+    "doubling": lambda keys: keys | {"start": 0.25, "time": 2.5, "longest": None, "tolerance": 0.1},
+}
 """What joins several keys of a kind, and so is drawn together."""
 
 
@@ -133,6 +136,8 @@ class Maker:
         spec["geometry"] = self.slot(Slot("geometry", named="also"))
         if self.force.keys() & {"judge"} or {"judged", "choice"} & {*self.force.values()}:
             return self.judged(spec)
+        if "doubling" in self.force.values():
+            return self.doubled(spec)
         if on_target:
             spec["target"] = self.node("target")
             if isinstance(spec["policy"], dict):
@@ -161,6 +166,19 @@ class Maker:
             "geometry": "wasserstein2",
             "critic": {"kind": "ensemble", "members": self.rng.randint(3, 9), "target_actions": "smoothed_mean"},
             "schedule": {"steps": [first, step]},
+        }
+
+    def doubled(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """A spec with step doubling, behind a step that learns all that it goes on from."""
+        first = {"from": "behavior", "learn": ["critic", "behavior", "policy"], "updates": self.rng.randint(1, 99)}
+        step = {"from": "previous", "learn": ["policy"], "updates": self.rng.randint(1, 99), "tau": self.node("tau")}
+        return spec | {
+            "policy": self.node("policy", self.rng.choice(("gaussian", "full_gaussian"))),
+            "data": self.record(DataSpec) | {"holdout": 0.25},
+            "energy": {"q": {"weight": 2.0}},
+            "geometry": self.node("geometry", self.rng.choice(("wasserstein2", "kl", "hellinger"))),
+            "critic": self.node("critic"),
+            "schedule": {"steps": [first | {"tau": 2.5}, step | {"repeat": self.rng.randint(2, 9)}]},
         }
 
     def backward(self, spec: dict[str, Any]) -> dict[str, Any]:

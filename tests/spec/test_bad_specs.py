@@ -104,7 +104,7 @@ TABLE = [
         "tau: {kind: geometrc}",
         "10:36",
         f"{FIRST}.tau.kind",
-        "allowed geometric, backtracking, multiplier, choice, did you mean",
+        "allowed geometric, backtracking, multiplier, choice, doubling, did you mean",
     ),
     (
         "updates: 10",

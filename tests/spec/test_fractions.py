@@ -76,7 +76,7 @@ def test_a_fraction_is_the_number_nearest_to_it():
 TABLE = [
     ("tau", "1/0", "found '1/0', allowed a finite number"),
     ("tau", "-1/2", "found '-1/2', allowed a number > 0"),
-    ("tau", "1/2/3", "found '1/2/3', allowed a number > 0, geometric, backtracking, multiplier, choice"),
+    ("tau", "1/2/3", "found '1/2/3', allowed a number > 0, geometric, backtracking, multiplier, choice, doubling"),
     ("updates", "10/2", "found '10/2', allowed a whole number >= 1"),
     ("proximal", "1/2", "found '1/2', allowed a list"),
     ("optimizer.learning_rate", "1/", "found '1/', allowed a number > 0, or a fraction of two, such as 1/2.4"),

@@ -65,7 +65,7 @@ def seconds(spec: Spec, counts: list[float]) -> float:
 def stage_seconds(spec: Spec, counts: list[float], rate: float) -> list[tuple[int, float]]:
     """Of each stage, its updates and the seconds that one takes for all seeds, at a `matrix_rate`."""
     each = [spec.seed_count * count / (EFFICIENCY * rate) + OVERHEAD for count in counts]
-    return [(step.updates, cost) for step, cost in zip(spec.schedule.in_turn, each, strict=True)]
+    return [(step.spent, cost) for step, cost in zip(spec.schedule.in_turn, each, strict=True)]
 
 
 def batch_shapes(space: Space, rows: int) -> Transitions:

@@ -43,8 +43,8 @@ def endings(stage: Stage) -> list[tuple[str, str]]:
         rule = f"{what} has settled: {words(step.until)}; a check every {step.until.every:,} updates"
         rows.append(("ends", f"after {step.updates:,} updates, or before, when {rule}"))
     if step.repeat > 1:
-        most = "at most " if step.repeat_until is not None else ""
-        times = "policies at once" if stage.at_once else "times"
+        most = "at most " if step.repeat_until is not None or step.doubles else ""
+        times = "policies at once" if stage.at_once else attempts(step) if step.doubles else "times"
         rows.append(
             ("repeated", f"{most}{step.repeat:,} {times}, each {how_repeated(stage)}; the first is written here")
         )
@@ -56,6 +56,11 @@ def endings(stage: Stage) -> list[tuple[str, str]]:
         rule = words(step.repeat_until, "repetition")
         rows.append(("", f"no further one when the energy at their ends{_held(stage)} has settled: {rule}"))
     return rows
+
+
+def attempts(step: StepSpec) -> str:
+    """What the repetitions of a step that is doubled are."""
+    return f"attempts of {step.solves} x {step.updates:,} updates"
 
 
 def judged(stage: Stage) -> Iterator[tuple[str, str]]:

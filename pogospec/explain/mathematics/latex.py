@@ -47,6 +47,8 @@ def _group(spec: Spec, group: Group, act_dim: int) -> list[str]:
 
 def _sizes(several: tuple[Stage, ...]) -> str:
     """The step sizes of repetitions; of a rule by trial, those that are tried first."""
+    if several[0].step.doubles:
+        return "by step doubling"
     taus = [f"{stage.proximal[0].tau:.6g}" for stage in several]
     return ", ".join(taus if len(taus) <= 6 else [*taus[:3], "...", taus[-1]])
 

@@ -62,7 +62,7 @@ def figure(
 
     `y` is score (raw return on a dataset where some run has no reference), return, or a column of metrics.csv or
     flow.csv (`flow.NAME` where both have it); seconds are those of training, without compilation and evaluation; over
-    flow time the columns of flow.csv are drawn, at the ends of the Euler steps. A colour means a step, or a run
+    flow time all is drawn as it is at the ends of the Euler steps. A colour means a step, or a run
     (default: a step where there is one run of few steps).
     """
     from matplotlib.figure import Figure

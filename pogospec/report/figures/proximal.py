@@ -102,7 +102,7 @@ def slices(known: Known) -> Slice:
     if not pairs:
         raise UsageError(
             f"proximal: {known.run.path} has no two finished implicit steps in a row of which the second starts "
-            "from: previous; needed are two such steps"
+            "from: previous, without tau: doubling; needed are two such steps"
         )
     early, late = pairs[0]
     number = known.stages.index(early)
@@ -128,7 +128,8 @@ def _beginning(known: Known) -> str:
 
 
 def _shown(stage: Stage) -> bool:
-    return isinstance(stage.step.scheme, Implicit) and bool(stage.step.proximal or stage.step.from_)
+    step = stage.step  # of a step that is doubled the policy between its halves, which is a reference, is not saved
+    return isinstance(step.scheme, Implicit) and bool(step.proximal or step.from_) and not step.doubles
 
 
 def _recentred(known: Known, stage: Stage) -> bool:

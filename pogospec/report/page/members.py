@@ -66,4 +66,4 @@ def _total(path: Path, _changed: int) -> int:
     """Updates of the spec of a run."""
     from pogospec.checking.recorded import reread
 
-    return sum(step.updates for step in reread(RunDirectory(path))[1].schedule.in_turn)
+    return sum(step.spent for step in reread(RunDirectory(path))[1].schedule.in_turn)

@@ -20,6 +20,8 @@ COUNTERS = ("seed", "stage", "update", "total_update", "accepted")
 MEASURED = tuple(name for name in FLOW if name not in (*COUNTERS, "flow_time"))
 """Columns that hold a number of a policy."""
 START = "start"
+OF_STEP = ("tau", "local_error", "violated", "gain", "gain_error", "bound")
+"""Columns that say something of a step which was taken, not of its policy."""
 MOST_TOLD = 5
 """Steps in which the proximal inequality failed that are told one by one."""
 ERRORS, ROUNDING = 3.0, 1e-5
@@ -39,19 +41,23 @@ class Flow(NamedTuple):
         return bool(np.isfinite(self.columns[name]).any())
 
     def along_time(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Flow time [points] and a column [points, seeds].
+        """Flow time [points] and a column [points, seeds]; see `along`."""
+        return along(self.columns["flow_time"], self.columns[name])
 
-        Where the step sizes of the seeds differ, the column is interpolated between the points of each seed, at the
-        times of all seeds that every seed has reached.
-        """
-        times, values = self.columns["flow_time"], self.columns[name]
-        whole = np.isfinite(times).all(1) & np.isfinite(values).all(1)
-        times, values = times[whole], values[whole]
-        if not len(times) or np.allclose(times, times[:, :1]):
-            return times.mean(1), values
-        grid = np.unique(times[(times >= times[0].max()) & (times <= times[-1].min())])
-        pairs = zip(times.T, values.T, strict=True)
-        return grid, np.stack([np.interp(grid, *pair) for pair in pairs], 1)
+
+def along(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flow time [points] and values [points, seeds], of those that all seeds have.
+
+    Where the step sizes of the seeds differ, values are interpolated between the points of each seed, at the times of
+    all seeds that every seed has reached.
+    """
+    whole = np.isfinite(times).all(1) & np.isfinite(values).all(1)
+    times, values = times[whole], values[whole]
+    if not len(times) or np.allclose(times, times[:, :1]):
+        return times.mean(1), values
+    grid = np.unique(times[(times >= times[0].max()) & (times <= times[-1].min())])
+    pairs = zip(times.T, values.T, strict=True)
+    return grid, np.stack([np.interp(grid, *pair) for pair in pairs], 1)
 
 
 def is_target(run: RunDirectory) -> bool:
@@ -63,7 +69,7 @@ def read_flow(run: RunDirectory) -> Flow:
     """The flow of a run; points that some seed has not reached are left out.
 
     A step that was taken back counts as what it was given up for: the numbers of the point before, without a step
-    size. Raises RunDirectoryError.
+    size; so does one that a seed did not take, since its flow time was reached. Raises RunDirectoryError.
     """
     seeds = numbers_of(run.manifest)
     count = len(seeds)
@@ -77,10 +83,11 @@ def read_flow(run: RunDirectory) -> Flow:
         ends = []
         for place, seed in enumerate(seeds):
             own = rows.get((stage, seed), [])
-            kept = [row for row in own if row["accepted"] != "0" and row["update"] != "0"]
+            ended = [row for row in own if row["update"] != "0"]
+            kept = [row for row in ended if row["accepted"] != "0"]
             before = points[-1][1][place] if points else {}
-            given_up = before and any(row["accepted"] == "0" for row in own)
-            stayed = dict(before, tau="", violated="", gain="", gain_error="", bound="")
+            given_up = before and (not ended or any(row["accepted"] == "0" for row in own))
+            stayed = dict(before, **dict.fromkeys(OF_STEP, ""))
             ends.append(stayed if given_up and not _taken(own) else kept[-1] if kept else {})
         if all(ends):
             points.append((stage, ends))

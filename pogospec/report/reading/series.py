@@ -1,7 +1,7 @@
 """What a run recorded -> series over updates, seconds or flow time, a value a seed at each point.
 
 Columns of flow.csv go by their names; where metrics.csv has the same, that of flow.csv is `flow.NAME`, but over flow
-time, which metrics.csv does not know.
+time, where all is what it was at the ends of the steps, and that of flow.csv is meant.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pogospec.errors import RunDirectoryError
-from pogospec.report.reading.flow import MEASURED, read_flow, rows_in, rows_of
+from pogospec.report.reading.flow import MEASURED, along, read_flow, rows_in, rows_of
 from pogospec.report.reading.scores import curves, normalised
 from pogospec.runs.columns import FLOW, LAST, METRICS
 from pogospec.runs.directory import RunDirectory
@@ -37,12 +37,10 @@ class Series(NamedTuple):
 def series(run: RunDirectory, y: str = "score", x: str = "updates") -> list[Series]:
     """The steps of a run in the order of training; `y` is one of `columns`. Over flow time the whole run is one."""
     if x == "flow_time":
-        times, values = read_flow(run).along_time(y.removeprefix(PREFIX))
+        times, values = _along_time(run, y)
         return [Series(LABEL, times, values)] if len(times) else []
     if y in EVALUATED:
-        ours = {policy: points for policy, points in curves(run).items() if policy.removesuffix(LAST) != "behavior"}
-        found = {policy: points for policy, points in ours.items() if points}
-        found = {policy: {n: _scaled(run, y, r) for n, r in points.items()} for policy, points in found.items()}
+        found = _evaluated(run, y)
     elif y in _recorded(run):
         found = _metric(run, y)
     else:
@@ -54,6 +52,24 @@ def series(run: RunDirectory, y: str = "score", x: str = "updates") -> list[Seri
         at = totals if times is None else np.interp(totals, *times)
         result.append(Series(label, at, np.stack(list(points.values()))))
     return result
+
+
+def _evaluated(run: RunDirectory, y: str) -> dict[str, dict[int, np.ndarray]]:
+    """Policy -> total updates -> score or return of each seed; not of the behaviour."""
+    ours = {policy: points for policy, points in curves(run).items() if policy.removesuffix(LAST) != "behavior"}
+    return {policy: {n: _scaled(run, y, r) for n, r in points.items()} for policy, points in ours.items() if points}
+
+
+def _along_time(run: RunDirectory, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """Flow time [points] and values [points, seeds] at the ends of the steps whose flow time is known."""
+    flow, name = read_flow(run), y.removeprefix(PREFIX)
+    if name in flow.columns:
+        return flow.along_time(name)
+    found = _evaluated(run, y) if y in EVALUATED else _metric(run, y)
+    ends = [(place, found[label]) for place, label in enumerate(flow.labels) if label in found]
+    times = flow.columns["flow_time"][[place for place, _ in ends]]
+    values = [points[max(points)] for _, points in ends]
+    return along(times, np.reshape(values, times.shape))
 
 
 def goes_on(y: str) -> bool:
@@ -77,9 +93,10 @@ def behavior(run: RunDirectory, y: str = "score") -> np.ndarray | None:
 def columns(run: RunDirectory, x: str = "updates") -> list[str]:
     """What can be drawn of a run: score, return, the metrics that it recorded, and the columns of its flow.csv."""
     flow = _flow_columns(run)
-    if x == "flow_time":
-        return flow
     recorded = _recorded(run)
+    if x == "flow_time":
+        evaluated = [name for name in EVALUATED if flow and _evaluated(run, name)]
+        return [*flow, *evaluated, *(name for name in recorded if flow and name not in FLOW)]
     return [*EVALUATED, *recorded, *(f"{PREFIX}{name}" if name in recorded else name for name in flow)]
 
 
