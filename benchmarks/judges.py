@@ -1,10 +1,10 @@
 """When is a second step worth taking, and which judge knows? `python benchmarks/judges.py run|table|figure`.
 
-`run` trains POGO-W and POGO-FR, three seeds, on the sets of MINARI_DATASETS_PATH and the embedded ones: the first step once,
-the later steps from six moments of it. `moments`: seven further steps without a judge, so that 1, 2, 4 and 8 steps can be
-compared. `verdicts`: one further step, looked at by each judge, which takes it whatever it finds. What is there is kept, so
-that `run` goes on where it stopped. `table` reads the runs into moments.csv and verdicts.csv beside this file, and prints
-what they come to; `figure` draws them.
+`run` trains POGO-W and POGO-FR, three seeds, on the embedded sets and those of MINARI_DATASETS_PATH: the first step
+once, the later steps from six moments of it. In `moments` seven further steps without a judge follow, so that 1, 2, 4
+and 8 steps can be compared; in a folder for each judge one further step, which the judge takes whatever it finds. What
+is there is kept, so that `run` goes on where it stopped. `table` reads the runs into moments.csv and verdicts.csv, and
+prints what they come to; without runs it prints what the files hold. `figure` draws them.
 """
 
 from __future__ import annotations
@@ -184,10 +184,9 @@ def foretold(rows: list[dict[str, Any]]) -> float:
 
 def show_verdicts(rows: list[dict[str, Any]]) -> None:
     """For each judge: how well it foretells, what it takes, and what taking so comes to."""
-    print(
-        "\n| judge | pairs | area [95%] | rank correlation | takes | of these rise | not taken rise | gain by its rule | cost |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    head = ("judge", "pairs", "area [95%]", "rank correlation", "takes", "of these rise", "of the others rise")
+    head = (*head, "change by its rule", "always taken", "cost")
+    print(f"\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     for judge in JUDGES:
         own = [row for row in rows if row["judge"] == judge]
         if not own:
@@ -199,10 +198,17 @@ def show_verdicts(rows: list[dict[str, Any]]) -> None:
         rise = [f"{100 * (change[part] > 0).mean():.0f}%" if part.any() else "-" for part in (taken, ~taken)]
         gain = np.where(taken, change, 0.0)
         cost = sum({(row["dataset"], row["method"]): row["seconds"] for row in own}.values())
-        print(
-            f"| {judge} | {len(own)} | {foretold(own):.2f} [{low_high[0]:.2f}, {low_high[1]:.2f}] | {rank:.2f} "
-            f"| {100 * taken.mean():.0f}% | {rise[0]} | {rise[1]} | {gain.mean():+.2f} (always: {change.mean():+.2f}) | {cost} s |"
+        low, high = low_high
+        cells = (judge, f"{len(own)}", f"{foretold(own):.2f} [{low:.2f}, {high:.2f}]", f"{rank:.2f}")
+        cells = (
+            *cells,
+            f"{100 * taken.mean():.0f}%",
+            *rise,
+            f"{gain.mean():+.2f}",
+            f"{change.mean():+.2f}",
+            f"{cost:.0f} s",
         )
+        print(f"| {' | '.join(cells)} |")
 
 
 def show_moments(rows: list[dict[str, Any]]) -> None:
