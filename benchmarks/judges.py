@@ -227,8 +227,12 @@ def show_moments(rows: list[dict[str, Any]]) -> None:
             print(f"| {dataset} | {method} | {start:.1f} | {steps} | " + " | ".join(cells) + " |")
 
 
-def write(path: Path, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-    """Write rows as a small file."""
+def update(path: Path, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    """Write rows as a small file; what it holds of other studies stays."""
+    new = {tuple(row[name] for name in ("dataset", "method", "judge") if name in row) for row in rows}
+    old = read(path) if path.exists() else []
+    rows = [row for row in old if tuple(row[n] for n in ("dataset", "method", "judge") if n in row) not in new] + rows
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")
         table.writeheader()
@@ -236,17 +240,21 @@ def write(path: Path, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> N
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file of `write`, numbers as numbers."""
+    """Rows of a file of `update`, numbers as numbers."""
     with path.open() as file:
         words = ("dataset", "method", "judge")
-        return [{k: v if k in words else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        return [{k: v if k in words else _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> float:
+    return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 def table(args: argparse.Namespace) -> None:
     """Read the runs where there are any, and print what the files come to."""
     if args.out.exists():
-        write(args.csv / "moments.csv", read_moments(args), COLUMNS)
-        write(args.csv / "verdicts.csv", read_verdicts(args), VERDICTS)
+        update(args.csv / "moments.csv", read_moments(args), COLUMNS)
+        update(args.csv / "verdicts.csv", read_verdicts(args), VERDICTS)
     show_moments(read(args.csv / "moments.csv"))
     show_verdicts(read(args.csv / "verdicts.csv"))
 
