@@ -165,6 +165,7 @@ def test_a_disk_that_is_full_loses_nothing(whole, tmp_path, traced_once):
     )
 
 
+@pytest.mark.exhaustive("ten full disks")
 def test_a_disk_that_is_full_as_a_run_is_made(whole, tmp_path):
     fill(in_a_process, pogospec, "flow", [10], whole("flow"), tmp_path)
 

@@ -132,6 +132,7 @@ def test_one_after_another_a_cell_is_its_own_run_bit_for_bit(mapped, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.exhaustive("one after another cells are asked for more, above")
 def test_side_by_side_a_cell_is_its_own_run_up_to_rounding(vmapped, tmp_path):
     _, jobs, failures = vmapped
     assert not failures
