@@ -19,7 +19,7 @@ import numpyro.distributions as dist
 from pogospec import registry
 from pogospec.checking.check import checked
 from pogospec.compiler.compile import compile_spec
-from pogospec.compiler.program import State
+from pogospec.compiler.program import Program, State
 from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
 from pogospec.policies.base import normals, row_of
@@ -30,11 +30,19 @@ from pogospec.targets.base import AbstractTarget, free_energy
 from pogospec.targets.given import given
 from pogospec.targets.numpyro import NumpyroTarget
 from pogospec.text import html_table
-from pogospec.training.chunk import INIT, as_floats, chunk_function, fold, stream
+from pogospec.training.chunk import INIT, UPDATE, as_floats, chunk_function, fold, stream
 from pogospec.types import Key, Transitions
 
 SAMPLES = {"implicit": 64, "explicit": 256, "forward_backward": 256}
 """Actions over which expectations are taken where nobody says how."""
+OPTIMISED = {"geometry": "wasserstein2", "tau": 0.5, "steps": 20}
+"""What a flow is where nobody says otherwise."""
+NATURAL = {
+    "geometry": "kl",
+    "tau": {"kind": "geometric", "start": 0.5, "factor": 0.97, "least": 0.02},
+    "steps": 200,
+}
+"""Likewise of natural steps: fast far from the end, and short enough at it that the noise of 16 points is averaged."""
 DRAWN = 1024
 """Actions of the start at which the log density must be finite."""
 RISE = 1e-4
@@ -111,14 +119,14 @@ def flow(
     model_kwargs: Mapping[str, Any] | None = None,
     dimensions: int | None = None,
     family: str | Mapping[str, Any] = "gaussian",
-    geometry: str | Mapping[str, Any] = "wasserstein2",
-    tau: float | Mapping[str, Any] = 0.5,
-    steps: int = 20,
+    geometry: str | Mapping[str, Any] | None = None,
+    tau: float | Mapping[str, Any] | None = None,
+    steps: int | None = None,
     temperature: float = 1.0,
     scheme: str | Mapping[str, Any] = "implicit",
     actions: str | Mapping[str, Any] | None = None,
-    updates: int = 500,
-    learning_rate: float = 0.05,
+    updates: int | None = None,
+    learning_rate: float | None = None,
     start: tuple[float | Sequence[float], float | Sequence[float]] = (0.0, 1.0),
     seed: int = 0,
     until_settled: bool = False,
@@ -133,15 +141,19 @@ def flow(
         model_kwargs: more arguments of the model, by name.
         dimensions: length of the vector that a log density takes; leave it out for a NumPyro model.
         family: a kind of policy: gaussian, full_gaussian, dirac, …, or a mapping with `kind` and its keys.
-        geometry: a kind of geometry: wasserstein2, fisher_rao, kl, …, or a mapping with `kind` and its keys.
-        tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}.
-        steps: how many; the most there may be with `until_settled`.
+        geometry: a kind of geometry: wasserstein2 (default), fisher_rao, kl (default of natural), …, or a mapping with
+            `kind` and its keys.
+        tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}; default 0.5, of natural
+            steps 0.5 · 0.97^k, not below 0.02.
+        steps: how many; the most there may be with `until_settled`; default 20, of natural steps 200.
         temperature: weight of the entropy; 0 leaves it out.
-        scheme: implicit, explicit or forward_backward.
+        scheme: implicit, explicit, forward_backward or natural; the last two set a Gaussian in closed form.
         actions: how expectations are taken: {"sample": n}, or "quadrature" (exact for quadratic log densities) in
-            implicit and {"hermite": n} in other steps; default 64 and 256 samples.
-        updates: of Adam in each step, whose rate falls from `learning_rate` to 0 by a cosine.
-        learning_rate: of Adam.
+            implicit and {"hermite": n} in other steps, {"antithetic": n} pairs in closed ones; default 64 and 256
+            samples, of natural steps 8 pairs.
+        updates: of Adam in each step, whose rate falls from `learning_rate` to 0 by a cosine; default 500. Closed
+            steps have no optimiser.
+        learning_rate: of Adam; default 0.05.
         start: mean and standard deviation of the start, numbers or lists.
         seed: of what is sampled on the way.
         until_settled: end when the energy changes little over three steps.
@@ -176,18 +188,33 @@ def flow(
         raise UsageError(f"flow: start: found {start!r}, allowed a pair (mean, std)")
     kind = dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme}
     energies, kind = _expectations(target, family, kind, actions, temperature)
-    step = {"tau": tau, "repeat": steps, "updates": updates, "scheme": kind}
     plain = {
         "target": {"kind": "quadratic", "center": [0.0] * target.dimensions, "curvature": [1.0] * target.dimensions},
         "start": {"mean": start[0], "std": start[1]},
         "policy": family,
         "energy": energies,
-        "geometry": geometry,
-        "optimizer": {"kind": "adam", "learning_rate": learning_rate, "decay": "cosine"},
-        "schedule": {"steps": [step | ({"repeat_until": "energy_settled"} if until_settled else {})]},
+        **_steps(kind, geometry, tau, steps, updates, learning_rate, until_settled),
     }
     # the language knows no functions: the rest of the spec is checked with a target of the same size in its place
     return _run(replace(_checked(plain), target=target), float(temperature), seed)
+
+
+def _steps(
+    scheme: dict[str, Any], geometry: Any, tau: Any, steps: Any, updates: Any, rate: Any, until_settled: bool
+) -> dict[str, Any]:
+    """Geometry, optimiser and schedule; an optimiser of closed steps only where somebody asks for one."""
+    kind = scheme.get("kind")
+    usual = NATURAL if kind == "natural" else OPTIMISED
+    step = {"tau": usual["tau"] if tau is None else tau, "repeat": usual["steps"] if steps is None else steps}
+    step |= {"scheme": scheme} | ({"repeat_until": "energy_settled"} if until_settled else {})
+    closed = kind in registry.table("scheme") and registry.load("scheme", kind).closed
+    if not closed or updates is not None:
+        step["updates"] = 500 if updates is None else updates
+    found = {"geometry": usual["geometry"] if geometry is None else geometry, "schedule": {"steps": [step]}}
+    if not closed or rate is not None:
+        rate = 0.05 if rate is None else rate
+        found["optimizer"] = {"kind": "adam", "learning_rate": rate, "decay": "cosine"}
+    return found
 
 
 def _expectations(
@@ -200,9 +227,10 @@ def _expectations(
         looks = registry.load("policy", kind).looks
     plain = "quadrature" if target.gaussian and "quadrature" in looks else {"sample": SAMPLES["implicit"]}
     plain = plain if "sample" in looks else "mean"
-    own = scheme.get("kind") in ("explicit", "forward_backward")  # has points of its own
+    own = scheme.get("kind") in ("explicit", "forward_backward", "natural")  # has points of its own
     if own:
-        scheme = {"actions": {"sample": SAMPLES[scheme["kind"]]}} | scheme
+        usual = SAMPLES.get(scheme["kind"])
+        scheme = ({} if usual is None else {"actions": {"sample": usual}}) | scheme
         scheme |= {} if actions is None else {"actions": actions}
     energy = {"q": {"actions": plain if own or actions is None else actions}}
     return (energy if temperature == 0 else energy | {"entropy": {"weight": temperature}}), scheme
@@ -239,12 +267,26 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
     rows, space = lone_state(target.dimensions)
     data = Transitions(*map(as_floats, rows))
     program, root = compile_spec(spec, space), jax.random.key(seed)
+    state = jax.jit(program.init)(program.numbers, stream(fold(root, 0), INIT, 0))
+    _check_start(target, _heads(spec, state, data))
+    step = program.stages[0].step
+    at_once = step.scheme.closed and step.repeat_until is None
+    walk = _walked_at_once if at_once else _walked
+    path, measured = walk(spec, program, state, data, root)
+    taus: list[Any] = [stage.step.tau for stage in program.stages[: len(measured) - 1]]
+    sizes = [tau if isinstance(tau, float) else tau.at(number) for number, tau in enumerate(taus)]
+    energies, divergence = _energies(target, temperature, path, measured)
+    _check_energies(energies)
+    return Flow(path, np.cumsum([0.0, *sizes]), energies, divergence, temperature, target)
+
+
+def _walked(spec: Spec, program: Program, state: State, data: Transitions, root: Key) -> tuple[Any, np.ndarray]:
+    """Parameters and measured energies at the start and after each step, one step after the other."""
     first, chunk = program.stages[0], chunk_function(program.stages[0], 1)
     enter, look = (jax.jit(jax.vmap(f, in_axes=(None, 0, None, 0))) for f in (first.enter, first.measure))
-    heads = jax.jit(lambda state: row_of(jax.tree.map(lambda x: x[0], _heads(spec, state, data)), 0))
-    state = jax.jit(jax.vmap(program.init, in_axes=(None, 0)))(program.numbers, stream(fold(root, 0), INIT, 0)[None])
-    path, measured, times, same = [heads(state)], [], [0.0], jax.random.key(0)[None]
-    _check_start(target, path[0])
+    heads = jax.jit(lambda state: _heads(spec, jax.tree.map(lambda x: x[0], state), data))
+    state = jax.tree.map(lambda leaf: leaf[None], state)
+    path, measured, same = [heads(state)], [], jax.random.key(0)[None]
     for number, stage in enumerate(program.stages):
         numbers, here = program.numbers_of(number), fold(root, number)
         state = enter(numbers, state, data, stream(here, INIT, 1)[None])
@@ -252,20 +294,52 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
             measured.append(look(numbers, state, data, same)["energy"])
         state, _, _, _, whole = chunk(numbers, data, state, here[None], 0, stage.updates)
         if not whole.all():
-            raise RunError(f"flow: step {number + 1} ended in numbers that are not finite; try a smaller learning_rate")
+            raise RunError(
+                f"flow: step {number + 1} ended in numbers that are not finite; try a smaller {_slower(spec)}"
+            )
         path.append(heads(state))
         measured.append(look(numbers, state, data, same)["energy"])
         if not np.isfinite(measured[-1]).all():
             raise RunError(f"flow: step {number + 1} ended where the log density is not finite; {BOUNDED}")
-        tau: Any = stage.step.tau
-        times.append(times[-1] + (tau if isinstance(tau, float) else tau.at(number)))
         rule = stage.step.repeat_until
         if rule is not None and rule.settled({"objective": np.asarray(measured[1:], np.float64)}).all():
             break
-    parameters = jax.tree.map(lambda *leaves: jnp.stack(leaves), *path)
-    energies, divergence = _energies(target, temperature, parameters, np.asarray(measured, np.float64)[:, 0])
-    _check_energies(energies)
-    return Flow(parameters, np.asarray(times), energies, divergence, temperature, target)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *path), np.asarray(measured, np.float64)[:, 0]
+
+
+def _walked_at_once(spec: Spec, program: Program, state: State, data: Transitions, root: Key) -> tuple[Any, np.ndarray]:
+    """The same of closed steps in one program; energies alone where there is no entropy, else they are found later."""
+    first, same = program.stages[0], jax.random.key(0)
+    each = jax.tree.map(lambda *leaves: jnp.stack(leaves), *program.numbers)
+
+    def seen(numbers: Any, state: State) -> Any:
+        measured = {} if "entropy" in spec.energy else first.measure(numbers, state, data, same)
+        return _heads(spec, state, data), measured.get("energy", jnp.zeros(()))
+
+    def go(state: State, now: tuple[Any, Any]) -> tuple[State, Any]:
+        numbers, number = (now[0],), now[1]  # of the first stage, whose functions are those of all
+        here = fold(root, number)
+        state = first.enter(numbers, state, data, stream(here, INIT, 1))
+        state, _ = first.update(numbers, state, data, stream(here, UPDATE, 0), 0)
+        return state, seen(numbers, state)
+
+    @jax.jit
+    def walk(state: State, each: Any) -> Any:
+        begun = first.enter(program.numbers, state, data, same)
+        _, found = jax.lax.scan(go, begun, (each, jnp.arange(len(program.stages))))
+        return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), seen(program.numbers, begun), found)
+
+    path, measured = walk(state, each)
+    whole = [np.isfinite(leaf).reshape(len(leaf), -1).all(-1) for leaf in map(np.asarray, jax.tree.leaves(path))]
+    lost = np.flatnonzero(~np.all(whole, axis=0))
+    if len(lost):
+        raise RunError(f"flow: step {lost[0]} ended in numbers that are not finite; try a smaller {_slower(spec)}")
+    return path, np.asarray(measured, np.float64)
+
+
+def _slower(spec: Spec) -> str:
+    """What to make smaller where a step ends in numbers that are not finite."""
+    return "tau" if spec.schedule.steps[0].scheme.closed else "learning_rate"
 
 
 def _check_start(target: AbstractTarget, start: Any) -> None:
@@ -303,7 +377,8 @@ def _check_energies(energies: np.ndarray) -> None:
 
 
 def _heads(spec: Spec, state: State, data: Transitions) -> Any:
-    return jax.vmap(lambda network: spec.policy.parameters(network, data.observations))(state.policy)
+    """The parameters of the one state."""
+    return row_of(spec.policy.parameters(state.policy, data.observations), 0)
 
 
 def _energies(

@@ -1,4 +1,4 @@
-"""Steps to a Gaussian in closed form: forward-backward and natural; what they move, by what, and what they leave idle."""
+"""Steps to a Gaussian in closed form, forward-backward and natural: what they move, and what they leave idle."""
 
 from __future__ import annotations
 
