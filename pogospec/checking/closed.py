@@ -29,8 +29,8 @@ def closed_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         return
     kind = kind_of("scheme", type(scheme))
     if scheme.known and spec.target is None:
-        what = f"found {kind}, a step on a known energy (target), where {_on_data(kind)}"
-        yield f"{where}.scheme", what
+        why = "a step on a known energy (target), where parameters are free numbers"
+        yield f"{where}.scheme", f"found {kind}, {why}; on data gradient: {kind} is its kin, use scheme: implicit"
         return
     if step.from_ is None:
         yield f"{where}.scheme", f"{kind} moves one reference; allowed with from, geometry and tau"
@@ -54,11 +54,6 @@ def closed_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield from _idle_rules(spec, step, where)
 
 
-def _on_data(kind: str) -> str:
-    """What to use on data in the place of a scheme."""
-    return "a network has no closed form; use scheme: implicit with gradient: natural" if kind == "natural" else ""
-
-
 def _geometry_rules(step: StepSpec, where: str) -> Problems:
     """The geometry in which a closed step is one of steepest descent."""
     geometry, kind = step.geometry, kind_of("scheme", type(step.scheme))
@@ -80,7 +75,7 @@ def _idle_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     if step.updates != 1:
         yield f"{where}.updates", f"found {step.updates:,}, {SET}; allowed 1, or leave it out"
     if step.gradient is not None and kind_of("gradient", type(step.gradient)) != "euclidean":
-        yield f"{where}.gradient", f"found {kind_of('gradient', type(step.gradient))}, {SET}; remove it"
+        yield f"{where}.gradient", f"found {kind_of('gradient', type(step.gradient))}, {SET}; allowed euclidean"
     if step.until is not None:
         yield f"{where}.until", f"found a rule that ends updates, {SET}; use repeat_until, or remove it"
     if step.optimizer_state == "keep":

@@ -260,7 +260,7 @@ REFUSED = [
     (
         "policy: gaussian",
         "policy: tanh_gaussian",
-        "5:51: schedule.steps[0].scheme: found forward_backward, whose step is a Gaussian in closed form, which "
+        "5:39: schedule.steps[0].scheme: found forward_backward, whose step is a Gaussian in closed form, which "
         "tanh_gaussian is none of (of policies gaussian, full_gaussian are); use scheme: implicit",
     ),
     ("geometry: wasserstein2", "geometry: kl", "4:11: schedule.steps[0].geometry: forward_backward is a step of Wass"),
