@@ -61,6 +61,54 @@ def quadratic(matrix, center):
     return q
 
 
+@functools.cache
+def walk(scheme, q, count, single):
+    """A compiled function of length and references [rows, d]: where each of so many steps ends; `single`: floats."""
+    energy = {"q": QTerm(critics="first"), "entropy": EntropyTerm(weight=HEAT)}
+
+    def go(tau, reference, key):
+        rows, family = jnp.zeros((len(reference.mean), 0)), FAMILIES[type(reference)]
+        seen = Context(rows, jnp.zeros_like(reference.mean), family, lambda a, count=None, slow=False: q(a)[None], {})
+        problem = Problem(energy, (Proximal(KL(), "previous", tau),), Euclidean())
+        return (scheme.target(problem, reference, seen, key),) * 2
+
+    def steps(tau, start):
+        keys = jax.random.split(jax.random.key(0), count)
+        return jax.lax.scan(lambda reference, key: go(tau, reference, key), start, keys)[1]
+
+    return jax.jit(steps)
+
+
+def path(scheme, tau, reference, q, count):
+    """Where each of so many steps from references [rows, d] ends, on the host."""
+    dtype = reference.mean.dtype
+    return jax.device_get(walk(scheme, q, count, dtype == np.float32)(jnp.asarray(tau, dtype), reference))
+
+
+def step(scheme, tau, reference, q):
+    """Where one step ends."""
+    return jax.tree.map(lambda leaf: leaf[0], path(scheme, tau, reference, q, 1))
+
+
+def full(means, covariances):
+    factors = np.linalg.cholesky(covariances)
+    diagonal = np.diagonal(factors, axis1=1, axis2=2)
+    return FullNormal(jnp.asarray(means), jnp.log(diagonal), below(jnp.asarray(factors)))
+
+
+def covariance(p):
+    factor = np.asarray(FullNormal(*map(jnp.asarray, p)).factor())
+    return factor @ np.swapaxes(factor, -1, -2)
+
+
+def scattered(rows=6, size=3):
+    """Gaussians from narrow to wide, stds from 1e-2 to 1e2, correlated."""
+    rng = np.random.default_rng(1)
+    axes = np.linalg.qr(rng.normal(size=(rows, size, size)))[0]
+    variances = np.exp(2 * rng.uniform(np.log(1e-2), np.log(1e2), (rows, size)))
+    return 3 * rng.normal(size=(rows, size)), np.einsum("nij,nj,nkj->nik", axes, variances, axes)
+
+
 BENT = quadratic(MATRIX, CENTER)
 SCHEMES = [Natural(), Natural(Sample(5), "plane"), Natural(Antithetic(3), "plane"), Natural(Hermite(2))]
 
