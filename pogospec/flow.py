@@ -339,7 +339,8 @@ def _walked_at_once(spec: Spec, program: Program, state: State, data: Transition
 
 def _slower(spec: Spec) -> str:
     """What to make smaller where a step ends in numbers that are not finite."""
-    return "tau" if spec.schedule.steps[0].scheme.closed else "learning_rate"
+    scheme: Any = spec.schedule.steps[0].scheme
+    return "tau" if scheme.closed else "learning_rate"
 
 
 def _check_start(target: AbstractTarget, start: Any) -> None:

@@ -48,7 +48,8 @@ class Stage:
     @property
     def is_set(self) -> bool:
         """Whether the policy is set in closed form, without an optimiser."""
-        return self.target is not None and self.learns_policy and self.step.scheme.closed
+        scheme: Any = self.step.scheme
+        return self.target is not None and self.learns_policy and scheme.closed
 
     @property
     def bootstrap(self) -> str:

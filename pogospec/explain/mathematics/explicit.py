@@ -32,7 +32,7 @@ class ExplicitStep:
 
 def explicit_step(stage: Stage, act_dim: int) -> ExplicitStep | None:
     """The step of a stage whose scheme is explicit or closed; None for others."""
-    scheme = stage.step.scheme
+    scheme: Any = stage.step.scheme
     if not stage.learns_policy or not (isinstance(scheme, Explicit) or scheme.closed):
         return None
     (term,) = stage.proximal
