@@ -7,40 +7,46 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
 from pogospec import registry
 from pogospec.checking.check import checked
 from pogospec.compiler.compile import compile_spec
-from pogospec.compiler.program import Program, State
 from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
-from pogospec.policies.base import normals, row_of
+from pogospec.policies.base import normals
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
-from pogospec.steps.schedule import Backtracking, Doubling
+from pogospec.steps.schedule import Backtracking
 from pogospec.targets.base import AbstractTarget, free_energy
 from pogospec.targets.given import given
 from pogospec.targets.numpyro import NumpyroTarget
 from pogospec.text import html_table
-from pogospec.training.chunk import INIT, SECOND, as_floats, chunk_function, fold, stream
+from pogospec.training.chunk import as_floats
 from pogospec.types import Key, Transitions
+from pogospec.walk import BOUNDED, walk
 
 SAMPLES = {"implicit": 64, "explicit": 256, "forward_backward": 256}
 """Actions over which expectations are taken where nobody says how."""
+OPTIMISED = {"geometry": "wasserstein2", "tau": 0.5, "steps": 20}
+"""What a flow is where nobody says otherwise."""
+NATURAL = {
+    "geometry": "kl",
+    "tau": {"kind": "geometric", "start": 0.5, "factor": 0.97, "least": 0.02},
+    "steps": 200,
+}
+"""Likewise of natural steps: fast far from the end, and short enough at it that the noise of 16 points is averaged."""
 DRAWN = 1024
 """Actions of the start at which the log density must be finite."""
 RISE = 1e-4
 """How far the last energy may lie above the first, relative: rounding, and an optimiser that wanders about the end."""
-BOUNDED = "let the flow run on a variable without bounds, as NumPyro models do, and add the log of the slope"
 ARGUMENTS = {
     "target": "dimensions",
     "start": "start",
@@ -112,14 +118,14 @@ def flow(
     model_kwargs: Mapping[str, Any] | None = None,
     dimensions: int | None = None,
     family: str | Mapping[str, Any] = "gaussian",
-    geometry: str | Mapping[str, Any] = "wasserstein2",
-    tau: float | Mapping[str, Any] = 0.5,
-    steps: int = 20,
+    geometry: str | Mapping[str, Any] | None = None,
+    tau: float | Mapping[str, Any] | None = None,
+    steps: int | None = None,
     temperature: float = 1.0,
     scheme: str | Mapping[str, Any] = "implicit",
     actions: str | Mapping[str, Any] | None = None,
-    updates: int = 500,
-    learning_rate: float = 0.05,
+    updates: int | None = None,
+    learning_rate: float | None = None,
     start: tuple[float | Sequence[float], float | Sequence[float]] = (0.0, 1.0),
     seed: int = 0,
     until_settled: bool = False,
@@ -134,16 +140,21 @@ def flow(
         model_kwargs: more arguments of the model, by name.
         dimensions: length of the vector that a log density takes; leave it out for a NumPyro model.
         family: a kind of policy: gaussian, full_gaussian, dirac, …, or a mapping with `kind` and its keys.
-        geometry: a kind of geometry: wasserstein2, fisher_rao, kl, …, or a mapping with `kind` and its keys.
-        tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}; or {"kind": "doubling",
-            "start": …, "tolerance": …, "time": …}: chosen by the local error as the flow goes, until that time.
-        steps: how many; the most there may be with `until_settled`, and of attempts with doubling.
+        geometry: a kind of geometry: wasserstein2 (default), fisher_rao, kl (default of natural), …, or a mapping with
+            `kind` and its keys.
+        tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}; default 0.5, of natural
+            steps 0.5 · 0.97^k, not below 0.02; or {"kind": "doubling", "start": …, "tolerance": …, "time": …}: chosen
+            by the local error as the flow goes, until that time.
+        steps: how many; the most there may be with `until_settled`, and of attempts with doubling; default 20, of
+            natural steps 200.
         temperature: weight of the entropy; 0 leaves it out.
-        scheme: implicit, explicit or forward_backward.
+        scheme: implicit, explicit, forward_backward or natural; the last two set a Gaussian in closed form.
         actions: how expectations are taken: {"sample": n}, or "quadrature" (exact for quadratic log densities) in
-            implicit and {"hermite": n} in other steps; default 64 and 256 samples.
-        updates: of Adam in each step, whose rate falls from `learning_rate` to 0 by a cosine.
-        learning_rate: of Adam.
+            implicit and {"hermite": n} in other steps, {"antithetic": n} pairs in closed ones; default 64 and 256
+            samples, of natural steps 8 pairs.
+        updates: of Adam in each step, whose rate falls from `learning_rate` to 0 by a cosine; default 500. Closed
+            steps have no optimiser.
+        learning_rate: of Adam; default 0.05.
         start: mean and standard deviation of the start, numbers or lists.
         seed: of what is sampled on the way.
         until_settled: end when the energy changes little over three steps.
@@ -178,18 +189,33 @@ def flow(
         raise UsageError(f"flow: start: found {start!r}, allowed a pair (mean, std)")
     kind = dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme}
     energies, kind = _expectations(target, family, kind, actions, temperature)
-    step = {"tau": tau, "repeat": steps, "updates": updates, "scheme": kind}
     plain = {
         "target": {"kind": "quadratic", "center": [0.0] * target.dimensions, "curvature": [1.0] * target.dimensions},
         "start": {"mean": start[0], "std": start[1]},
         "policy": family,
         "energy": energies,
-        "geometry": geometry,
-        "optimizer": {"kind": "adam", "learning_rate": learning_rate, "decay": "cosine"},
-        "schedule": {"steps": [step | ({"repeat_until": "energy_settled"} if until_settled else {})]},
+        **_steps(kind, geometry, tau, steps, updates, learning_rate, until_settled),
     }
     # the language knows no functions: the rest of the spec is checked with a target of the same size in its place
     return _run(replace(_checked(plain), target=target), float(temperature), seed)
+
+
+def _steps(
+    scheme: dict[str, Any], geometry: Any, tau: Any, steps: Any, updates: Any, rate: Any, until_settled: bool
+) -> dict[str, Any]:
+    """Geometry, optimiser and schedule; an optimiser of closed steps only where somebody asks for one."""
+    kind = scheme.get("kind")
+    usual = NATURAL if kind == "natural" else OPTIMISED
+    step = {"tau": usual["tau"] if tau is None else tau, "repeat": usual["steps"] if steps is None else steps}
+    step |= {"scheme": scheme} | ({"repeat_until": "energy_settled"} if until_settled else {})
+    closed = kind in registry.table("scheme") and registry.load("scheme", kind).closed
+    if not closed or updates is not None:
+        step["updates"] = 500 if updates is None else updates
+    found = {"geometry": usual["geometry"] if geometry is None else geometry, "schedule": {"steps": [step]}}
+    if not closed or rate is not None:
+        rate = 0.05 if rate is None else rate
+        found["optimizer"] = {"kind": "adam", "learning_rate": rate, "decay": "cosine"}
+    return found
 
 
 def _expectations(
@@ -202,9 +228,10 @@ def _expectations(
         looks = registry.load("policy", kind).looks
     plain = "quadrature" if target.gaussian and "quadrature" in looks else {"sample": SAMPLES["implicit"]}
     plain = plain if "sample" in looks else "mean"
-    own = scheme.get("kind") in ("explicit", "forward_backward")  # has points of its own
+    own = scheme.get("kind") in ("explicit", "forward_backward", "natural")  # has points of its own
     if own:
-        scheme = {"actions": {"sample": SAMPLES[scheme["kind"]]}} | scheme
+        usual = SAMPLES.get(scheme["kind"])
+        scheme = ({} if usual is None else {"actions": {"sample": usual}}) | scheme
         scheme |= {} if actions is None else {"actions": actions}
     energy = {"q": {"actions": plain if own or actions is None else actions}}
     return (energy if temperature == 0 else energy | {"entropy": {"weight": temperature}}), scheme
@@ -240,111 +267,11 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
     target: Any = spec.target
     rows, space = lone_state(target.dimensions)
     data = Transitions(*map(as_floats, rows))
-    program = compile_spec(spec, space)
-    steps = _Steps(program, data, jax.random.key(seed))
-    heads = jax.jit(lambda state: row_of(jax.tree.map(lambda x: x[0], _heads(spec, state, data)), 0))
-    state, tau, rule = steps.start(), program.stages[0].step.tau, program.stages[0].step.repeat_until
-    path, measured, times = [heads(state)], [steps.begun(state)], [0.0]
-    _check_start(target, path[0])
-    taken = _adapted(steps, state, tau) if isinstance(tau, Doubling) else _in_turn(steps, state, tau)
-    for number, time, state in taken:
-        path.append(heads(state))
-        measured.append(steps.look(number, state)["energy"])
-        times.append(time)
-        if not np.isfinite(measured[-1]).all():
-            raise RunError(f"flow: step {number + 1} ended where the log density is not finite; {BOUNDED}")
-        if rule is not None and rule.settled({"objective": np.asarray(measured[1:], np.float64)}).all():
-            break
-    if isinstance(tau, Doubling) and times[-1] < tau.time:
-        warnings.warn(
-            f"flow: {len(program.stages)} attempts reach flow time {times[-1]:.4g} of {tau.time:.6g}; more steps, or a "
-            "larger tolerance of tau",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    parameters = jax.tree.map(lambda *leaves: jnp.stack(leaves), *path)
-    energies, divergence = _energies(target, temperature, parameters, np.asarray(measured, np.float64)[:, 0])
+    start = partial(_check_start, target)
+    path, measured, times = walk(spec, compile_spec(spec, space), data, jax.random.key(seed), start)
+    energies, divergence = _energies(target, temperature, path, measured)
     _check_energies(energies)
-    return Flow(parameters, np.asarray(times), energies, divergence, temperature, target)
-
-
-class _Steps:
-    """Takes steps of a program for one seed; `number`: of the repetition, whose keys they draw from."""
-
-    def __init__(self, program: Program, data: Transitions, root: Key):
-        first = program.stages[0]
-        self.program, self.data, self.root, self._chunk = program, data, root, chunk_function(first, 1)
-        self._enter, self._look = (
-            jax.jit(jax.vmap(f, in_axes=(None, 0, None, 0))) for f in (first.enter, first.measure)
-        )
-
-    def start(self) -> State:
-        """The state before any step."""
-        init = jax.jit(jax.vmap(self.program.init, in_axes=(None, 0)))
-        return init(self.program.numbers, stream(fold(self.root, 0), INIT, 0)[None])
-
-    def begun(self, state: State) -> Any:
-        """The energy where the first step begins."""
-        return self.look(0, self.enter(0, state))["energy"]
-
-    def enter(self, number: int, state: State, tau: float | None = None) -> State:
-        """The state at the beginning of a step."""
-        keys = stream(fold(self.root, number), INIT, 1)[None]
-        return self._enter(self._numbers(number, tau), state._replace(doubled=()), self.data, keys)
-
-    def look(self, number: int, state: State) -> dict[str, Any]:
-        """What is measured of the policy."""
-        return self._look(self._numbers(number), state, self.data, jax.random.key(0)[None])
-
-    def take(self, number: int, entered: State, tau: float | None = None, second: bool = False) -> State:
-        """A step from where it was entered; raises RunError for numbers that are not finite."""
-        key = fold(self.root, number)
-        key = fold(key, SECOND) if second else key
-        updates = self.program.stages[number].updates
-        state, _, _, _, whole = self._chunk(self._numbers(number, tau), self.data, entered, key[None], 0, updates)
-        if not whole.all():
-            raise RunError(f"flow: step {number + 1} ended in numbers that are not finite; try a smaller learning_rate")
-        return state
-
-    def doubled(self, number: int, state: State, tau: float) -> tuple[State, float]:
-        """The state after two steps, and how far it is from that after one of twice the size."""
-        whole = self.take(number, self.enter(number, state, 2 * tau), 2 * tau)
-        first = self.take(number, self.enter(number, state, tau), tau)
-        entered = self.enter(number, first, tau)._replace(energy=first.energy)
-        second = self.take(number, entered, tau, second=True)
-        apart = self.look(number, second._replace(reference=whole.policy))["distance"]
-        return second, float(np.sqrt(2 * np.maximum(np.asarray(apart, np.float64), 0.0))[0])
-
-    def _numbers(self, number: int, tau: float | None = None) -> Any:
-        numbers = self.program.numbers_of(number)
-        if tau is None:
-            return numbers
-        sizes = lambda n: [term.tau for term in n[0].problem.proximal]  # noqa: E731
-        return eqx.tree_at(sizes, numbers, replace_fn=lambda leaf: jnp.asarray(tau, leaf.dtype))
-
-
-def _in_turn(steps: _Steps, state: State, tau: Any) -> Iterator[tuple[int, float, State]]:
-    """The steps whose sizes are known before: number, flow time and state after each."""
-    time = 0.0
-    for number in range(len(steps.program.stages)):
-        state = steps.take(number, steps.enter(number, state))
-        time += tau if isinstance(tau, float) else tau.at(number)
-        yield number, time, state
-
-
-def _adapted(steps: _Steps, state: State, rule: Doubling) -> Iterator[tuple[int, float, State]]:
-    """The attempts by step doubling that are kept, likewise."""
-    time, wanted = 0.0, rule.start
-    for number in range(len(steps.program.stages)):
-        left = rule.time - time
-        tau = rule.tau(wanted, left)
-        new, error = steps.doubled(number, state, tau)
-        wanted = rule.following(tau, error)
-        if error <= rule.tolerance:
-            state, time = new, rule.time if 2 * tau >= left else time + 2 * tau
-            yield number, time, state
-        if time >= rule.time:
-            return
+    return Flow(path, times, energies, divergence, temperature, target)
 
 
 def _check_start(target: AbstractTarget, start: Any) -> None:
@@ -379,10 +306,6 @@ def _check_energies(energies: np.ndarray) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
-
-
-def _heads(spec: Spec, state: State, data: Transitions) -> Any:
-    return jax.vmap(lambda network: spec.policy.parameters(network, data.observations))(state.policy)
 
 
 def _energies(

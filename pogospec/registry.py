@@ -68,6 +68,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "implicit": "pogospec.steps.implicit:Implicit",
         "explicit": "pogospec.steps.explicit:Explicit",
         "forward_backward": "pogospec.steps.forward_backward:ForwardBackward",
+        "natural": "pogospec.steps.natural:Natural",
     },
     "tau": {
         "geometric": "pogospec.steps.schedule:Geometric",

@@ -105,6 +105,10 @@ def step(reference: str, geometry: Any, scheme: Any, gradient: Any, energy: Node
     return told | {"energy": energy, "learn": ["policy"], "updates": updates}
 
 
+def _kind(node: Any) -> str:
+    return node["kind"] if isinstance(node, dict) else node
+
+
 class Ground(NamedTuple):
     """What steps stand on: families and a critic, or a known energy."""
 
@@ -119,7 +123,10 @@ class Ground(NamedTuple):
         """Plain data of a spec with these steps."""
         plain = {"policy": self.policy, "energy": {"q": {}}, "optimizer": {"kind": "adam", "learning_rate": 0.01}}
         if self.target is not None:
-            return plain | {"target": self.target, "schedule": {"steps": list(steps)}}
+            closed = [kinds_of("scheme")[_kind(one["scheme"])].closed for one in steps]
+            steps = [one | {"updates": 1} if set_ else one for one, set_ in zip(steps, closed, strict=True)]
+            plain = plain if not all(closed) else {key: plain[key] for key in ("policy", "energy")}
+            return plain | {"target": self.target, "schedule": {"steps": steps}}
         first = {"learn": ["critic", "behavior", "policy"], "updates": updates, "energy": self.energy}
         schedule = {"mode": self.mode, "steps": [first, *steps]}
         plain |= {"behavior": self.behavior, "critic": self.critic, "schedule": schedule}

@@ -34,7 +34,7 @@ LAYERS = [
     {"offline"},
     {"judges"},
     {"training"},
-    {"evaluate", "acting"},
+    {"evaluate", "acting", "walk"},
     {"explain", "report", "flow"},
     {"results", "tracking"},
     {"launch"},

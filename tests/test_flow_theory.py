@@ -36,7 +36,10 @@ class Flow:
     """One compiled Euler step, from any Gaussian and for any tau; many at once."""
 
     def __init__(self, geometry, scheme="implicit", updates=1500, heat=LAMBDA, rate=0.05, gradient="euclidean"):
+        closed = scheme in ("forward_backward", "natural")  # which have no optimiser
+        updates = 1 if closed else updates
         text = TEXT.format(geometry=geometry, scheme=scheme, updates=updates, heat=heat, rate=rate, gradient=gradient)
+        text = text.partition("optimizer:")[0] if closed else text
         spec = checked(read_text(text))
         dataset = known(spec.target, "target/quadratic")
         self.spec, self.program, self.updates = spec, compile_spec(spec, dataset.space), updates
@@ -168,11 +171,12 @@ def slope(x, y):
     return np.polyfit(np.log(x), np.log(y), 1)[0]
 
 
-LONG = pytest.mark.exhaustive("tests/methods/test_forward_backward.py has the closed form without an optimiser")
+LONG = pytest.mark.exhaustive("tests/methods/ has the closed forms of single steps")
 FLOWS = [
     ("wasserstein2", "implicit", w2_flow),
     ("wasserstein2", EXPLICIT, w2_flow),
     pytest.param("wasserstein2", "forward_backward", w2_flow, marks=LONG),
+    pytest.param("kl", "natural", fr_flow, marks=LONG),
     ("fisher_rao", EXPLICIT, fr_flow),
     ("kl", "implicit", fr_flow),
     ("fisher_rao", "implicit", fr_flow),

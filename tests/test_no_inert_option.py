@@ -179,7 +179,14 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     "explicit": known(("schedule.defaults.scheme", "{kind: explicit, actions: {hermite: 5}, clip: 1.2}")),
     "split": known(("schedule.defaults.scheme", "{kind: explicit, actions: {hermite: 5}, split: 0.9}")),
     "forward-backward": known(
-        ("geometry", "wasserstein2"), ("schedule.defaults.scheme", "{kind: forward_backward, actions: {hermite: 5}}")
+        ("geometry", "wasserstein2"),
+        ("schedule.defaults.scheme", "{kind: forward_backward, actions: {hermite: 5}, curvature: exact}"),
+        ("schedule.steps[0].updates", "1"),
+    ),
+    "natural": known(
+        ("schedule.defaults.scheme", "{kind: natural, actions: {antithetic: 3}, curvature: plane}"),
+        ("schedule.defaults.tau", "{kind: geometric, start: 0.5, factor: 0.5, least: 0.2}"),
+        ("schedule.steps[0]", "{repeat: 3}"),
     ),
     "advantage": shipped(
         "kl_brac", ("energy", "{advantage: {actions: {sample: 1}, baseline: {sample: 2}, copies: slow, weight: 0.5}}")
@@ -212,7 +219,7 @@ RULED = {
 RULED |= {f"ParticlesPolicy.{key}" for key in ("moves", "action", "critics")}
 
 
-MEASURED = {(case, "energy.q.actions") for case in ("explicit", "split", "forward-backward")}
+MEASURED = {(case, "energy.q.actions") for case in ("explicit", "split", "forward-backward", "natural")}
 MEASURED |= {("vgf", "geometry.coupling"), ("vgf", "geometry.coupling.shared_noise")}
 """Where a field decides what is measured alone: such a step looks at Q at its points, whatever the term says."""
 

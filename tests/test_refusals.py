@@ -37,8 +37,9 @@ def remedies(problem, ground, one):
         found.append((ground, one | {"energy": rest if choice is None else one["energy"] | {name: less}}))
     for word in re.findall(r"[a-z_0-9]+(?: with coupling: shared_noise)?", advice[0]):
         kind, _, more = word.partition(" ")
-        for slot in ("geometry", "gradient", "scheme"):
-            if kind in table(slot):
+        slots = [slot for slot in ("geometry", "gradient", "scheme") if kind in table(slot)]
+        for slot in slots:
+            if len(slots) == 1 or slot == key:  # a natural gradient is no natural step
                 found.append((ground, one | {slot: {"kind": kind} | ({"coupling": "shared_noise"} if more else {})}))
         if kind in REFERENCES:
             found.append((ground, one | {"from": kind}))

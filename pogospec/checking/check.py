@@ -10,11 +10,12 @@ from typing import Any
 from pogospec.checking.base import Problems
 from pogospec.checking.behavior import behavior_rules
 from pogospec.checking.branching import branch_rules
+from pogospec.checking.closed import closed_rules
 from pogospec.checking.concurrent import concurrent_rules
 from pogospec.checking.critic import critic_rules
 from pogospec.checking.endings import ending_rules
 from pogospec.checking.evaluation import evaluation_rules
-from pogospec.checking.explicit import explicit_rules, forward_backward_rules
+from pogospec.checking.explicit import explicit_rules
 from pogospec.checking.judges import judge_rules
 from pogospec.checking.known_energy import known_energy_rules
 from pogospec.checking.names import name_rules
@@ -140,7 +141,7 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Problems:
         yield from trial_rules(spec, step, where)
         yield from doubling_rules(spec, step, where)
         yield from explicit_rules(spec, step, where)
-        yield from forward_backward_rules(spec, step, where)
+        yield from closed_rules(spec, step, where)
         yield from behavior_rules(spec, step, where)
         yield from multiplier_rules(spec, step, where)
         yield from particle_step_rules(spec, step, known, earlier, where)

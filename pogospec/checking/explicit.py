@@ -1,4 +1,4 @@
-"""Explicit and forward-backward steps: what they move, along what, and how far."""
+"""Explicit steps: what they move, along what, and how far."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from pogospec.checking.base import Problems, policy_kind, reference_type, usable
 from pogospec.energies.entropy import EntropyTerm
 from pogospec.geometries.base import AbstractGeometry
 from pogospec.spec.annotations import fields_of
-from pogospec.spec.catalog import kinds_of
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.explicit import Explicit, Hermite
-from pogospec.steps.forward_backward import GAUSSIANS, ForwardBackward
 from pogospec.steps.schedule import Backtracking, Doubling, Geometric
 
 ROUNDING = 1e-9
@@ -30,7 +28,7 @@ def explicit_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield f"{where}.scheme", "explicit moves one reference; allowed with from, geometry and tau"
         return
     retraction = getattr(step.geometry, "retraction", None)
-    yield from _moved_rules(step, where, "an explicit step")
+    yield from moved_rules(step, where, "an explicit step")
     if step.from_ == "data":
         yield from _logged_rules(spec, step, where)
         return
@@ -87,32 +85,7 @@ def _unmoved_rules(step: StepSpec, where: str, why: str) -> Problems:
             yield f"{where}.scheme.{key}", f"found {key}, but this step {why}; allowed in wasserstein2, or remove it"
 
 
-def forward_backward_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
-    """What a forward-backward step needs: a Gaussian as its reference, Wasserstein, terms with a first variation."""
-    if not isinstance(step.scheme, ForwardBackward):
-        return
-    if step.from_ is None:
-        yield f"{where}.scheme", "forward_backward moves one reference; allowed with from, geometry and tau"
-        return
-    if spec.policy.parameter_type not in GAUSSIANS:
-        found = f"found forward_backward, whose step is a Gaussian in closed form, which {policy_kind(spec.policy)}"
-        kinds = [kind for kind, family in kinds_of("policy").items() if family.parameter_type in GAUSSIANS]
-        yield f"{where}.scheme", f"{found} is none of (of policies {', '.join(kinds)} are); use scheme: implicit"
-        return
-    yield from _moved_rules(step, where, "a forward-backward step")
-    if step.from_ == "data":
-        message = "found 'data', where the reference is a point without a width to move; allowed previous, behavior"
-        yield f"{where}.from", message
-    else:
-        yield from _family_rules(spec, step, where, "forward_backward")
-    geometry = step.geometry
-    if getattr(geometry, "retraction", None) != "transport":
-        yield f"{where}.geometry", "forward_backward is a step of Wasserstein; allowed wasserstein2"
-    elif geometry is not None and geometry.estimated():
-        yield f"{where}.geometry.coupling", "forward_backward regresses on a Gaussian in closed form; allowed optimal"
-
-
-def _moved_rules(step: StepSpec, where: str, a_step: str) -> Problems:
+def moved_rules(step: StepSpec, where: str, a_step: str) -> Problems:
     """What moves a reference along the energy needs: a length, and terms with a first variation."""
     retraction = getattr(step.geometry, "retraction", None)
     if retraction is not None and step.geometry is not None and step.geometry.weight == 0:
@@ -122,7 +95,7 @@ def _moved_rules(step: StepSpec, where: str, a_step: str) -> Problems:
             yield f"{where}.energy.{name}", f"has no first variation for {a_step}; use scheme: implicit"
 
 
-def _family_rules(spec: Spec, step: StepSpec, where: str, scheme: str) -> Problems:
+def family_rules(spec: Spec, step: StepSpec, where: str, scheme: str) -> Problems:
     """The reference is of the family of the policy."""
     if step.from_ == "behavior" and type(spec.behavior) is not type(spec.policy):
         yield f"{where}.from", f"found 'behavior', where {scheme} needs a policy of the same family; allowed previous"

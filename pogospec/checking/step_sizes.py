@@ -18,6 +18,7 @@ def range_rules(tau: Any, repeat: int, place: str) -> Problems:
     if not isinstance(tau, (Geometric, Backtracking)):
         return
     taken = repeat if isinstance(tau, Geometric) else tau.tries
+    taken = 1 if getattr(tau, "least", None) is not None else taken  # which falls no further than it says
     decades = math.log10(tau.start) + (taken - 1) * math.log10(tau.factor)
     if abs(decades) > 37:
         yield place, f"reaches 10^{decades:.0f} in the end, allowed 1e-37 to 1e37; take fewer, or a factor nearer to 1"

@@ -47,6 +47,8 @@ def behavior_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: K
 
 def actor_update(plan: Plan, nodes: Nodes, state: State, batch: Batch, key: Key, earlier: Params) -> tuple[State, dict]:
     """Temperature, policy, then what geometries and step size learn; `earlier`: the critic before its own update."""
+    if nodes.target is not None and nodes.scheme.closed:
+        return _set(nodes, state, batch, key)
     warm, info = _temperature_update(nodes, state, batch, key)
     seen = state if plan.step.order == "at_once" else warm
     if "critic" in plan.step.learn:
@@ -87,6 +89,15 @@ def actor_gradient(nodes: Nodes, state: State, batch: Batch, key: Key):
     heads = lambda network: nodes.policy.parameters(network, batch.observations)  # noqa: E731
     context = context_of(nodes, state, batch)
     return nodes.scheme.gradient(nodes.problem, heads, state.policy, references_of(nodes, state, batch), context, key)
+
+
+def _set(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:
+    """The policy at the end of a closed step on a known energy, which has one state; no optimiser is asked."""
+    (reference,), context = references_of(nodes, state, batch), context_of(nodes, state, batch)
+    target = nodes.scheme.target(nodes.problem, reference, context, key)
+    distance = divergences(nodes.problem, target, (reference,), context, key)[0].mean()
+    policy = nodes.policy.assigned(state.policy, jax.tree.map(lambda leaf: leaf[0], target))
+    return state._replace(policy=policy), {"distance": distance}
 
 
 def _proximal_update(nodes: Nodes, state: State, batch: Batch, key: Key) -> tuple[State, dict]:

@@ -192,7 +192,8 @@ def _stage(found: Explanation, stage: Stage, by: str | None) -> dict[str, Any]:
     about: dict[str, Any] = {"label": stage.label, "path": stage.path, "learn": step.learn, "updates": step.updates}
     if stage.at_once:
         about["beside"] = None if stage.beside is None else stage.beside.label
-    about["optimizers"], about["slow_copies"] = optimizers(stage), targets(spec, stage)
+    about["optimizers"] = {} if stage.is_set else optimizers(stage)
+    about["slow_copies"] = targets(spec, stage)
     if stage.learns_policy:
         about |= _euler(spec, stage, found.act_dim) | {"gradient": by}
     loss = behavior_loss(spec, stage)

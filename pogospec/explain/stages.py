@@ -46,6 +46,12 @@ class Stage:
         return self.learns_policy and self.step.from_ == "data" and kind_of("scheme", self.step.scheme) == "explicit"
 
     @property
+    def is_set(self) -> bool:
+        """Whether the policy is set in closed form, without an optimiser."""
+        scheme: Any = self.step.scheme
+        return self.target is not None and self.learns_policy and scheme.closed
+
+    @property
     def bootstrap(self) -> str:
         """Whose next actions the critic learns from: policy, or behavior while no policy was learned."""
         learned = {*self.earlier, *self.step.learn}

@@ -279,6 +279,10 @@ class AbstractPolicy(eqx.Module):
         """
         raise NotImplementedError
 
+    def assigned(self, network: Params, parameters: Any) -> Params:
+        """The network whose distribution has these parameters [act] in every state; of families with closed steps."""
+        raise NotImplementedError
+
     @classmethod
     def can_be_placed(cls) -> bool:
         """Whether flows on known energies may use the family."""

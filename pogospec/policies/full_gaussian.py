@@ -64,12 +64,17 @@ class FullGaussianPolicy(AbstractPolicy):
 
     def placed(self, network: Params, mean: Sequence[float], std: Sequence[float]) -> Params:
         """The network whose Gaussian has these moments and no correlation, in every state."""
-        centre = jnp.arctanh(jnp.asarray(mean)) if self.mean == "tanh" else jnp.asarray(mean)
-        diagonal = unbounded(jnp.log(jnp.asarray(std)), self.log_std, self.log_std_map)
+        size = len(mean)
+        lower = jnp.zeros(size * (size - 1) // 2)
+        return self.assigned(network, FullNormal(jnp.asarray(mean), jnp.log(jnp.asarray(std)), lower))
+
+    def assigned(self, network: Params, parameters: FullNormal) -> Params:
+        """The network that puts out these parameters [act] in every state, as far as its bounds allow."""
+        centre = jnp.arctanh(parameters.mean) if self.mean == "tanh" else parameters.mean
+        diagonal = unbounded(parameters.log_diagonal, self.log_std, self.log_std_map)
         if isinstance(network, SharedFactor):
-            return SharedFactor(network.mean.placed(centre), diagonal, jnp.zeros_like(network.lower))
-        lower = jnp.zeros(len(centre) * (len(centre) - 1) // 2)
-        return network.placed(jnp.concatenate([centre, diagonal, lower]))
+            return SharedFactor(network.mean.placed(centre), diagonal, parameters.lower)
+        return network.placed(jnp.concatenate([centre, diagonal, parameters.lower]))
 
     def fit_loss(self, parameters: FullNormal, actions: Actions, key: Key) -> Values:
         """Negative log-likelihood in nats."""

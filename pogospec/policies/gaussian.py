@@ -48,8 +48,12 @@ class GaussianPolicy(AbstractPolicy):
 
     def placed(self, network: Params, mean: Sequence[float], std: Sequence[float]) -> Params:
         """The network whose Gaussian has these moments in every state."""
-        centre = jnp.arctanh(jnp.asarray(mean)) if self.mean == "tanh" else jnp.asarray(mean)
-        return placed_heads(network, centre, unbounded(jnp.log(jnp.asarray(std)), self.log_std, self.log_std_map))
+        return self.assigned(network, DiagonalNormal(jnp.asarray(mean), jnp.log(jnp.asarray(std))))
+
+    def assigned(self, network: Params, parameters: DiagonalNormal) -> Params:
+        """The network that puts out these parameters [act] in every state, as far as its bounds allow."""
+        centre = jnp.arctanh(parameters.mean) if self.mean == "tanh" else parameters.mean
+        return placed_heads(network, centre, unbounded(parameters.log_std, self.log_std, self.log_std_map))
 
     def fit_loss(self, parameters: DiagonalNormal, actions: Actions, key: Key) -> Values:
         """Negative log-likelihood in nats, summed over action dimensions."""

@@ -47,7 +47,10 @@ def complete(tree: Node, builder: Builder) -> bool:
 
 
 def known_step(step: Node, defaults: Node) -> Node:
-    """A step on a known energy: it learns the policy, and is re-centred at the one before, unless it says otherwise."""
+    """A step on a known energy: it learns the policy, and is re-centred at the one before, unless it says otherwise.
+
+    One that is set in closed form has one update.
+    """
     if not isinstance(step.value, dict):
         return step
     said = defaults.value.keys() | step.value.keys()
@@ -56,7 +59,16 @@ def known_step(step: Node, defaults: Node) -> Node:
         made["learn"] = Node([Node("policy", DEFAULT)], DEFAULT)
     if "from" not in said and "proximal" not in said and "tau" in said:
         made["from"] = Node("previous", DEFAULT)
+    if "updates" not in said and _closed(step.value.get("scheme", defaults.value.get("scheme"))):
+        made["updates"] = Node(1, DEFAULT)
     return replace(step, value=made | step.value)
+
+
+def _closed(scheme: Node | None) -> bool:
+    """Whether a scheme, as written, sets the policy where Q is known."""
+    word = scheme.value if scheme is not None else None
+    kind = word["kind"].value if isinstance(word, dict) and "kind" in word else word
+    return isinstance(kind, str) and kind in registry.table("scheme") and registry.load("scheme", kind).closed
 
 
 def _made(data: Node) -> bool:

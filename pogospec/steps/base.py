@@ -83,6 +83,7 @@ class AbstractScheme(eqx.Module):
     """A discretisation of the flow."""
 
     at_reference: ClassVar[bool] = False  # whether it sees the energy by its first variation at points of a reference
+    closed: ClassVar[bool] = False  # whether `target` gives the next policy, which a step on a known energy is set to
 
     def too_large(self, act_dim: int) -> str | None:
         """Why the scheme cannot be used in so many action dimensions; None where it can."""

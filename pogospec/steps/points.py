@@ -1,4 +1,4 @@
-"""Points at which a scheme looks at a reference: samples, or a grid of Gauss-Hermite nodes."""
+"""Points at which a scheme looks at a reference: samples, pairs of them, or a grid of Gauss-Hermite nodes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,25 @@ class Hermite(eqx.Module):
     hermite: Annotated[int, Within(ge=2, le=128), "nodes along each action dimension"]
 
 
-Points = Sample | Hermite
+class Antithetic(eqx.Module):
+    """Expectations over a Gaussian by pairs of samples on both sides of its mean; exact for odd functions about it."""
+
+    antithetic: Annotated[int, Within(ge=1), "pairs of points at z and -z, z standard normal"]
+
+
+Points = Sample | Hermite | Antithetic
 
 
 def count_of(points: Points, act_dim: int) -> int:
     """Points in a state."""
+    if isinstance(points, Antithetic):
+        return 2 * points.antithetic
     return points.sample if isinstance(points, Sample) else points.hermite**act_dim
 
 
 def too_many(points: Points, act_dim: int) -> str | None:
     """Why a grid is larger than memory should hold."""
-    if isinstance(points, Sample) or count_of(points, act_dim) <= MOST_NODES:
+    if not isinstance(points, Hermite) or count_of(points, act_dim) <= MOST_NODES:
         return None
     grid = f"found a grid of {points.hermite}^{act_dim} nodes in {act_dim} dimensions"
     return f"{grid}, allowed up to {MOST_NODES:,}; use fewer, or {{sample: n}}"
@@ -44,6 +52,9 @@ def noise_at(points: Points, reference: Any, key: Key) -> tuple[Actions, Values]
     size, dtype = like.shape[-1], like.dtype
     if isinstance(points, Sample):
         return normals(reference, points.sample, key), jnp.full(points.sample, 1 / points.sample, dtype)
+    if isinstance(points, Antithetic):
+        half, count = normals(reference, points.antithetic, key), count_of(points, size)
+        return jnp.concatenate([half, -half]), jnp.full(count, 1 / count, dtype)
     nodes, weights = np.polynomial.hermite_e.hermegauss(points.hermite)
     grid = np.stack(np.meshgrid(*[nodes] * size, indexing="ij"), -1).reshape(-1, size)
     shares = np.prod(np.stack(np.meshgrid(*[weights / weights.sum()] * size, indexing="ij"), -1), -1).ravel()

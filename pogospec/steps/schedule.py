@@ -11,18 +11,27 @@ from pogospec.spec.fields import Increasing, Length, Within
 
 
 class Geometric(eqx.Module):
-    """tau_k = start * factor^k at the repetitions k = 0, 1, and so on."""
+    """tau_k = start * factor^k at the repetitions k = 0, 1, and so on; not below `least`, where that is given."""
 
     start: Annotated[float, Within(gt=0.0), "step size of the first repetition, in flow time"]
     factor: Annotated[float, Within(gt=0.0), "ratio of one repetition's step size to the one before"]
+    least: Annotated[float | None, Within(gt=0.0), "step sizes that fall do not fall below it; default: no floor"] = (
+        None
+    )
+
+    def __check_init__(self):
+        if self.least is not None and (self.factor >= 1 or self.least >= self.start):
+            law = f"found least {self.least:g} beside start {self.start:g} and factor {self.factor:g}"
+            raise ValueError(f"{law}, which never fall to it; allowed less than start, with a factor below 1")
 
     def at(self, k: int) -> float:
         """Step size of repetition k."""
-        return self.start * self.factor**k
+        return max(self.start * self.factor**k, 0.0 if self.least is None else self.least)
 
     def words(self, states: bool = True) -> str:
         """The law with its numbers; whether there are several states does not matter to it."""
-        return f"{self.start:.6g} · {self.factor:.6g}^k at repetition k = 0, 1, …"
+        law = f"{self.start:.6g} · {self.factor:.6g}^k at repetition k = 0, 1, …"
+        return law if self.least is None else f"{law}, not below {self.least:.6g}"
 
 
 class Backtracking(eqx.Module):

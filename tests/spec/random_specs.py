@@ -130,6 +130,8 @@ class Maker:
             self.force.setdefault("geometry", "mmd")
         if self.force.get("scheme") == "forward_backward":
             return self.backward(spec)
+        if self.force.get("scheme") == "natural":
+            return self.natural(spec)
         if "particles" in str(spec["policy"]) and not on_target:
             return self.carried(spec)
         spec["schedule"] = {"steps": [self.step(i, on_target) for i in range(self.rng.randint(1, 3))]}
@@ -192,6 +194,18 @@ class Maker:
             "geometry": "wasserstein2",
             "critic": self.node("critic"),
             "schedule": {"steps": [step | {"tau": 10 ** self.rng.uniform(-2, 1), "scheme": scheme}]},
+        }
+
+    def natural(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """A spec of natural steps, which are those of Gaussians on known energies."""
+        scheme = {"kind": "natural"} | self.record(catalogued("scheme", "natural"))
+        step = {"tau": self.tau(["policy"]), "scheme": scheme, "repeat": self.rng.randint(1, 9)}
+        return spec | {
+            "policy": self.rng.choice(("gaussian", "full_gaussian")),
+            "target": self.node("target"),
+            "energy": {"q": {"weight": 2.0}, "entropy": {"weight": 10 ** self.rng.uniform(-3, 0)}},
+            "geometry": self.rng.choice(("kl", "fisher_rao", "gaussian_fisher_rao")),
+            "schedule": {"steps": [step]},
         }
 
     def carried(self, spec: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pogospec.data.known import lone_state
 from pogospec.energies.base import Context
 from pogospec.explain.mathematics.explicit import explicit_step
 from pogospec.explain.numbers import short
-from pogospec.explain.stages import Stage, terms_of
+from pogospec.explain.stages import Stage, entropy_weight, terms_of
 from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal, normals
 from pogospec.spec.schema import Spec
 
@@ -67,13 +67,16 @@ def _family(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterat
 
 
 def _overshoot(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
-    """Explicit transport, and forward-backward steps that are longer than the curvature of Q allows."""
+    """Explicit transport, forward-backward and natural steps that are longer than the curvature of Q allows."""
     step = explicit_step(stage, act_dim)
     if step is None or step.kind == "reweight":
         return
     target: Any = spec.target
     found = least(target, spec.policy, stage.step)
     heat = found.temperature
+    if step.kind == "natural":
+        yield from _too_natural(step.length * entropy_weight(stage))
+        return
     curvature = sum(term.weight for _, term in terms_of(stage, "q")) * _curvature(found)
     # there a gap of the mean is multiplied by 1 - tau A, one of the std by 1 - 2 tau A where entropy holds it up
     kernel = getattr(stage.step.scheme, "kernel", "none")
@@ -91,6 +94,18 @@ def _overshoot(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Ite
     elif length * curvature > 1 and heat > 0 and spec.policy.has_density and kernel == "none":
         text = f"{product}, is above 1: the std swings about that of the optimum. Lower tau, or scheme: implicit"
         yield "swinging std", text
+
+
+def _too_natural(product: float) -> Iterator[tuple[str, str]]:
+    """Gaps of mean and precision are multiplied by 1 - tau lambda near the optimum, whatever the curvature."""
+    if product > 1:
+        what = "the gaps of mean and precision change their sign at each step"
+        what = "natural steps move away from the optimum" if product > 2 else what
+        name = "overshoot" if product > 2 else "swinging"
+        yield (
+            name,
+            f"the length of the step times λ, {short(product)}, is above {int(min(product, 2))}: {what}. Lower tau",
+        )
 
 
 def _curvature(found: Least) -> float:

@@ -197,7 +197,7 @@ def _clip(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator
 def _reach(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     rate = stage.step.optimizer.policy.learning_rate
     far = stage.policy_updates * rate
-    if stage.proximal and far < 0.5 and not spec.policy.borrows:
+    if stage.proximal and far < 0.5 and not (spec.policy.borrows or stage.is_set):
         yield (
             "unfinished step",
             f"{stage.policy_updates:,} updates of the policy at learning rate {short(rate)} move a weight by about "

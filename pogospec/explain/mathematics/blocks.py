@@ -16,6 +16,7 @@ from pogospec.policies.base import FullNormal
 from pogospec.spec.geometries import metric_of_behavior
 from pogospec.spec.schema import Spec
 
+CLOSED = {"forward_backward": "a forward-backward", "natural": "a natural"}
 NAMES = {"critic": "critic", "behavior": "behaviour"}
 
 
@@ -40,7 +41,7 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
     if stage.learns_policy:
         explicit = explicit_step(stage, act_dim)
         rows.append(("policy", objective_text(stage) if explicit is None else explicit_text(stage, explicit)))
-        if not spec.policy.borrows:
+        if not (spec.policy.borrows or stage.is_set):
             rows.append(("", f"by {gradient(spec, stage, act_dim)}; {optimizer['policy']}, {policy_rhythm(step)}"))
         names = list(dict.fromkeys(term.reference for term in stage.proximal))
         if not (spec.policy.borrows or any(stage.begins_flow(name) for name in names)):
@@ -63,7 +64,8 @@ def block(spec: Spec, stage: Stage, act_dim: int) -> Block:
     rows += endings(stage)
     learns = ", ".join(NAMES.get(name, name) for name in step.learn)
     at_once = "" if stage.beside is None else f", the same as {stage.beside.label}'s"
-    return Block(stage.label, length(step) + at_once + ("" if spec.target else f"; learns {learns}"), rows)
+    takes = "set at once, without an optimiser" if stage.is_set else length(step)
+    return Block(stage.label, takes + at_once + ("" if spec.target else f"; learns {learns}"), rows)
 
 
 def objective_text(stage: Stage) -> str:
@@ -79,12 +81,14 @@ def objective_text(stage: Stage) -> str:
 
 
 def explicit_text(stage: Stage, step: ExplicitStep) -> str:
-    """An explicit or forward-backward step, a definition a line."""
+    """An explicit or closed step, a definition a line."""
     (loss, _), *rest = step.lines
     if stage.policy.borrows:
         return "\n".join([f"π is {loss}, an explicit step", *(text for text, _ in rest)])
     loss = loss if stage.target is not None else f"E_s[ {loss} ]"
-    name = "a forward-backward" if step.kind == "forward_backward" else "an explicit"
+    name = CLOSED.get(step.kind, "an explicit")
+    if stage.is_set:
+        return "\n".join([f"set π to  {loss}, {name} step", *(text for text, _ in rest)])
     return "\n".join([f"minimise over π  {loss}, {name} step", *(text for text, _ in rest)])
 
 

@@ -1,49 +1,24 @@
-"""Explicit and forward-backward steps as mathematics: weights or velocity, points, and what is minimised."""
+"""Explicit and closed steps as mathematics: weights or velocity, points, and what is minimised or set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from pogospec.explain.mathematics.closed import closed_lines
 from pogospec.explain.mathematics.formula import Written, roman, seen_by, signed, summary
+from pogospec.explain.mathematics.parts import Part, points_of
 from pogospec.explain.numbers import latex_number, number
 from pogospec.explain.stages import Stage, kind_of
-from pogospec.policies.base import DiagonalNormal, Sample
+from pogospec.steps.closed import speed_of
 from pogospec.steps.explicit import Explicit
-from pogospec.steps.forward_backward import ForwardBackward
-
-
-@dataclass(frozen=True)
-class Part:
-    """A coefficient times the first variation of a term of the energy, as part of log r(a) or of v(a)."""
-
-    key: str  # energy.NAME
-    coefficient: float
-    text: str
-    latex: str
-    meaning: str
-    entropic: bool = False  # whether it is of the entropy, which a kernel follows without its density
-
-    @property
-    def density(self) -> Written | None:
-        """The density whose logarithm the variation is, where it is one."""
-        if not self.text.startswith("log "):
-            return None
-        return self.text.removeprefix("log "), self.latex.removeprefix(r"\log ")
-
-    @property
-    def written(self) -> Written:
-        """The coefficient and the variation, as text and LaTeX."""
-        size = abs(self.coefficient)
-        text, latex = ("−", "-") if self.coefficient < 0 else ("+", "+")
-        return f"{text} {number(size)} · {self.text}", rf"{latex} {latex_number(size)}\, {self.latex}"
 
 
 @dataclass(frozen=True)
 class ExplicitStep:
-    """Such a step; the first of its lines is what is minimised over the policy, the others define its symbols."""
+    """Such a step; the first of its lines is what is minimised, or what is set, the others define its symbols."""
 
-    kind: str  # reweight, transport or forward_backward
+    kind: str  # reweight, transport, forward_backward or natural
     length: float  # tau over the weight of the geometry, times the number of dimensions where it takes their mean
     parts: list[Part]
     lines: list[Written]
@@ -56,18 +31,18 @@ class ExplicitStep:
 
 
 def explicit_step(stage: Stage, act_dim: int) -> ExplicitStep | None:
-    """The step of a stage whose scheme is explicit or forward-backward; None for others."""
-    scheme = stage.step.scheme
-    if not stage.learns_policy or not isinstance(scheme, Explicit | ForwardBackward):
+    """The step of a stage whose scheme is explicit or closed; None for others."""
+    scheme: Any = stage.step.scheme
+    if not stage.learns_policy or not (isinstance(scheme, Explicit) or scheme.closed):
         return None
     (term,) = stage.proximal
     geometry: Any = term.geometry
     reference, length = stage.reference(term.reference), term.tau / geometry.weight
     kind = geometry.retraction
-    if isinstance(scheme, ForwardBackward):
-        kind, length = "forward_backward", length * geometry.speed(act_dim)
+    if scheme.closed:
+        kind, length = kind_of("scheme", scheme), length * speed_of(geometry, act_dim)
         parts = _parts(stage, -1.0, reference)
-        lines = _forward_backward(stage, parts, reference, length, scheme.points(act_dim), act_dim)
+        lines = closed_lines(stage, parts, reference, length, act_dim)
     elif stage.weighs_data:
         parts = _parts(stage, -length, reference)
         lines = _weighted(stage, parts, reference)
@@ -123,7 +98,7 @@ def _reweighted(stage: Stage, parts: list[Part], reference: Written, act_dim: in
     bare = seen_by(stage, (f"{reference[0]}(a|s)", rf"{reference[1]}(a\mid s)", ""))[:2]
     weight, limit = _product(parts, {}), _product(parts, {bare: 1.0})
     source = reference if scheme.split is None else ("π", r"\pi")
-    points, count = _points(scheme.points, act_dim, f"{source[0]}(·|s)")
+    points, count = points_of(scheme.points, act_dim, f"{source[0]}(·|s)")
     new, ratio = stage.symbol, ("r(a_k)", "r(a_k)")
     splitting: list[Written] = []
     if scheme.split is not None:
@@ -169,7 +144,7 @@ def _shared(scheme: Any, ratio: Written) -> Written:
 def _transported(stage: Stage, parts: list[Part], reference: Written, length: float, act_dim: int) -> list[Written]:
     """Regression of the policy's points on those of the reference after they have moved."""
     scheme: Any = stage.step.scheme
-    points, count = _points(scheme.points, act_dim, "N(0, I)")
+    points, count = points_of(scheme.points, act_dim, "N(0, I)")
     signs = (
         ", μ ± σ z for a Gaussian, in each dimension with the sign of the covariance of z and a', μ + L O z with the "
         "rotation O that brings F_π(z_k) nearest to the linear part of a'_k where π has a full covariance"
@@ -261,49 +236,6 @@ def moving(stage: Stage, parts: list[Part], reference: Written, length: float, c
     ]
 
 
-def _forward_backward(
-    stage: Stage, parts: list[Part], reference: Written, length: float, points: Any, act_dim: int
-) -> list[Written]:
-    """The Gaussian in closed form that the policy is regressed on."""
-    described, count = _points(points, act_dim, f"{reference[0]}(·|s)")
-    terms = [part.written for part in parts if not part.entropic]
-    text, latex = (" ".join(one[i] for one in terms).removeprefix("+ ") or "0" for i in (0, 1))
-    heat = -length * sum(part.coefficient for part in parts if part.entropic)
-    step, diagonal = (number(length), latex_number(length)), stage.policy.parameter_type is DiagonalNormal
-    curved = ("diag(H)", r"\mathrm{diag}(H)") if diagonal else ("H", "H")
-    shape = "S⁺ = S'", "S^+ = S'"
-    if heat:
-        twice, four, tail = number(2 * heat), number(4 * heat), "eigenvalue by eigenvalue"
-        shape = (
-            f"S⁺ = (S' + {twice} I + (S' (S' + {four} I))^½)/2: the step of the entropy, {tail}",
-            rf"S^+ = \tfrac{{1}}{{2}} \big(S' + {latex_number(2 * heat)} I + "
-            rf"(S' (S' + {latex_number(4 * heat)} I))^{{1/2}}\big)",
-        )
-    return [
-        ("W₂²(π, N(m⁺, S⁺))/2", r"\tfrac{1}{2} W_2^2(\pi, \mathcal{N}(m^+, S^+))"),
-        (
-            f"m⁺ = m + {step[0]} · g; {reference[0]} = N(m, S)",
-            rf"m^+ = m + {step[1]}\, g,\quad {reference[1]} = "
-            r"\mathcal{N}(m, S)",
-        ),
-        shape,
-        (
-            f"S' = M S M, M = I + {step[0]} · {curved[0]}",
-            rf"S' = M S M,\quad M = I + {step[1]}\, {curved[1]}",
-        ),
-        (
-            "g, H: v(a) ≈ g + H (a − m) by least squares over a_k with weights ω_k, H made symmetric: E[v] and E[∇v], "
-            "exact where v is linear, without second derivatives",
-            r"g, H: \min \textstyle\sum_k \omega_k |v(a_k) - g - H (a_k - m)|^2,\quad H \to \tfrac{1}{2}(H + H^\top)",
-        ),
-        (f"v(a) = ∇ₐ[{text}]", rf"v(a) = \nabla_a \big[ {latex} \big]"),
-        (
-            f"a_k: {described}",
-            rf"a_k \sim {reference[1]}(\cdot\mid s),\quad k = 1, \ldots, {count}",
-        ),
-    ]
-
-
 def _product(parts: list[Part], powers: dict[Written, float]) -> Written:
     """The exponential of the parts times powers of densities, where logarithms of densities are powers of them."""
     powers, factors = dict(powers), []
@@ -322,13 +254,3 @@ def _product(parts: list[Part], powers: dict[Written, float]) -> Written:
         inside = [" ".join(one[i] for one in rest).removeprefix("+ ") for i in (0, 1)]
         factors.append((f"exp({inside[0]})", rf"\exp\big({inside[1]}\big)"))
     return " · ".join(text for text, _ in factors) or "1", r"\, ".join(latex for _, latex in factors) or "1"
-
-
-def _points(points: Any, act_dim: int, law: str) -> tuple[str, int]:
-    """What points of a law there are with what shares, and how many."""
-    if isinstance(points, Sample):
-        count = points.sample
-        return f"{count} sample{'s' * (count > 1)} of {law}, anew at every update; ω_k = 1/{count}", count
-    nodes = points.hermite
-    grid = " × ".join([str(nodes)] * act_dim) if act_dim <= 3 else f"{nodes}^{act_dim}"
-    return f"the {grid} Gauss-Hermite nodes of {law}; ω_k: their weights, of sum 1", nodes**act_dim

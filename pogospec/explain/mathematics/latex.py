@@ -66,6 +66,8 @@ def _explicit(stage: Stage, step: ExplicitStep) -> list[str]:
     (_, loss), *rest = step.lines
     if stage.policy.borrows:
         return [rf"{stage.symbol[1]} &: {loss}", *(rf"&\qquad {text}" for _, text in rest)]
+    if stage.is_set:
+        return [rf"{stage.symbol[1]} &= {loss}", *(rf"&\qquad {text}" for _, text in rest)]
     loss = loss if stage.target is not None else rf"\mathbb{{E}}_s\Big[ {loss} \Big]"
     return [rf"{stage.symbol[1]} &= \arg\min_{{\pi}}\; {loss}", *(rf"&\qquad {text}" for _, text in rest)]
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pogospec import registry
 from pogospec.errors import RunDirectoryError
 from pogospec.runs.columns import FLOW
 from pogospec.runs.directory import RunDirectory
@@ -109,12 +110,26 @@ def troubles(run: RunDirectory) -> list[str]:
     if not (run.path / "flow.csv").is_file():
         return []
     flow = read_flow(run)
-    return [*refusals(run), *_violations(flow), *(_end(flow, _one_energy(run)) if is_target(run) else ())]
+    return [
+        *refusals(run),
+        *_violations(flow, _way_out(run)),
+        *(_end(flow, _one_energy(run)) if is_target(run) else ()),
+    ]
 
 
 def _one_energy(run: RunDirectory) -> bool:
     steps = plain_of(read_tree(run.path / "spec.yaml"))["schedule"]["steps"]
     return all(step["energy"] == steps[0]["energy"] for step in steps)
+
+
+def _way_out(run: RunDirectory) -> str:
+    """What to do about steps that break the proximal inequality; those in closed form have no updates to add."""
+    steps = plain_of(read_tree(run.path / "spec.yaml"))["schedule"]["steps"] if is_target(run) else []
+    known = registry.table("scheme")
+    kinds = {(step.get("scheme") or {}).get("kind") for step in steps}
+    if kinds and all(kind in known and registry.load("scheme", kind).closed for kind in kinds):
+        return "the step was too long: a smaller tau, or more points"
+    return "the step was not solved: more updates, a smaller learning rate or tau"
 
 
 def refusals(run: RunDirectory) -> list[str]:
@@ -141,8 +156,11 @@ def refusals(run: RunDirectory) -> list[str]:
     return [*told, *([f"not taken are {more} further steps: accepted of flow.csv"] if more > 0 else [])]
 
 
-def _violations(flow: Flow) -> Iterator[str]:
-    """A sentence for each step in which the proximal inequality failed beyond its error, of many the first."""
+def _violations(flow: Flow, way_out: str) -> Iterator[str]:
+    """A sentence for each step in which the proximal inequality failed beyond its error, of many the first.
+
+    `way_out`: why that is, and what to do.
+    """
     columns = flow.columns
     failed = [place for place in range(len(flow.labels)) if (columns["violated"][place] == 1).any()]
     for place in failed[:MOST_TOLD]:
@@ -154,7 +172,7 @@ def _violations(flow: Flow) -> Iterator[str]:
         beyond = f" ± {error[worst]:.2g}" if error[worst] > 0 else ""
         yield (
             f"{flow.labels[place]}: the proximal inequality fails: E[π] + D/tau is above E[reference]{of} "
-            f"{gap[worst]:.3g}{beyond}; the step was not solved: more updates, a smaller learning rate or tau"
+            f"{gap[worst]:.3g}{beyond}; {way_out}"
         )
     if len(failed) > MOST_TOLD:
         yield f"the proximal inequality fails in {len(failed) - MOST_TOLD} further steps: violated of flow.csv"

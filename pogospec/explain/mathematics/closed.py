@@ -1,0 +1,94 @@
+"""Steps to a Gaussian in closed form as mathematics: the next mean and covariance, curvature, points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pogospec.explain.mathematics.formula import Written
+from pogospec.explain.mathematics.parts import Part, points_of
+from pogospec.explain.numbers import latex_number, number
+from pogospec.explain.stages import Stage, kind_of
+from pogospec.policies.base import DiagonalNormal
+
+Lines = list[Written]
+
+
+def closed_lines(stage: Stage, parts: list[Part], reference: Written, length: float, act_dim: int) -> Lines:
+    """What is minimised or set, and the symbols in it."""
+    scheme: Any = stage.step.scheme
+    described, count = points_of(scheme.points(act_dim), act_dim, f"{reference[0]}(·|s)")
+    terms = [part.written for part in parts if not part.entropic]
+    text, latex = (" ".join(one[i] for one in terms).removeprefix("+ ") or "0" for i in (0, 1))
+    heat = -sum(part.coefficient for part in parts if part.entropic)
+    diagonal = stage.policy.parameter_type is DiagonalNormal
+    natural = kind_of("scheme", scheme) == "natural"
+    moved = _natural if natural else _forward_backward
+    aim = "N(m⁺, S⁺)", r"\mathcal{N}(m^+, S^+)"
+    if not stage.is_set:
+        aim = f"W₂²(π, {aim[0]})/2", rf"\tfrac{{1}}{{2}} W_2^2(\pi, {aim[1]})"
+    return [
+        aim,
+        *moved(reference, length, heat, diagonal),
+        _exact(scheme, act_dim, count) if scheme.curved(act_dim) == "exact" else PLANE,
+        (f"v(a) = ∇ₐ[{text}]", rf"v(a) = \nabla_a \big[ {latex} \big]"),
+        (f"a_k: {described}", rf"a_k \sim {reference[1]}(\cdot\mid s),\quad k = 1, \ldots, {count}"),
+    ]
+
+
+PLANE = (
+    "g, H: v(a) ≈ g + H (a − m) by least squares over a_k with weights ω_k, H made symmetric: E[v] and E[∇v], "
+    "exact where v is linear, without second derivatives",
+    r"g, H: \min \textstyle\sum_k \omega_k |v(a_k) - g - H (a_k - m)|^2,\quad H \to \tfrac{1}{2}(H + H^\top)",
+)
+
+
+def _exact(scheme: Any, act_dim: int, count: int) -> Written:
+    """Means of velocity and of its derivatives, and what they cost."""
+    cost = f"{count} gradients of Q and {scheme.gradients(act_dim) - count:,} of its second derivatives along a column"
+    return (
+        f"g = Σ_k ω_k v(a_k), H = Σ_k ω_k ∇v(a_k), forward over reverse: {cost}",
+        r"g = \textstyle\sum_k \omega_k v(a_k),\quad H = \textstyle\sum_k \omega_k \nabla v(a_k)",
+    )
+
+
+def _forward_backward(reference: Written, length: float, heat: float, diagonal: bool) -> Lines:
+    """Explicit in Q, implicit in the entropy."""
+    step, heat = (number(length), latex_number(length)), length * heat
+    curved = ("diag(H)", r"\mathrm{diag}(H)") if diagonal else ("H", "H")
+    shape = "S⁺ = S'", "S^+ = S'"
+    if heat:
+        twice, four, tail = number(2 * heat), number(4 * heat), "eigenvalue by eigenvalue"
+        shape = (
+            f"S⁺ = (S' + {twice} I + (S' (S' + {four} I))^½)/2: the step of the entropy, {tail}",
+            rf"S^+ = \tfrac{{1}}{{2}} \big(S' + {latex_number(2 * heat)} I + "
+            rf"(S' (S' + {latex_number(4 * heat)} I))^{{1/2}}\big)",
+        )
+    return [
+        (f"m⁺ = m + {step[0]} · g; {_named(reference)[0]}", rf"m^+ = m + {step[1]}\, g,\quad {_named(reference)[1]}"),
+        shape,
+        (f"S' = M S M, M = I + {step[0]} · {curved[0]}", rf"S' = M S M,\quad M = I + {step[1]}\, {curved[1]}"),
+    ]
+
+
+def _natural(reference: Written, length: float, heat: float, diagonal: bool) -> Lines:
+    """The precision first, then the mean with the new covariance."""
+    step, half = (number(length), latex_number(length)), (number(length**2 / 2), latex_number(length**2 / 2))
+    curved = ("diag(H)", r"\mathrm{diag}(H)") if diagonal else ("H", "H")
+    bent = (
+        curved
+        if not heat
+        else (f"{number(heat)} · S⁻¹ + {curved[0]}", rf"{latex_number(heat)}\, S^{{-1}} + {curved[1]}")
+    )
+    named = _named(reference)
+    return [
+        (f"m⁺ = m + {step[0]} · S⁺ g; {named[0]}", rf"m^+ = m + {step[1]}\, S^+ g,\quad {named[1]}"),
+        (
+            f"(S⁺)⁻¹ = S⁻¹ − {step[0]} · G + {half[0]} · G S G, positive definite whatever G is",
+            rf"(S^+)^{{-1}} = S^{{-1}} - {step[1]}\, G + {half[1]}\, G S G",
+        ),
+        (f"G = {bent[0]}", f"G = {bent[1]}"),
+    ]
+
+
+def _named(reference: Written) -> Written:
+    return f"{reference[0]} = N(m, S)", rf"{reference[1]} = \mathcal{{N}}(m, S)"

@@ -1,0 +1,170 @@
+"""Steps whose next Gaussian has a closed form, given g = E[grad Q] and H = E[Hess Q] under the reference N(m, S).
+
+On a known energy the policy's parameters are free numbers, and the step sets them: no optimiser, one look at Q. On data
+a network of all states is regressed on the Gaussians of a minibatch.
+
+Two estimates of H, S = L L^T. `exact`: second derivatives, forward over reverse along the columns of L, each of about
+the cost of a gradient at every point. `plane`: the plane nearest to grad Q at m + L z, grad Q about g + H (a - m), by
+least squares over points z of more than d: Stein's identity H = E[grad Q z^T] L^-1 with the noise of what is linear
+taken away. It asks for first derivatives alone and sees the bends of a critic of ReLUs, whose second derivatives are 0
+almost everywhere. Both are exact for quadratic Q at any points; of another Q the plane is off by about 1/n at n
+samples.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from pogospec.energies.base import Context
+from pogospec.policies.base import DiagonalNormal, FullNormal, Sample, below
+from pogospec.steps.base import AbstractScheme, Problem, divergences, slope_of
+from pogospec.steps.points import Antithetic, Hermite, count_of, noise_at, too_many
+from pogospec.types import Actions, Key, Params, Values
+
+GAUSSIANS = (DiagonalNormal, FullNormal)
+"""Parameter types on which such a step has a closed form."""
+BLOCK = 16
+"""Columns of a Hessian that are computed at once."""
+Curvature = Literal["exact", "plane"]
+
+
+class AbstractClosed(AbstractScheme):
+    """A step to a Gaussian in closed form."""
+
+    at_reference: ClassVar[bool] = True
+    closed: ClassVar[bool] = True
+    known: ClassVar[bool] = False  # whether it takes known energies alone
+
+    actions: Annotated[
+        Antithetic | Sample | Hermite | None,
+        "points of the reference in each state: {antithetic: n} pairs, {sample: n}, or a grid {hermite: n} of n^d "
+        "nodes; a plane asks for more than d (of pairs for d); default: 8 pairs, for a plane what it asks for and some",
+    ] = None
+    curvature: Annotated[
+        Curvature | None,
+        "E[Hess Q] by second derivatives (exact, on known energies), or by the plane nearest to grad Q; default: the "
+        "plane in forward_backward, exact up to 256 dimensions in natural",
+    ] = None
+
+    @abc.abstractmethod
+    def moved(self, reference: Any, level: Actions, slopes: Any, length: Any, heat: Any) -> Any:
+        """The next Gaussian, of the type of the reference.
+
+        `level` [..., d]: g; `slopes` [..., d, d]: H L, of a Gaussian with independent dimensions H diag(std); `length`:
+        that of the step; `heat`: lambda.
+        """
+
+    @abc.abstractmethod
+    def curved(self, act_dim: int) -> Curvature:
+        """How H is found in so many dimensions."""
+
+    def points(self, act_dim: int) -> Antithetic | Sample | Hermite:
+        """Where the reference is looked at."""
+        if self.actions is not None:
+            return self.actions
+        return Antithetic(8) if self.curved(act_dim) == "exact" else Sample(max(16, 2 * act_dim + 2))
+
+    def count(self, act_dim: int) -> int:
+        """Points in a state."""
+        return count_of(self.points(act_dim), act_dim)
+
+    def gradients(self, act_dim: int) -> int:
+        """Gradients of Q that a step takes in a state, a column of a Hessian counted as one."""
+        return self.count(act_dim) * (1 + act_dim * (self.curved(act_dim) == "exact"))
+
+    def too_large(self, act_dim: int) -> str | None:
+        """Why a grid is larger than memory should hold, or points are too few for a plane."""
+        points = self.points(act_dim)
+        open_ = "which leave the curvature of Q open; allowed"
+        if self.curved(act_dim) == "plane" and isinstance(points, Sample) and points.sample <= act_dim:
+            return f"found {points.sample} samples in {act_dim} dimensions, {open_} {act_dim + 1} or more"
+        if self.curved(act_dim) == "plane" and isinstance(points, Antithetic) and points.antithetic < act_dim:
+            return f"found {points.antithetic} pairs in {act_dim} dimensions, {open_} {act_dim} or more"
+        return too_many(points, act_dim)
+
+    def gradient(
+        self,
+        problem: Problem,
+        parameters: Callable[[Params], Any],
+        network: Params,
+        references: tuple[Any, ...],
+        context: Context,
+        key: Key,
+    ) -> tuple[Params, dict]:
+        """Gradient of the divergence from the closed form: through the heads, where a natural one acts, inwards."""
+        heads, pull_back = jax.vjp(parameters, network)
+        (term,), (reference,) = problem.proximal, references
+        target, geometry = self.target(problem, reference, context, key), term.geometry
+        whole = speed_of(geometry, target.mean.shape[-1])  # of the sum over dimensions beside their mean
+        loss = lambda heads: whole * geometry.unweighted(heads, target, None).mean()  # noqa: E731
+        value, gradient = jax.value_and_grad(loss)(heads)
+        gradient = problem.gradient.precondition(problem.proximal, heads, gradient)
+        distance = divergences(problem, heads, references, context, key)[0].mean()
+        return pull_back(gradient)[0], {"objective": value, "distance": distance}
+
+    def target(self, problem: Problem, reference: Any, context: Context, key: Key) -> Any:
+        """The Gaussian of each row at which the step ends; of the type of the reference, without gradient."""
+        (term,) = problem.proximal
+        size = reference.mean.shape[-1]
+        z, shares = noise_at(self.points(size), reference, key)
+        forward = problem._replace(energy={n: t for n, t in problem.energy.items() if not t.entropic})
+        actions = reference.at(z)
+        velocity = lambda points: -slope_of(forward, reference, points, context)  # noqa: E731
+        if self.curved(size) == "exact":
+            level, slopes = derivatives(velocity, actions, shares, reference)
+        else:
+            level, slopes = plane(velocity(actions), z, shares)
+        length = term.tau / term.geometry.weight * speed_of(term.geometry, size)
+        heat = sum((t.weight for t in problem.energy.values() if t.entropic), 0.0)
+        return jax.lax.stop_gradient(self.moved(reference, level, slopes, length, heat))
+
+
+def speed_of(geometry: Any, size: int) -> Any:
+    """The dimensions, of a geometry that takes the mean over them; 1 of others."""
+    return geometry.speed(size) if hasattr(geometry, "speed") else 1
+
+
+def derivatives(
+    velocity: Callable[[Actions], Actions], actions: Actions, shares: Values, reference: Any
+) -> tuple[Actions, Any]:
+    """Mean velocity [..., d], and that of its derivatives [..., d, d] along the columns of the factor."""
+
+    def mean(shift: Actions) -> Actions:
+        return jnp.tensordot(shares, velocity(actions + shift), 1)
+
+    level, along = jax.linearize(mean, jnp.zeros_like(reference.mean))
+    columns = jnp.moveaxis(factor_of(reference), -1, 0)
+    if len(columns) <= BLOCK:
+        return level, jnp.moveaxis(jax.vmap(along)(columns), 0, -1)
+    return level, jnp.moveaxis(jax.lax.map(along, columns, batch_size=BLOCK), 0, -1)
+
+
+def factor_of(reference: Any) -> Any:
+    """The factor L [..., d, d] of the covariance of a Gaussian."""
+    if isinstance(reference, FullNormal):
+        return reference.factor()
+    return jnp.exp(reference.log_std)[..., None] * jnp.eye(reference.mean.shape[-1], dtype=reference.mean.dtype)
+
+
+def triangular(root: Any) -> tuple[Actions, Any]:
+    """Log-diagonal and lower entries of the Cholesky factor of root root^T."""
+    upper = jnp.linalg.qr(jnp.swapaxes(root, -1, -2), mode="r")
+    diagonal = jnp.diagonal(upper, axis1=-2, axis2=-1)
+    lower = jnp.swapaxes(jnp.where(diagonal < 0, -1.0, 1.0)[..., None] * upper, -1, -2)
+    return jnp.log(jnp.abs(diagonal)), below(lower)
+
+
+def plane(values: Actions, z: Actions, shares: Values) -> tuple[Actions, Any]:
+    """Level [..., d] at z = 0 and slopes [..., d, d] of the plane nearest to values [n, ..., d] at points z alike."""
+    weights = shares.reshape(-1, *(1,) * (z.ndim - 1))
+    middle, mean = (weights * z).sum(0), (weights * values).sum(0)
+    centred = z - middle
+    spread = jnp.einsum("n,n...i,n...j->...ij", shares, centred, centred)
+    products = jnp.einsum("n,n...i,n...j->...ij", shares, values - mean, centred)
+    slopes = products @ jnp.linalg.pinv(spread, rtol=1e-4, hermitian=True)
+    return mean - (slopes @ middle[..., None])[..., 0], slopes

@@ -1,0 +1,362 @@
+"""Natural steps and the closed steps of known energies against closed forms in NumPy, in double precision.
+
+Q(a) = -1/2 (a - m)^T A (a - m), so that E grad Q = -A (mean - m) and E Hess Q = -A under every Gaussian.
+"""
+
+# pyright: reportArgumentType=false
+# arrays of NumPy go into programs here, where JAX's are declared
+
+import csv
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+from closed_forms import exponentiated_quadratic, kl_prox_quadratic
+from commands import pogospec as command
+
+import pogospec
+from pogospec.checking.check import checked
+from pogospec.energies.base import Context
+from pogospec.energies.entropy import EntropyTerm
+from pogospec.energies.q import QTerm
+from pogospec.errors import SpecError, UsageError
+from pogospec.explain.cautions.rules import cautions
+from pogospec.explain.mathematics.blocks import blocks
+from pogospec.explain.mathematics.latex import latex
+from pogospec.explain.stages import stages
+from pogospec.geometries.kl import KL
+from pogospec.policies.base import DiagonalNormal, FullNormal, Sample, below
+from pogospec.policies.full_gaussian import FullGaussianPolicy
+from pogospec.policies.gaussian import GaussianPolicy
+from pogospec.spec.resolve import read_text
+from pogospec.steps.base import Problem, Proximal
+from pogospec.steps.closed import derivatives
+from pogospec.steps.gradient import Euclidean
+from pogospec.steps.natural import Natural
+from pogospec.steps.points import Antithetic, Hermite, noise_at
+from pogospec.steps.schedule import Geometric
+
+FAMILIES = {DiagonalNormal: GaussianPolicy(), FullNormal: FullGaussianPolicy()}
+CENTER, HEAT = np.array([1.0, -2.0, 0.5]), 0.7
+ROOT = np.random.default_rng(0).normal(size=(3, 3))
+MATRIX = ROOT @ ROOT.T / 3 + 0.2 * np.eye(3)
+
+
+@pytest.fixture(autouse=True)
+def double():
+    with jax.enable_x64(True):
+        yield
+
+
+def quadratic(matrix, center):
+    """Q as a function of actions."""
+
+    def q(a):
+        gap = a - jnp.asarray(center, a.dtype)
+        return -0.5 * jnp.einsum("...i,ij,...j->...", gap, jnp.asarray(matrix, a.dtype), gap)
+
+    return q
+
+
+@functools.cache
+def walk(scheme, q, count, single):
+    """A compiled function of length and references [rows, d]: where each of so many steps ends; `single`: floats."""
+    energy = {"q": QTerm(critics="first"), "entropy": EntropyTerm(weight=HEAT)}
+
+    def go(tau, reference, key):
+        rows, family = jnp.zeros((len(reference.mean), 0)), FAMILIES[type(reference)]
+        seen = Context(rows, jnp.zeros_like(reference.mean), family, lambda a, count=None, slow=False: q(a)[None], {})
+        problem = Problem(energy, (Proximal(KL(), "previous", tau),), Euclidean())
+        return (scheme.target(problem, reference, seen, key),) * 2
+
+    def steps(tau, start):
+        keys = jax.random.split(jax.random.key(0), count)
+        return jax.lax.scan(lambda reference, key: go(tau, reference, key), start, keys)[1]
+
+    return jax.jit(steps)
+
+
+def path(scheme, tau, reference, q, count):
+    """Where each of so many steps from references [rows, d] ends, on the host."""
+    dtype = reference.mean.dtype
+    return jax.device_get(walk(scheme, q, count, dtype == np.float32)(jnp.asarray(tau, dtype), reference))
+
+
+def step(scheme, tau, reference, q):
+    """Where one step ends."""
+    return jax.tree.map(lambda leaf: leaf[0], path(scheme, tau, reference, q, 1))
+
+
+def full(means, covariances):
+    factors = np.linalg.cholesky(covariances)
+    diagonal = np.diagonal(factors, axis1=1, axis2=2)
+    return FullNormal(jnp.asarray(means), jnp.log(diagonal), below(jnp.asarray(factors)))
+
+
+def covariance(p):
+    factor = np.asarray(FullNormal(*map(jnp.asarray, p)).factor())
+    return factor @ np.swapaxes(factor, -1, -2)
+
+
+def scattered(rows=6, size=3):
+    """Gaussians from narrow to wide, stds from 1e-2 to 1e2, correlated."""
+    rng = np.random.default_rng(1)
+    axes = np.linalg.qr(rng.normal(size=(rows, size, size)))[0]
+    variances = np.exp(2 * rng.uniform(np.log(1e-2), np.log(1e2), (rows, size)))
+    return 3 * rng.normal(size=(rows, size)), np.einsum("nij,nj,nkj->nik", axes, variances, axes)
+
+
+BENT = quadratic(MATRIX, CENTER)
+SCHEMES = [Natural(), Natural(Sample(5), "plane"), Natural(Antithetic(3), "plane"), Natural(Hermite(2))]
+
+
+@pytest.mark.thinned(2, "compiles a step for each")
+@pytest.mark.parametrize("scheme", SCHEMES, ids=("exact", "samples", "pairs", "grid"))
+def test_the_step_of_a_full_gaussian_is_the_formula(scheme):
+    """At any points, since derivatives and plane are exact here; precision and mean by inverses of matrices."""
+    means, covariances = scattered()
+    for tau in (1e-3, 0.3, 20.0):
+        found = step(scheme, tau, full(means, covariances), BENT)
+        for row, (mean, s) in enumerate(zip(means, covariances, strict=True)):
+            p = np.linalg.inv(s)
+            g = HEAT * p - MATRIX
+            new = np.linalg.inv(p - tau * g + tau**2 / 2 * g @ s @ g)
+            np.testing.assert_allclose(covariance(found)[row], new, rtol=1e-6, atol=1e-7 * np.abs(new).max())
+            moved = mean - tau * new @ MATRIX @ (mean - CENTER)
+            np.testing.assert_allclose(found.mean[row], moved, rtol=1e-6, atol=1e-6)
+
+
+def test_the_step_of_a_diagonal_gaussian_has_the_diagonal_of_the_curvature():
+    means, stds = scattered()[0], np.exp(np.random.default_rng(2).uniform(-4, 4, (6, 3)))
+    for scheme in (Natural(), Natural(Sample(6), "plane")):
+        found = step(scheme, 0.3, DiagonalNormal(means, np.log(stds)), BENT)
+        p = stds**-2.0
+        g = HEAT * p - np.diag(MATRIX)
+        p = p - 0.3 * g + 0.3**2 / 2 * g**2 / p
+        np.testing.assert_allclose(np.exp(-2 * found.log_std), p, rtol=1e-9)
+        np.testing.assert_allclose(found.mean, means - 0.3 * ((means - CENTER) @ MATRIX) / p, rtol=1e-8, atol=1e-8)
+
+
+def test_the_optimum_of_a_quadratic_is_a_fixed_point():
+    end = HEAT * np.linalg.inv(MATRIX)
+    for tau in (0.1, 2.5):
+        found = step(Natural(), tau, full(CENTER[None], end[None]), BENT)
+        np.testing.assert_allclose(found.mean[0], CENTER, atol=1e-10)
+        np.testing.assert_allclose(covariance(found)[0], end, atol=1e-10)
+
+
+def test_steps_converge_at_the_rate_that_no_curvature_changes():
+    """Gaps of mean and precision shrink by 1 - tau lambda in the end, at a condition of 1e4 too."""
+    matrix, tau = np.diag([1e4, 1.0]), 0.4
+    start = full(np.array([[3.0, -2.0]]), np.array([[[9.0, 1.0], [1.0, 0.3]]]))
+    found = path(Natural(), tau, start, quadratic(matrix, CENTER[:2]), 120)
+    end = HEAT * np.linalg.inv(matrix)
+    np.testing.assert_allclose(covariance(found)[-1, 0], end, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.mean[-1, 0], CENTER[:2], atol=1e-9)
+    precisions = np.linalg.inv(covariance(found)[:, 0])
+    gaps = [np.linalg.norm(p - np.linalg.inv(end)) for p in precisions]
+    assert gaps[41] / gaps[40] == pytest.approx(1 - tau * HEAT, rel=5e-3)
+    means = np.linalg.norm(found.mean[:, 0] - CENTER[:2], axis=-1)
+    assert means[81] / means[80] == pytest.approx(1 - tau * HEAT, rel=5e-3)
+
+
+def test_short_steps_tend_to_the_implicit_and_to_the_exponentiated_step_at_order_two():
+    a, center = np.array([4.0, 0.5]), np.array([1.0, -0.5])
+    mean, std = np.array([[0.2, 0.4]]), np.array([[0.8, 0.6]])
+    taus = np.array([0.02, 0.01, 0.005, 0.0025])
+    q = quadratic(np.diag(a), center)
+    for closed in (kl_prox_quadratic, exponentiated_quadratic):
+        gaps = []
+        for tau in taus:
+            found = step(Natural(), tau, DiagonalNormal(mean, np.log(std)), q)
+            other = closed(mean, std, center, a, HEAT, tau)
+            gaps.append(np.abs(found.mean - other[0]).max() + np.abs(np.exp(found.log_std) - other[1]).max())
+        assert np.polyfit(np.log(taus), np.log(gaps), 1)[0] == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.thinned(1, "compiles four steps for each")
+@pytest.mark.parametrize("single", [False, True], ids=("double", "single"))
+def test_ten_times_too_long_steps_stay_positive_definite(single):
+    """Of concave, convex and wild energies; the precision is never less than half of the one before."""
+    with jax.enable_x64(not single):
+        means, covariances = (x.astype(np.float32 if single else float) for x in scattered())
+        for q in (quadratic(-MATRIX, CENTER), lambda a: jnp.cos(9 * a).sum(-1) * 50):
+            for tau in (10 / HEAT, 1e4):
+                for start in (full(means, covariances), DiagonalNormal(means, np.zeros_like(means))):
+                    found = step(Natural(), tau, start, q)
+                    assert all(np.isfinite(leaf).all() for leaf in found)
+                    if isinstance(start, FullNormal) and not single:
+                        ratio = [
+                            np.linalg.eigvals(np.linalg.solve(s, new)).real.max()
+                            for s, new in zip(covariances, covariance(found), strict=True)
+                        ]
+                        assert max(ratio) <= 2 * (1 + 1e-6)
+
+
+def test_derivatives_are_those_of_the_mean_in_blocks_too():
+    """E[Hess Q] L of Q(a) = sum a^4 - (sum a)^3 by hand, in 20 dimensions, which are more than one block."""
+    rng, size = np.random.default_rng(3), 20
+    root = rng.normal(size=(size, size)) / size
+    start = full(rng.normal(size=(2, size)), np.stack([np.eye(size), root @ root.T + 0.1 * np.eye(size)]))
+    z, shares = noise_at(Antithetic(4), start, jax.random.key(0))
+    actions = np.asarray(start.at(z))
+    slope = lambda a: 4 * a**3 - 3 * (a.sum(-1, keepdims=True)) ** 2  # noqa: E731
+    level, slopes = jax.jit(lambda points: derivatives(slope, points, shares, start))(actions)
+    np.testing.assert_allclose(level, slope(actions).mean(0), rtol=1e-9, atol=1e-9)
+    hessian = np.einsum("nbi,ij->nbij", 12 * actions**2, np.eye(size)) - 6 * actions.sum(-1)[..., None, None]
+    np.testing.assert_allclose(slopes, hessian.mean(0) @ np.asarray(start.factor()), rtol=1e-8, atol=1e-8)
+
+
+def test_pairs_are_on_both_sides_of_the_mean():
+    z, shares = noise_at(Antithetic(5), DiagonalNormal(jnp.zeros((2, 3)), jnp.zeros((2, 3))), jax.random.key(0))
+    assert z.shape == (10, 2, 3)
+    np.testing.assert_array_equal(z[:5], -z[5:])
+    np.testing.assert_allclose(shares, 0.1)
+
+
+def test_the_floor_of_step_sizes():
+    law = Geometric(0.5, 0.5, 0.1)
+    assert [law.at(k) for k in range(4)] == [0.5, 0.25, 0.125, 0.1]
+    assert law.at(10_000) == 0.1
+    assert law.words() == "0.5 · 0.5^k at repetition k = 0, 1, …, not below 0.1"
+
+
+KNOWN = """\
+target: {kind: quadratic, center: [1, -0.5], curvature: [[2, 0.6], [0.6, 0.5]]}
+policy: full_gaussian
+energy: {q: {actions: quadrature}, entropy: {weight: 0.5}}
+geometry: kl
+schedule: {steps: [{tau: 0.4, repeat: 3, scheme: natural}]}
+train: {precision: float64}
+"""
+REFUSED = [
+    ("full_gaussian", "tanh_gaussian", "found natural, whose step is a Gaussian in closed form, which tanh_gaussian"),
+    ("geometry: kl", "geometry: wasserstein2", "natural is a step in the Fisher metric; allowed kl, fisher_rao, gauss"),
+    ("geometry: kl", "geometry: {kind: kl, weight: 0}", "found 0, which leaves a natural step no length"),
+    ("tau: 0.4,", "tau: 0.4, updates: 300,", "schedule.steps[0].updates: found 300, but a closed step sets the policy"),
+    ("tau: 0.4,", "tau: 0.4, gradient: natural,", "schedule.steps[0].gradient: found natural, but a closed step sets"),
+    ("tau: 0.4,", "tau: 0.4, until: energy_settled,", "schedule.steps[0].until: found a rule that ends updates, but"),
+    ("tau: 0.4,", "tau: 0.4, optimizer_state: keep,", "optimizer_state: found 'keep', but a closed step sets"),
+    ("train:", "optimizer: {kind: adam, learning_rate: 0.1}\ntrain:", "optimizer.policy: found an optimiser, but a cl"),
+    ("full_gaussian", "{kind: full_gaussian, mean: tanh}", "policy.mean: found 'tanh', but a closed step sets"),
+    ("tau: 0.4,", "proximal: [{reference: previous, tau: 0.4}],", "natural moves one reference; allowed with from"),
+    (
+        "natural}",
+        "{kind: natural, curvature: plane, actions: {antithetic: 1}}}",
+        "found 1 pairs in 2 dimensions, which leave the curvature of Q open; allowed 2 or more",
+    ),
+    (
+        "tau: 0.4,",
+        "tau: {kind: geometric, start: 0.5, factor: 0.9, least: 0.6},",
+        "found least 0.6 beside start 0.5 and factor 0.9, which never fall to it; allowed less than start",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), REFUSED)
+def test_what_has_no_such_step_or_does_nothing_is_refused_where_it_stands(old, new, message):
+    with pytest.raises(SpecError) as error:
+        checked(read_text(KNOWN.replace(old, new, 1)))
+    assert any(message in str(one) for one in error.value.problems), [str(one) for one in error.value.problems]
+
+
+def test_natural_is_for_known_energies():
+    logged = "data: {dataset: pocket/reacher-mixed}\npolicy: gaussian\nenergy: {q: {}}\ngeometry: kl\n"
+    logged += "critic: clipped_double_q\nschedule: {steps: [{from: behavior, tau: 1, updates: 9, scheme: natural}]}\n"
+    kin = r"found natural, a step on a known energy \(target\), .* gradient: natural is its kin, use scheme: implicit"
+    with pytest.raises(SpecError, match=kin):
+        checked(read_text(logged))
+    logged = logged.replace("geometry: kl", "geometry: wasserstein2")
+    logged = logged.replace("natural", "{kind: forward_backward, curvature: exact}")
+    with pytest.raises(SpecError, match="found 'exact', but critics have kinks"):
+        checked(read_text(logged))
+
+
+def test_explain_says_what_a_step_is_set_to():
+    spec = checked(read_text(KNOWN))
+    (block,) = blocks(spec, stages(spec), 2)
+    said = "\n".join(text for _, text in block.rows)
+    assert block.heading.startswith("set at once, without an optimiser")
+    assert "set π to  N(m⁺, S⁺), a natural step" in said
+    assert "(S⁺)⁻¹ = S⁻¹ − 0.4 · G + 0.08 · G S G" in said
+    assert "G = 0.5 · S⁻¹ + H" in said
+    assert "forward over reverse: 16 gradients of Q and 32 of its second derivatives along a column" in said
+    assert "Adam" not in said
+    assert r"(S^+)^{-1} = S^{-1} - 0.4\, G + 0.08\, G S G" in latex(spec, stages(spec), 2)
+
+
+@pytest.mark.parametrize(("tau", "name"), [(0.4, None), (3.0, "swinging"), (5.0, "overshoot")])
+def test_explain_warns_of_steps_that_are_longer_than_the_temperature_allows(tau, name):
+    spec = checked(read_text(KNOWN.replace("tau: 0.4", f"tau: {tau}")))
+    found = {one.name for one in cautions(spec, stages(spec), 2)}
+    assert found & {"swinging", "overshoot", "unfinished step"} == ({name} if name else set())
+
+
+@pytest.mark.exhaustive(reason="runs a command")
+def test_a_spec_runs_as_python_computes_it(tmp_path):
+    """The command, the flow and the formula agree on each step."""
+    file = tmp_path / "natural.yaml"
+    file.write_text(KNOWN)
+    command("run", file, "--out", tmp_path / "run")
+    spec = yaml.safe_load(KNOWN)
+    matrix, center = np.array(spec["target"]["curvature"]), np.array(spec["target"]["center"])
+    mean, s = np.zeros(2), np.eye(2)
+    found = pogospec.flow(
+        quadratic(matrix, center),
+        dimensions=2,
+        family="full_gaussian",
+        temperature=0.5,
+        tau=0.4,
+        steps=3,
+        scheme="natural",
+    )
+    for number in range(1, 4):
+        p = np.linalg.inv(s)
+        g = 0.5 * p - matrix
+        s = np.linalg.inv(p - 0.4 * g + 0.08 * g @ s @ g)
+        mean = mean - 0.4 * s @ matrix @ (mean - center)
+        policy = jax.tree.map(lambda leaf, number=number: leaf[number][None], found.parameters)
+        np.testing.assert_allclose(policy.mean[0], mean, atol=1e-10)
+        np.testing.assert_allclose(covariance(policy)[0], s, atol=1e-10)
+    with (tmp_path / "run" / "flow.csv").open() as rows:
+        energies = [float(row["energy"]) for row in csv.DictReader(rows) if int(row["update"]) == 1]
+    np.testing.assert_allclose(energies, found.energies[1:], rtol=1e-6)
+
+
+def test_the_closed_forward_backward_step_needs_no_optimiser():
+    """A flow takes the steps of Diao et al. to rounding, by planes and by second derivatives."""
+    matrix, center, heat, tau = np.array([[2.0, 0.6], [0.6, 0.5]]), np.array([1.0, -0.5]), 0.5, 0.4
+    for scheme in (
+        "forward_backward",
+        {"kind": "forward_backward", "curvature": "exact", "actions": {"antithetic": 1}},
+    ):
+        found = pogospec.flow(
+            quadratic(matrix, center), dimensions=2, temperature=heat, tau=tau, steps=2, scheme=scheme
+        )
+        mean, std = np.zeros(2), np.ones(2)
+        for number in (1, 2):
+            mean, moved = mean - tau * matrix @ (mean - center), np.abs(1 - tau * np.diag(matrix)) * std
+            std = (moved + np.sqrt(moved**2 + 4 * tau * heat)) / 2
+            np.testing.assert_allclose(found.parameters.mean[number], mean, atol=1e-10)
+            np.testing.assert_allclose(np.exp(found.parameters.log_std[number]), std, atol=1e-10)
+
+
+def test_arguments_of_an_optimiser_are_refused_in_closed_steps():
+    q = quadratic(np.eye(2), np.zeros(2))
+    for given, name in (({"updates": 9}, "updates: found 9"), ({"learning_rate": 0.1}, "learning_rate: found an opt")):
+        with pytest.raises(UsageError, match=f"flow: {name}.*, but a closed step sets the policy"):
+            pogospec.flow(q, dimensions=2, scheme="natural", **given)
+
+
+@pytest.mark.exhaustive(reason="compiles two models twice")
+@pytest.mark.parametrize("model", ["eight_schools", "logistic_regression"])
+def test_natural_flows_need_no_tuning(model):
+    """Within 0.02 nats of the best energy that any step of the last half has, and below all of the first ten."""
+    found = pogospec.flow(pogospec.targets.numpyro.NumpyroTarget(model), scheme="natural", family="full_gaussian")
+    assert len(found) == 200
+    late = found.energies[100:]
+    assert late.max() - late.min() < 0.02
+    assert late.max() < found.energies[:10].min()
