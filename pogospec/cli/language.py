@@ -28,8 +28,9 @@ def check(
 ) -> None:
     """Check specs without running them; all mistakes of all files at once.
 
-    Data that are not on this machine are noted, and what steps take from the spec that theirs extends; neither keeps a
-    spec from being fine.
+    Of a file of columns, names and lengths of the columns are looked at; `data inspect` looks at what they hold. Data
+    that are not on this machine are noted, and what steps take from the spec that theirs extends; neither keeps a spec
+    from being fine.
     """
     allow_modules(allow)
     from pogospec.checking.at_hand import lacks

@@ -157,12 +157,7 @@ def read_columns(table: Table, path: Path, following: bool = True) -> Columns:
     rewards = compact(_vector(table.read(names["rewards"], None), names["rewards"], path))
     observations, actions = (_matrix(table, names[column], path) for column in ("observations", "actions"))
     read = {"observations": observations, "actions": actions, "rewards": rewards} | flags
-    counts = {names[column]: len(values) for column, values in read.items()}
-    if len(set(counts.values())) > 1:
-        found = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        raise DataError(f"{path}: found columns of unequal length: {found}; allowed one row a step in each")
-    if not len(rewards):
-        raise DataError(f"{path}: the columns hold no rows; collect the data again, or choose another file")
+    _check_counts({names[column]: len(values) for column, values in read.items()}, path)
     columns = Columns(observations, actions.astype(np.float32, copy=False), rewards, **flags)
     if following:
         columns.next_observations = _following(table, columns, path)
@@ -170,6 +165,20 @@ def read_columns(table: Table, path: Path, following: bool = True) -> Columns:
         found = None if found is None else found & ~columns.terminated  # others need none
         columns.unknown = found if found is not None and found.any() else None
     return columns
+
+
+def check_columns(table: Table, path: Path) -> None:
+    """Raise DataError where an open file lacks columns, or they have not as many rows; nothing else is read of them."""
+    names = _resolve(table.names, path).values()
+    _check_counts({name: table.rows(name) for name in names}, path)
+
+
+def _check_counts(counts: Mapping[str, int], path: Path) -> None:
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        raise DataError(f"{path}: found columns of unequal length: {found}; allowed one row a step in each")
+    if not all(counts.values()):
+        raise DataError(f"{path}: the columns hold no rows; collect the data again, or choose another file")
 
 
 def _resolve(found: list[str], path: Path) -> dict[str, str]:
