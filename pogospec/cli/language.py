@@ -22,6 +22,7 @@ __all__ = ["check", "list_", "new", "schema"]
 
 def check(
     specs: Annotated[list[str], typer.Argument(help="Spec files, or names of shipped specs.")],
+    dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
     set_: Set = None,
     as_json: Json = False,
     allow: Allow = None,
@@ -42,7 +43,7 @@ def check(
     problems, told = [], []
     for name in specs:
         try:
-            documents = read_cells(spec_path(name), overrides(None, None, None, set_))
+            documents = read_cells(spec_path(name), overrides(dataset, None, None, set_))
             cells, missing = checked_all(documents), lacks(documents)
             require_trackers(documents)
             if any(lack.note is None for lack in missing):

@@ -316,6 +316,6 @@ def test_a_check_reads_no_rows(tmp_path, monkeypatch):
 def test_commands_refuse_columns_before_they_print(tmp_path):
     path = path_of(tmp_path, ".npz", rewards=np.ones(7))
     for words in (["check", "bc"], ["run", "bc", "--out", tmp_path / "run"]):
-        done = pogospec(*words, "--set", f"data.dataset=file:{path}", check=False)
+        done = pogospec(*words, "--dataset", f"file:{path}", check=False)
         assert (done.returncode, done.stdout) == (2, ""), done.stderr
         assert "found columns of unequal length" in done.stderr

@@ -26,7 +26,7 @@ class File(Source):
     label, prefix, form = "file", PREFIX, f"{PREFIX}PATH"
 
     def find(self, dataset_id: str) -> Path:
-        """The file; raises NotAtHand where it is missing, DataError where it is of another kind, damaged, or lacks columns."""
+        """The file; raises NotAtHand where it is missing, DataError where it is damaged, or lacks columns."""
         path = path_of(dataset_id)
         try:
             with open_table(path) as table:
