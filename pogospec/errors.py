@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from pogospec.places import shown
+
 
 def printable(text: str, most: int | None = None) -> str:
     """Text on one line: what does not print as an escape, and, where it is longer than `most`, without its middle."""
@@ -30,7 +32,8 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         if self.file is None:
             return self.layer
-        return printable(":".join(str(part) for part in (self.file, self.line, self.column) if part is not None))
+        parts = (shown(self.file), self.line, self.column)
+        return printable(":".join(str(part) for part in parts if part is not None))
 
 
 @dataclass(frozen=True)

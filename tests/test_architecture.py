@@ -14,6 +14,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 LAYERS = [
     {
         "errors",
+        "places",
         "extras",
         "regular",
         "text",

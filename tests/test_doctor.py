@@ -70,6 +70,7 @@ def test_packages_missing_or_out_of_range(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     asked = ["jax<0.11,>=0.9", "numpy>=2.0", "optax>=0.2.8; python_version >= '3'", "pytest==9; extra == 'dev'"]
+    asked += [f"{name}; extra == 'docs'" for name in ("a", "b", "c", "d", "numpy")]
     monkeypatch.setattr(doctor.metadata, "version", version)
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: asked if name == "pogospec" else [])
     found = by_name(doctor.packages())
@@ -79,6 +80,8 @@ def test_packages_missing_or_out_of_range(monkeypatch):
     assert numpy_.ok
     assert (optax.ok, optax.fix) == (False, "pip install 'optax>=0.2.8'")
     assert (dev.ok, dev.needed, dev.fix) == (False, False, "pip install 'pogospec[dev]'")
+    assert dev.found == "pytest not installed, supported ==9"
+    assert found["docs"].found == "4 of 5 packages are missing or out of range"
     assert not doctor.healthy([jax_, numpy_])
     assert doctor.healthy([numpy_, dev])
 

@@ -120,7 +120,7 @@ def test_a_dry_run_says_how_long_and_touches_nothing(file, tmp_path):
     shown = pogospec("suite", file, "--out", folder, "--dry-run", "--only", "td3*").stdout
     assert not folder.exists()
     assert "0 of 2 runs are done; the others take about" in shown
-    assert "by their operations, without rollouts" in shown
+    assert "by their operations, without compiling and rollouts" in shown
     assert "td3-bc" in shown
     assert "pogo-w" not in shown
 

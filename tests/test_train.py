@@ -1,10 +1,12 @@
 """Whole runs through the command line: what they leave, what reads them, what is refused before training."""
 
+import io
 import json
 import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -13,7 +15,10 @@ import pytest
 from commands import pogospec, sets, started
 
 from pogospec.compiler.program import Stage
+from pogospec.console import Screen
+from pogospec.launch.view import View
 from pogospec.runs.directory import RunDirectory
+from pogospec.training import events
 from pogospec.training.chunk import chunk_function
 from pogospec.types import Transitions
 
@@ -201,3 +206,14 @@ def test_a_batch_has_the_size_that_the_loop_asks_for():
     keys = jax.vmap(jax.random.key)(np.arange(2))
     _, sums, *_ = chunk_function(stage, 7)((), data, np.zeros(2), keys, 0, 3)
     np.testing.assert_array_equal(sums["q"], [21.0, 21.0])
+
+
+def test_the_live_line_says_when_a_score_was_measured():
+    out, run = io.StringIO(), SimpleNamespace(status=lambda: {"update": 0}, notes=[])
+    runs: Any = [run]
+    with View(Screen(file=out, width=110), runs, []) as view:
+        view(events.Started([("step 1", 800)], 1, 800))
+        view(events.Progress(0, "step 1", 400, 800, 400, 50.0, {}))
+        view(events.Scored("step 1", 400, np.array([[93.8]]), None))
+        view(events.Progress(0, "step 1", 800, 800, 800, 50.0, {}))
+    assert out.getvalue().splitlines()[-1] == "step 1  800/800  50 updates/s  return 93.8 after 400"

@@ -138,7 +138,11 @@ def _tuned(tuned: dict[str, Any]) -> str:
 
 def suites_page() -> str:
     """Every shipped suite."""
-    parts = ["Tables of specs and datasets; `pogospec suite NAME` runs what is missing of one.\n"]
+    parts = [
+        "Tables of specs and datasets; `pogospec suite NAME` runs what is missing of one. In a suite of yours "
+        "`set: {path: value}` changes all specs, and an entry of `specs` may have values of its own: "
+        "`{spec: pogo_w, name: pogo-w-wide, updates: 10_000, set: {policy.hidden: [512, 512]}}`.\n"
+    ]
     for path in shipped_suites():
         text = path.read_text(encoding="utf-8")
         about = f"{prose(plain_of(read_tree(path)).get('about', ''))}\n"

@@ -91,6 +91,14 @@ def import_(
             help="A column of another name, or several side by side; groups of HDF5 by path: observations=data/obs.",
         ),
     ] = None,
+    max_episode_steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Of data without timeouts, whose terminals mark all ends: one at step N is a time limit.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an imported dataset of this id.")] = False,
     allow: Allow = None,
 ) -> None:
@@ -106,8 +114,12 @@ def import_(
     if (low is None) != (high is None):
         raise UsageError("--low, --high: found one of them, allowed both or neither")
     bounds = None if low is None or high is None else (_numbers("--low", low), _numbers("--high", high))
-    found = import_file(path_of(str(path)), name, environment, bounds, overwrite, _columns(column or []))
+    sources, own = _columns(column or []), path_of(str(path))
+    found = import_file(own, name, environment, bounds, overwrite, sources, max_episode_steps)
     say(f"{name}: {len(found.columns.rewards):,} rows in {found.file}\nrun it with: pogospec run SPEC --dataset {name}")
+    if max_episode_steps is not None:
+        ended, cut = (int(column.sum()) for column in (found.columns.terminated, found.columns.truncated))
+        say(f"ends of episodes: {ended:,} terminations, {cut:,} at the time limit of {max_episode_steps:,} steps")
     for change in found.changes:
         say(f"note: {change}", error=True)
     if found.environment is None:

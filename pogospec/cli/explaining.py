@@ -258,7 +258,7 @@ def _cost(console: Console, found: Explanation) -> None:
     _grid(console, rows, fixed=4)
     seeds = f"{found.spec.seed_count} seeds in one program" if found.spec.seed_count > 1 else "1 seed"
     updates = sum(stage.step.spent for group in found.timed for stage in group.stages)
-    rollouts = "" if found.known else ", without rollouts"
+    rollouts = ", without compiling" + ("" if found.known else " and rollouts")
     total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}{rollouts}"
     rows = [("total", total), ("memory", _memory(found, cost))]
     if found.space is not None and (judging := cost.judging(found.plan, found.space)):

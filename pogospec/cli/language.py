@@ -22,14 +22,16 @@ __all__ = ["check", "list_", "new", "schema"]
 
 def check(
     specs: Annotated[list[str], typer.Argument(help="Spec files, or names of shipped specs.")],
+    dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
     set_: Set = None,
     as_json: Json = False,
     allow: Allow = None,
 ) -> None:
     """Check specs without running them; all mistakes of all files at once.
 
-    Data that are not on this machine are noted, and what steps take from the spec that theirs extends; neither keeps a
-    spec from being fine.
+    Of a file of columns, names and lengths of the columns are looked at; `data inspect` looks at what they hold. Data
+    that are not on this machine are noted, and what steps take from the spec that theirs extends; neither keeps a spec
+    from being fine.
     """
     allow_modules(allow)
     from pogospec.checking.at_hand import lacks
@@ -41,7 +43,7 @@ def check(
     problems, told = [], []
     for name in specs:
         try:
-            documents = read_cells(spec_path(name), overrides(None, None, None, set_))
+            documents = read_cells(spec_path(name), overrides(dataset, None, None, set_))
             cells, missing = checked_all(documents), lacks(documents)
             require_trackers(documents)
             if any(lack.note is None for lack in missing):

@@ -105,7 +105,8 @@ def _plan(console: Console, folder: Path, jobs: Sequence[Job], found: Sequence[S
     if lefts:
         total, unknown = sum(left or 0.0 for left in lefts), lefts.count(None)
         done += f"; the others take about {span(total)} on {device}" + f", and {unknown} unknown" * (unknown > 0)
-        done += ", by what was measured here" if forecast.measured else ", by their operations, without rollouts"
+        estimated = "by their operations, without compiling and rollouts"
+        done += f", {'by what was measured here' if forecast.measured else estimated}"
     console.print(done, highlight=False)
     return forecast
 

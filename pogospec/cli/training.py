@@ -94,10 +94,11 @@ def _run(console: Console, document: Document, spec: Spec, target: Path, device:
     from pogospec.launch.plan import show_plan
     from pogospec.launch.record import new_run
 
-    show_plan(console, spec, target, device)
     with located(document):
         data = load_for(spec)
-        execute(console, spec, data, new_run(spec, data, target, device))
+        made = new_run(spec, data, target, device)
+        show_plan(console, spec, target, device)
+        execute(console, spec, data, made)
     _finish(console, target)
 
 
@@ -110,11 +111,11 @@ def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None
     from pogospec.runs.files import locked
 
     groups = groups_of(jobs)
-    show_plan(console, jobs[0].spec, folder, device, about(jobs, groups))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
+    show_plan(console, jobs[0].spec, folder, device, about(jobs, groups))
     with locked(folder):
         try:
             failures = run_sweep(console, jobs, device)

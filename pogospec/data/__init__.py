@@ -3,7 +3,7 @@
 sources/    one file a source: which ids are its, whether a dataset is at hand, how it is read
 catalog     which source an id is of, and the datasets at hand
 logged      what every source yields; columns: its arrays, and the transitions that they make
-tables      which columns a file needs, under which names; formats: HDF5, NumPy, Parquet, safetensors
+tables      which columns a file needs; naming: under which names; formats: HDF5, NumPy, Parquet, safetensors
 arrays      transitions for the training loop: standardised, with transformed rewards, split
 tasks/      the environments that data are evaluated in, and reference returns
 pocket/     the embedded sets, and what collected them

@@ -118,15 +118,27 @@ def _hdf5(path: Path) -> Iterator[Table]:
 
         def rows(name: str) -> int:
             column: Any = file[name]
-            return len(column)
+            return _length(column.shape)
 
         yield Table(names, read, rows, attributes)
+
+
+def _length(shape: Sequence[int]) -> int:
+    """Rows of a column; one of a single number."""
+    return shape[0] if len(shape) else 1
 
 
 @contextmanager
 def _numpy(path: Path) -> Iterator[Table]:
     with np.load(path, allow_pickle=False) as file:
-        yield Table(list(file), lambda name, kind: np.asarray(file[name], kind), lambda name: len(file[name]), {})
+
+        def rows(name: str) -> int:
+            with file.zip.open(f"{name}.npy" if f"{name}.npy" in file.zip.namelist() else name) as member:
+                first = np.lib.format.read_magic(member)[0] == 1
+                header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+                return _length(header(member)[0])
+
+        yield Table(list(file), lambda name, kind: np.asarray(file[name], kind), rows, {})
 
 
 @contextmanager
@@ -139,7 +151,7 @@ def _safetensors(path: Path) -> Iterator[Table]:
             return np.asarray(file.get_tensor(name), kind)
 
         names, metadata = list(file.keys()), dict(file.metadata() or {})
-        yield Table(names, read, lambda name: file.get_slice(name).get_shape()[0], metadata)
+        yield Table(names, read, lambda name: _length(file.get_slice(name).get_shape()), metadata)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import numpy as np
 from pogospec.data.columns import Columns, compact, edges, leaks
 from pogospec.data.formats import Table, as_numbers, as_text, open_table, renamed, table_of
 from pogospec.data.logged import Logged, action_bounds, sha256_of
+from pogospec.data.naming import FLAGS, NAMES, NOTHING, OTHERS, Given, Sources, listed, resolve
 from pogospec.data.tasks import LIMIT, replaced
 from pogospec.data.tasks.references import reference_for
 from pogospec.data.tasks.references import stated as stated_reference
@@ -30,34 +31,10 @@ from pogospec.errors import DataError
 from pogospec.registry import nearest
 from pogospec.types import Reference
 
-NAMES = {
-    "observations": ("observations",),
-    "actions": ("actions",),
-    "rewards": ("rewards",),
-    "terminated": ("terminals", "terminations", "terminated"),
-    "truncated": ("timeouts", "truncations", "truncated"),
-}
-"""Column -> the names under which files hold it."""
-WRONG = {
-    "observations": ("obs", "states", "state"),
-    "actions": ("act", "acts"),
-    "rewards": ("rews", "rew", "r"),
-    "terminated": ("dones", "done", "is_terminal", "ends"),
-    "truncated": ("time_outs", "time_limits"),
-}
-"""Column -> names that other projects give it."""
-OTHERS = ("next_observations", "final_observations")
-"""Columns that data may have beside those."""
-ALIKE = 0.75
-"""How alike a column's name is to one that is missing, where it may be meant."""
 IMPORT = "pogospec data import FILE --id NAME"
-SHOWN = 20
-"""Names of columns that a message lists, at most."""
 LOW, HIGH, ENVIRONMENT = ("low", "action_low"), ("high", "action_high"), ("environment", "env_id")
 ARGUMENTS, SCORES = ("arguments", "env_kwargs"), (("ref_min_score",), ("ref_max_score",))
 Bounds = tuple[Sequence[float], Sequence[float]]
-Sources = Mapping[str, Sequence[str]]
-"""Column -> the columns of a file that it is made of."""
 
 
 class Stated(NamedTuple):
@@ -75,15 +52,18 @@ def read_file(
     environment: str | None = None,
     bounds: Bounds | None = None,
     sources: Sources | None = None,
+    limit: int | None = None,
 ) -> Logged:
     """Read a file of columns under an id; raises DataError.
 
     Action bounds are `bounds`, else the file's, else those of the environment, else [-1, 1]. `sources`: columns that
-    the file holds under other names, or as several.
+    the file holds under other names, or as several. `limit`: where the file marks ends of episodes of both kinds as
+    terminations, the step of an episode, from 1, at which its end is a time limit.
     """
     with open_table(path) as table:
+        given = Given(table.names, sources or {}, limit)
         table = _arranged(table, sources, path) if sources else table
-        columns, stated = read_columns(table, path), _stated(table, path)
+        columns, stated = read_columns(table, path, given=given), _stated(table, path)
     return _logged(dataset_id, path, columns, stated, environment, bounds)
 
 
@@ -141,28 +121,22 @@ def _arranged(table: Table, sources: Sources, path: Path) -> Table:
             if member not in table.names:
                 close = nearest(member, table.names)
                 hint = f"; did you mean '{close}'?" if close else ""
-                raise DataError(f"{path}: no column '{member}' for {name}; found {_listed(table.names)}{hint}")
+                raise DataError(f"{path}: no column '{member}' for {name}; found {listed(table.names)}{hint}")
     return renamed(table, sources, hidden)
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return (", ".join(names[:SHOWN]) or "none") + more
+def read_columns(table: Table, path: Path, following: bool = True, given: Given = NOTHING) -> Columns:
+    """The columns of an open file; `following`: next observations too, where it has them; raises DataError.
 
-
-def read_columns(table: Table, path: Path, following: bool = True) -> Columns:
-    """The columns of an open file; `following`: next observations too, where it has them; raises DataError."""
-    names = _resolve(table.names, path)
-    flags = {column: _flags(table, names[column], path) for column in ("terminated", "truncated")}
+    `given`: what is said of it beside.
+    """
+    names = resolve(table.names, path, given)
+    flags = {column: _flags(table, names[column], path) for column in FLAGS if column in names}
+    flags = flags if given.limit is None else _told_apart(flags["terminated"], given.limit, path)
     rewards = compact(_vector(table.read(names["rewards"], None), names["rewards"], path))
     observations, actions = (_matrix(table, names[column], path) for column in ("observations", "actions"))
     read = {"observations": observations, "actions": actions, "rewards": rewards} | flags
-    counts = {names[column]: len(values) for column, values in read.items()}
-    if len(set(counts.values())) > 1:
-        found = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        raise DataError(f"{path}: found columns of unequal length: {found}; allowed one row a step in each")
-    if not len(rewards):
-        raise DataError(f"{path}: the columns hold no rows; collect the data again, or choose another file")
+    _check_counts({name: len(read[column]) for column, name in names.items()}, path)
     columns = Columns(observations, actions.astype(np.float32, copy=False), rewards, **flags)
     if following:
         columns.next_observations = _following(table, columns, path)
@@ -172,43 +146,33 @@ def read_columns(table: Table, path: Path, following: bool = True) -> Columns:
     return columns
 
 
-def _resolve(found: list[str], path: Path) -> dict[str, str]:
-    """Column -> its name in the file; raises DataError that names what is missing and what may be meant."""
-    names, missing = {}, []
-    for column, aliases in NAMES.items():
-        present = [alias for alias in aliases if alias in found]
-        if len(present) > 1:
-            raise DataError(f"{path}: found both {' and '.join(present)}, allowed one of them; remove the other")
-        if present:
-            names[column] = present[0]
-        else:
-            missing.append(column)
-    if not missing:
-        return names
-    rest = [name for name in found if name not in names.values()]
-    asked = [f"{NAMES[m][0]} (or {', '.join(NAMES[m][1:])})" if NAMES[m][1:] else m for m in missing]
-    hints = [hint for column in missing if (hint := _hint(column, rest)) is not None]
-    raise DataError(
-        f"{path}: missing {'columns' if len(missing) > 1 else 'column'} {' and '.join(asked)}; found "
-        f"{_listed(found)}{''.join(f'; {hint}' for hint in dict.fromkeys(hints))}"
-    )
+def check_columns(table: Table, path: Path) -> None:
+    """Raise DataError where an open file lacks columns, or they have not as many rows; nothing else is read of them."""
+    names = resolve(table.names, path).values()
+    _check_counts({name: table.rows(name) for name in names}, path)
 
 
-def _hint(column: str, rest: list[str]) -> str | None:
-    """What to do about a missing column, from the columns that no one asked for."""
-    mixed = next((name for name in rest if name.lower() in ("dones", "done")), None)
-    if mixed is not None and column in ("terminated", "truncated"):
-        return f"'{mixed}' does not tell terminations from time limits: state both, as terminals and timeouts"
-    ends = {name: name.rpartition("/")[2].lower() for name in rest}  # of columns in groups
-    ends = {name: end for name, end in ends.items() if not end.startswith("next") and end not in OTHERS}
-    close = next((name for name, end in ends.items() if end in WRONG[column]), None)
-    for alias in NAMES[column]:
-        alike = nearest(alias, ends.values(), ALIKE)
-        close = close or next((name for name, end in ends.items() if end == alike), None)
-    if close is not None:
-        name = NAMES[column][0]
-        return f"did you mean '{close}'? Rename it to {name}, or store it so: {IMPORT} --column {name}={close}"
-    return "where no episode was cut, timeouts are all false" if column == "truncated" else None
+def _check_counts(counts: Mapping[str, int], path: Path) -> None:
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        raise DataError(f"{path}: found columns of unequal length: {found}; allowed one row a step in each")
+    if not all(counts.values()):
+        raise DataError(f"{path}: the columns hold no rows; collect the data again, or choose another file")
+
+
+def _told_apart(ends: np.ndarray, limit: int, path: Path) -> dict[str, np.ndarray]:
+    """Ends of episodes [N] as terminations and time limits: those at step `limit` of their episode, from 1."""
+    rows = np.flatnonzero(ends)
+    lengths = np.diff(rows, prepend=-1)
+    longest = max(int(lengths.max(initial=0)), len(ends) - 1 - int(rows[-1] if len(rows) else -1))
+    if longest > limit:
+        raise DataError(
+            f"{path}: found an episode of {longest:,} steps, allowed {limit:,}, of --max-episode-steps; give the time "
+            "limit under which the data were collected"
+        )
+    truncated = np.zeros(len(ends), bool)
+    truncated[rows[lengths == limit]] = True
+    return {"terminated": ends & ~truncated, "truncated": truncated}
 
 
 def _matrix(table: Table, name: str, path: Path) -> np.ndarray:

@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from pogospec.film.play import Panel
 
 PAPER, INK, FAINT, BAND = (255, 255, 255), (33, 33, 33), (110, 110, 110), (255, 255, 255, 205)
+PARTED = "  ·  "
+"""Between the parts of a title."""
 ACROSS, GAP = 4, 6
 """Panels in a row at most; pixels between two."""
 
@@ -35,12 +37,15 @@ def composed(panels: Sequence[Panel], labels: Sequence[str], title: str, pixels:
     """One picture, whose sizes are even numbers, as films need them."""
     across = columns_of(len(panels))
     down = math.ceil(len(panels) / across)
-    size, top = max(11, pixels // 20), max(24, pixels // 11)
+    size, line = max(11, pixels // 20), max(24, pixels // 11)
     width = across * pixels + (across - 1) * GAP
+    lines = _lines(title, width - 2 * GAP, size)
+    top = line * len(lines)
     height = top + down * pixels + (down - 1) * GAP
     whole = Image.new("RGB", (width + width % 2, height + height % 2), PAPER)
     pen = ImageDraw.Draw(whole)
-    pen.text((GAP, top // 2), _fitting(title, width - 2 * GAP, size), INK, _font(size), anchor="lm")
+    for number, text in enumerate(lines):
+        pen.text((GAP, number * line + line // 2), text, INK, _font(size), anchor="lm")
     for number, (panel, label) in enumerate(zip(panels, labels, strict=True)):
         row, column = divmod(number, across)
         whole.paste(_panel(panel, label, pixels, size), (column * (pixels + GAP), top + row * (pixels + GAP)))
@@ -74,6 +79,19 @@ def _written(pen: ImageDraw.ImageDraw, text: str, corner: tuple[int, int], size:
     top = 0 if corner[1] == 0 else corner[1] - height
     pen.rectangle((0, top, width + 2 * edge, top + height), BAND)
     pen.text((edge, top + height / 2), text, INK, font, anchor="lm")
+
+
+def _lines(title: str, width: int, size: int) -> list[str]:
+    """The parts of a title in as few lines as they have room in."""
+    first, *parts = title.split(PARTED)
+    lines = [first]
+    for part in parts:
+        longer = f"{lines[-1]}{PARTED}{part}"
+        if _font(size).getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return [_fitting(line, width, size) for line in lines]
 
 
 def _fitting(text: str, width: int, size: int) -> str:

@@ -22,6 +22,8 @@ from pogospec.runs.saved import SavedPolicy
 from pogospec.terminal import command
 from pogospec.training import stop
 
+FIGURE_SPACE = "\u2007"
+"""As wide as a digit."""
 FASTEST = 25.0
 """Pictures of a film a second at most."""
 PAUSE = 0.8
@@ -87,8 +89,9 @@ def render_run(
 
         def shown() -> Iterator[Image.Image]:
             for number in range(episodes):
-                title = f"{about['name']}  ·  {stage.played.name}"
-                title += f"  ·  seed {seed}" * (about["seeds"] > 1) + f"  ·  episode {number + 1} of {episodes}"
+                now = str(number + 1).rjust(len(str(episodes)), FIGURE_SPACE)  # so that all pictures are of a size
+                parts = [about["name"], stage.played.name, *[f"seed {seed}"] * (about["seeds"] > 1)]
+                title = picture.PARTED.join([*parts, f"episode {now} of {episodes}"])
                 panels: list[Panel] = []
                 for panels in stage.episode(begin + number, stride, seconds):  # noqa: B007 -- the last is needed below
                     stop.check()

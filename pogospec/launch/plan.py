@@ -1,4 +1,4 @@
-"""What a run or a sweep will do, shown before anything is loaded or compiled."""
+"""What a run or a sweep will do, shown before anything is compiled."""
 
 from __future__ import annotations
 

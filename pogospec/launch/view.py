@@ -112,10 +112,11 @@ class View:
         if scores is not None:
             what, values = "score", scores if scores.ndim == 1 else scores.mean(1)
         if self.names:
-            self.scores, told = self._cells(what, values)
+            brief, told = self._cells(what, values)
         else:
-            self.scores = f"{what} {spread(values)}"
-            told = self.scores + ("" if scores is None else f"  (return {spread(returns)})")
+            brief = f"{what} {spread(values)}"
+            told = brief + ("" if scores is None else f"  (return {spread(returns)})")
+        self.scores = f"{brief} after {event.total_done:,}"
         if self.after is None:
             self.console.print(
                 f"{event.total_done:>9,} updates  {event.policy:<9} {told}", highlight=False, soft_wrap=True

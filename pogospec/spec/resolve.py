@@ -156,7 +156,9 @@ def _extend(tree: Node, path: Path, seen: tuple[str, ...]) -> Node:
     except SpecError as error:
         message = f"found {show(base.value)}, which {error.problems[0].message}"
         raise SpecError([Problem(base.origin, "extends", message)]) from None
-    return merge(_extend(marked(parse_mapping(text, str(parent), "base")), parent, seen), tree)
+    whole = _extend(marked(parse_mapping(text, str(parent), "base")), parent, seen)
+    whole.value.pop("about", None)  # the sentence is of that spec
+    return merge(whole, tree)
 
 
 def _refuse_idle(tree: Node) -> None:

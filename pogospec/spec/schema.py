@@ -249,7 +249,7 @@ class Spec:
     ] = None
     critic: Annotated[Any | None, Slot("critic"), "what learns the action values"] = None
     name: Annotated[str, "name of the spec; run directories carry it"] = "spec"
-    about: Annotated[str, "what the spec declares, in a sentence"] = ""
+    about: Annotated[str, "what the spec declares, in a sentence; not taken from a base"] = ""
     train: Annotated[TrainSpec, "the training loop"] = field(default_factory=TrainSpec)
     evaluate: Annotated[EvaluateSpec, "rollouts while training"] = field(default_factory=EvaluateSpec)
     seeds: Annotated[

@@ -6,25 +6,21 @@ import os
 from pathlib import Path
 
 from pogospec.errors import UsageError
+from pogospec.places import specs_root
 from pogospec.registry import nearest
 
 FOLDERS = ("", "chains", "flows")
 """Where specs are, under the folder of all of them: those on data, chains of theirs, flows on known energies."""
 
 
-def _root() -> Path:
-    here = Path(__file__).parents[1]
-    return here / "_specs" if (here / "_specs").is_dir() else here.parent / "specs"
-
-
 def shipped_specs() -> list[Path]:
     """The specs that come with the package."""
-    return [path for folder in FOLDERS for path in sorted((_root() / folder).glob("*.yaml"))]
+    return [path for folder in FOLDERS for path in sorted((specs_root() / folder).glob("*.yaml"))]
 
 
 def spec_name(path: Path) -> str:
     """The name of a shipped spec, with its folder: pogo_fr, flows/quadratic_w2."""
-    return path.relative_to(_root()).with_suffix("").as_posix()
+    return path.relative_to(specs_root()).with_suffix("").as_posix()
 
 
 def spec_path(name: str | Path) -> Path:
@@ -47,7 +43,7 @@ def spec_path(name: str | Path) -> Path:
 
 def shipped_suites() -> list[Path]:
     """The suites that come with the package."""
-    return sorted((_root() / "suites").glob("*.yaml"))
+    return sorted((specs_root() / "suites").glob("*.yaml"))
 
 
 def suite_path(name: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 
 import minari
 import numpy as np
@@ -183,6 +184,49 @@ def test_import_of_columns_of_other_names(places):
         here("data", "import", path, "--id", "mine/no", *options, "--column", "actions=terminals")
     with pytest.raises(PogospecError, match="discrete actions"):
         here("data", "import", path, "--id", "mine/no", *options[:2], *options[4:], "--column", "actions=terminals")
+
+
+FOREIGN = {"states": OBSERVATIONS, "acts": ACTIONS, "rew": REWARDS, "done": TERMINALS | TIMEOUTS}
+
+
+def test_one_command_imports_columns_of_other_names(places, tmp_path):
+    path = tmp_path / "my log.npz"
+    np.savez(path, **FOREIGN)
+    told = command("data", "inspect", f"file:{path}").stderr
+    assert "found states, acts, rew, done; did you mean 'states' for observations, 'acts' for actions, 'rew'" in told
+    assert "'done' does not tell terminations from time limits: state both, as terminals and timeouts" in told
+    words = shlex.split(told[told.index("pogospec data import") :])
+    assert words[:5] == ["pogospec", "data", "import", str(path), "--id"]
+    assert words[-2:] == ["--max-episode-steps", "N"]
+    done = command(*words[1:-1], "3")
+    assert done.returncode == 0, done.stderr
+    assert "ends of episodes: 0 terminations, 2 at the time limit of 3 steps" in done.stdout
+    assert words[5] == "mine/my-log"
+    np.testing.assert_array_equal(data.read("mine/my-log").columns.observations, OBSERVATIONS)
+    with pytest.raises(PogospecError, match="found states, acts, rew, done; did you mean 'rew'") as caught:
+        here("data", "import", path, "--id", "mine/other", *words[6:8], "--column", "actions=acts")
+    assert "--column observations=states --column actions=acts --column rewards=rew --column terminals=done" in str(
+        caught.value
+    )
+    with pytest.raises(PogospecError, match=r"did you mean 'done'\? Rename it to terminals.*--max-episode-steps 3"):
+        here("data", "import", path, "--id", "mine/other", *words[6:12], "--max-episode-steps", "3")
+
+
+def test_a_time_limit_tells_the_ends_of_episodes_apart(places):
+    ends = np.array([0, 1, 0, 0, 1, 1, 0, 0], bool)  # episodes of 2, 3 and 1 steps, and 2 that the file cuts
+    path = write(places.parent / "mine.npz", terminals=ends, timeouts=None)
+    assert here("data", "import", path, "--id", "mine", "--max-episode-steps", "3")[0] == 0
+    found = data.read("mine").columns
+    np.testing.assert_array_equal(np.flatnonzero(found.truncated), [4])
+    np.testing.assert_array_equal(np.flatnonzero(found.terminated), [1, 5])
+    with pytest.raises(PogospecError, match="found an episode of 3 steps, allowed 2"):
+        here("data", "import", path, "--id", "no", "--max-episode-steps", "2")
+    write(path, terminals=np.eye(8, dtype=bool)[0], timeouts=None)
+    with pytest.raises(PogospecError, match="found an episode of 7 steps, allowed 3"):  # the file cuts it
+        here("data", "import", path, "--id", "no", "--max-episode-steps", "3")
+    write(path)
+    with pytest.raises(PogospecError, match="found timeouts, which tells time limits; leave --max-episode-steps out"):
+        here("data", "import", path, "--id", "no", "--max-episode-steps", "3")
 
 
 def test_import_tells_of_rolled_next_observations(places):

@@ -1,11 +1,13 @@
 """Files of columns: every format gives the same rows, and what is wrong with a file is said in one message."""
 
+import re
 import sys
 
 import h5py
 import numpy as np
 import pytest
-from made import ACTIONS, NEXT, OBSERVATIONS, TERMINALS, TIMEOUTS, assert_rows, columns, write
+from commands import pogospec
+from made import ACTIONS, NEXT, OBSERVATIONS, REWARDS, TERMINALS, TIMEOUTS, assert_rows, columns, write
 
 from pogospec import data
 from pogospec.data.inspection import examine
@@ -286,3 +288,34 @@ def test_a_path_without_its_prefix(places, tmp_path):
     path = path_of(tmp_path, ".npz")
     with pytest.raises(DataError, match=f"did you mean file:{path}"):
         data.load(str(path))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_check_refuses_columns_that_run_would_refuse(tmp_path, suffix):
+    fine = path_of(tmp_path, suffix)
+    data.find(f"file:{fine}")
+    with pytest.raises(DataError) as caught:
+        data.find(f"file:{path_of(tmp_path, suffix, rewards=None, rew=REWARDS)}")
+    with pytest.raises(DataError, match=re.escape(str(caught.value))):
+        load(fine)
+    assert "missing column rewards; found" in str(caught.value)
+    if suffix != ".parquet":  # whose columns have as many rows by their format
+        with pytest.raises(DataError, match="found columns of unequal length: observations 8, actions 8, rewards 7"):
+            data.find(f"file:{path_of(tmp_path, suffix, rewards=np.ones(7))}")
+        single = path_of(tmp_path, suffix, rewards=np.float32(1))
+        with pytest.raises(DataError, match="unequal length: observations 8, actions 8, rewards 1"):
+            data.find(f"file:{single}")
+
+
+def test_a_check_reads_no_rows(tmp_path, monkeypatch):
+    path = path_of(tmp_path, ".npz")
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("a column was read"))
+    data.find(f"file:{path}")
+
+
+def test_commands_refuse_columns_before_they_print(tmp_path):
+    path = path_of(tmp_path, ".npz", rewards=np.ones(7))
+    for words in (["check", "bc"], ["run", "bc", "--out", tmp_path / "run"]):
+        done = pogospec(*words, "--dataset", f"file:{path}", check=False)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert "found columns of unequal length" in done.stderr

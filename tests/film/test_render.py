@@ -10,7 +10,7 @@ from PIL import Image, ImageSequence
 
 from pogospec.errors import UsageError
 from pogospec.film import files, renderers
-from pogospec.film.picture import composed
+from pogospec.film.picture import PARTED, composed
 from pogospec.film.play import Panel, Stage
 from pogospec.film.render import render_run
 from pogospec.runs.saved import SavedPolicy
@@ -74,6 +74,17 @@ def test_the_arm_is_seen_while_an_action_is_held(draws):
     gained = [panel.gained for panel in panels]
     assert gained[:9] == [0.0] * 9
     assert gained[9] > 0
+
+
+def test_a_long_caption_takes_as_many_lines_as_it_needs():
+    panel = Panel(np.zeros((64, 64, 3), np.uint8), 1.0, False)
+    title = PARTED.join(["td3-bc", "Hopper-v4", "seed 0", "episode 1 of 2"])
+    one, several = (np.asarray(composed([panel] * n, ["a"] * n, title, 64)) for n in (4, 1))
+    assert one.shape[0] == 24 + 64
+    lines = (several.shape[0] - 64) // 24
+    assert lines == 4, "none of these parts has room beside another in 64 pixels"
+    for line in range(lines):
+        assert several[24 * line : 24 * (line + 1)].min() < 100, "each line has letters"
 
 
 def test_a_picture_has_a_place_for_each_panel():

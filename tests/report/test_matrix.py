@@ -182,6 +182,30 @@ def test_warnings_are_said_once_for_all_datasets(make):
     assert f"{HOPPER}: the last steps end after different numbers of updates: 200 (b), 999 (a)" in table.warnings
 
 
+def test_a_method_that_ends_below_its_own_behaviour_is_told(make):
+    def beside(method, dataset, ends, starts):
+        made = run(make, method, dataset, ends)
+        made.append_returns("behavior", 100, np.asarray(starts)[:, None] + [-1.0, 1.0], "step 1")
+        return made
+
+    low, high = [10.0, 12.0, 11.0], [30.0, 31.0, 32.0]
+    members = [
+        beside("fell", HOPPER, low, high),
+        beside("rose", HOPPER, high, low),
+        beside("alike", HOPPER, [30.0, 33.0, 30.0], high),  # differences 0, 2, -2: none within its standard error
+        beside("once", WALKER, [10.0], [10.5]),
+        run(make, "alone", HOPPER, low),
+    ]
+    told = [text for text in matrix_of(members).warnings if "below its own behaviour" in text]
+    gap = 2 * (np.array(low) - high)
+    error = gap.std(ddof=1) / np.sqrt(3)
+    assert told == [
+        f"{HOPPER}: fell ends below its own behaviour: score 42.0, that of the behaviour 82.0 "
+        f"(3 seeds, paired difference {gap.mean():.1f} ± {error:.1f})",
+        f"{WALKER}: once ends below its own behaviour: score 40.0, that of the behaviour 41.0 (one seed)",
+    ]
+
+
 def test_published_columns_stand_beside_ours(make):
     members = [run(make, name, data, GOOD) for name in ("td3-bc", "pogo-w", "mine") for data in (HOPPER, WALKER, OTHER)]
     table = matrix_of(members, published="all")

@@ -123,6 +123,9 @@ def test_a_file_acts_as_its_policy(name, kind, action, tmp_path):
     policy = loaded(name, kind, action, tmp_path)
     off = difference(policy, *acted(kind, action))
     assert off <= 1e-6
+    for wrong in (np.zeros(3), np.zeros((2, 3))):
+        with pytest.raises(ValueError, match=r"^found 3 observations, the policy takes 5: \[5\] or \[batch, 5\]$"):
+            policy(wrong)
 
 
 @pytest.mark.thinned(("tanh_gaussian",), "double precision is the same for all families")

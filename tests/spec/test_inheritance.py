@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 from commands import pogospec
 
+from pogospec import places
 from pogospec.checking.check import documents, load
 from pogospec.checking.inherited import doubtful, notes
 from pogospec.errors import SpecError
@@ -159,3 +160,31 @@ def test_what_is_meant_is_no_doubt(tmp_path):
     (note,) = notes(read(path))
     assert note.path == "energy"
     assert "energy.advantage" in note.message
+
+
+def test_the_sentence_about_a_base_is_not_that_of_its_children(tmp_path):
+    base, child = tmp_path / "base.yaml", tmp_path / "child.yaml"
+    base.write_text("extends: iql\nabout: Two steps of mine.\n")
+    child.write_text("extends: base.yaml\ngeometry: wasserstein2\n")
+    assert read(base).spec.about == "Two steps of mine."
+    assert read(child).spec.about == ""
+    child.write_text("extends: base.yaml\nabout: Another.\n")
+    assert read(child).spec.about == "Another."
+
+
+def test_files_are_named_for_people(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text(STEP)
+    printed = pogospec("explain", tmp_path / "mine.yaml", "--no-measure", "--origins", cwd=tmp_path).stdout
+    assert re.search(r" iql:\d+:\d+ \(base\)", printed)
+    assert re.search(r" mine\.yaml:\d+:\d+", printed)
+    assert str(tmp_path) not in printed
+    assert "specs/iql.yaml" not in printed
+    noted = pogospec("check", tmp_path / "mine.yaml", cwd=tmp_path).stderr
+    assert re.search(r"note: mine\.yaml:4:7: .*\(iql:\d+:\d+\)", noted)
+    root = tmp_path / "venv" / places.INSTALLED
+    monkeypatch.setattr(places, "specs_root", lambda: root)
+    monkeypatch.chdir(tmp_path)
+    assert places.shown(str(root / "flows" / "x.yaml")) == "flows/x"
+    assert places.shown(str(tmp_path / "a" / ".." / "b.yaml")) == "b.yaml"
+    assert places.shown("../b.yaml") == "../b.yaml"
+    assert places.shown(str(tmp_path.parent / "b.yaml")) == str(tmp_path.parent / "b.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pogospec.data.formats import FORMATS, open_table
 from pogospec.data.logged import Logged
 from pogospec.data.sources.base import NotAtHand, Source
-from pogospec.data.tables import read_file
+from pogospec.data.tables import check_columns, read_file
 from pogospec.errors import DataError, UsageError
 
 PREFIX = "file:"
@@ -26,10 +26,11 @@ class File(Source):
     label, prefix, form = "file", PREFIX, f"{PREFIX}PATH"
 
     def find(self, dataset_id: str) -> Path:
-        """The file; raises NotAtHand where it is missing, DataError where it is of another kind or damaged."""
+        """The file; raises NotAtHand where it is missing, DataError where it is damaged, or lacks columns."""
         path = path_of(dataset_id)
         try:
-            with open_table(path):
+            with open_table(path) as table:
+                check_columns(table, path)
                 return path
         except DataError as error:
             raise _told(dataset_id, error) from None

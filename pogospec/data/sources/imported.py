@@ -78,15 +78,17 @@ def import_file(
     bounds: Bounds | None = None,
     overwrite: bool = False,
     sources: Sources | None = None,
+    limit: int | None = None,
 ) -> Logged:
     """Check a file of columns and store it as a dataset of the given id, which may be no other source's.
 
-    `sources`: column -> columns of the file that it is made of, where they have other names.
+    `sources`: column -> columns of the file that it is made of, where they have other names. `limit`: the step at which
+    an end is a time limit, where one column marks all ends.
 
     Raises UsageError for an id that cannot be used, DataError for data that cannot be used.
     """
     _check_id(dataset_id, overwrite)
-    found = read_file(path, dataset_id, environment, bounds, sources)
+    found = read_file(path, dataset_id, environment, bounds, sources, limit)
     wrong = found.faults()
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""

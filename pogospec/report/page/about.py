@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pogospec.errors import PogospecError
+from pogospec.places import shown
 from pogospec.report.page.members import Member, Progress, progress
 from pogospec.report.reading.flow import is_target
 from pogospec.runs.directory import RunDirectory
@@ -64,6 +65,7 @@ def _card(path: Path, dataset: str, sha256: str) -> Card:
     data = reread(RunDirectory(path))[1].data
     logged = read(data.dataset, data.environment, data.observe, data.arguments, data.max_episode_steps)
     facts = examine(logged)
+    facts |= {"file": _named(logged.file), "dataset": _without_folders(logged.id)}
     embedded = cards().get(data.dataset, {})
     lines = [*((key, embedded[key]) for key in ("about", "collected") if key in embedded), *told.lines(facts)]
     tables = [(told.ACTIONS, told.actions(facts)), (told.OBSERVATIONS, told.observations(facts))]
@@ -74,7 +76,7 @@ def _card(path: Path, dataset: str, sha256: str) -> Card:
 def provenance(members: Sequence[Member]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Where the numbers are from: the runs, and a row a fact with its text for each of them."""
     keys = (
-        ("run directory", lambda m: str(m.run.path.resolve())),
+        ("run directory", lambda m: _named(m.run.path)),
         ("pogospec", lambda m: m.manifest["versions"].get("pogospec")),
         ("spec, digest", lambda m: m.manifest["digest"]),
         ("spec.yaml", lambda m: "as it was written" if m.run.untouched() else "edited since the run began"),
@@ -91,6 +93,18 @@ def provenance(members: Sequence[Member]) -> tuple[list[str], list[tuple[str, li
     )
     rows = [(name, [str(value(member) or "") for member in members]) for name, value in keys]
     return [member.spec for member in members], [(name, texts) for name, texts in rows if any(texts)]
+
+
+def _without_folders(dataset: str) -> str:
+    """The id of a dataset, of a file that is named by its path from the root without that."""
+    prefix, colon, path = dataset.partition(":")
+    return f"{prefix}:{_named(Path(path))}" if colon and Path(path).is_absolute() else dataset
+
+
+def _named(path: Path) -> str:
+    """A path from the working directory; of one elsewhere the name alone, since pages are handed on."""
+    found = shown(str(path))
+    return Path(found).name if Path(found).is_absolute() else found
 
 
 def _evaluation(member: Member) -> str:

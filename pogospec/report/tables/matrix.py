@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -75,12 +76,16 @@ class Matrix(NamedTuple):
 
 
 class Place(NamedTuple):
-    """One run in the table; `cell` is its last Euler step, None where it is not done or was not evaluated."""
+    """One run in the table; `cell` is its last Euler step, None where it is not done or was not evaluated.
+
+    `behavior`: what its steps began from, None where that was not evaluated.
+    """
 
     run: RunDirectory
     state: str
     policy: str | None
     cell: Cell | None
+    behavior: Cell | None = None
 
 
 def matrix_of(
@@ -134,7 +139,8 @@ def _averages(
 def _place(run: RunDirectory, score: str) -> Place:
     state, cells = run.status()["state"], final(run, score)
     policy = last_step(cells)
-    return Place(run, state, policy, cells[policy] if policy is not None and state == "done" else None)
+    cell = cells[policy] if policy is not None and state == "done" else None
+    return Place(run, state, policy, cell, cells.get("behavior"))
 
 
 def _column(
@@ -303,7 +309,26 @@ def _warnings(places: dict[tuple[str, str], Place], score: str, missing: Sequenc
         for text in own:
             texts.setdefault(text, []).append(dataset)
     found += [f"{_some(datasets)}: {text}" for text, datasets in texts.items()]
+    found += [text for key, place in places.items() if (text := _collapse(*key, place)) is not None]
     return found + [text for place in places.values() for text in few_evaluations(place.run, score)]
+
+
+def _collapse(method: str, dataset: str, place: Place) -> str | None:
+    """What to say where a method ends below its own behaviour by more than the standard error over its seeds."""
+    if place.cell is None or place.behavior is None:
+        return None
+    end, start = place.cell.values, place.behavior.values
+    if len(end) != len(start):  # an evaluation offline may be of some seeds
+        return None
+    gap = end - start
+    error = 0.0 if len(gap) == 1 else (std(gap) or 0.0) / math.sqrt(len(gap))
+    if not gap.mean() < -error:
+        return None
+    over = "one seed" if len(gap) == 1 else f"{len(gap)} seeds, paired difference {gap.mean():.1f} ± {error:.1f}"
+    return (
+        f"{dataset}: {method} ends below its own behaviour: {place.cell.unit} {end.mean():.1f}, that of the behaviour "
+        f"{start.mean():.1f} ({over})"
+    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -33,6 +33,7 @@ class Policy:
         """Actions at raw observations, [obs] or [batch, obs]; `noise`: standard normal, of the shape in the card."""
         first, *more = self.about["inputs"]
         rows = np.atleast_2d(np.asarray(observation, first["dtype"]))
+        _check(rows, first["shape"][0])
         values = self.arrays | {"observation": rows}
         for one in more:
             shape = (len(rows), *one["shape"])
@@ -45,3 +46,10 @@ class Policy:
                     options["shape"] = tuple(-k * len(rows) if k < 0 else k for k in options["shape"])
                 values[out] = OPERATIONS[name](*[values[one] for one in given], **options)
         return values[self.about["output"]] if np.ndim(observation) == 2 else values[self.about["output"]][0]
+
+
+def _check(rows, size):
+    """Raise ValueError for observations that are not `size` numbers each."""
+    if rows.ndim != 2 or rows.shape[1] != size:
+        found = f"{rows.shape[1]} observations" if rows.ndim == 2 else f"observations of shape {list(rows.shape)}"
+        raise ValueError(f"found {found}, the policy takes {size}: [{size}] or [batch, {size}]")

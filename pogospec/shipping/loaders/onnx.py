@@ -20,9 +20,17 @@ class Policy:
         """Actions at raw observations, [obs] or [batch, obs]; `noise`: standard normal, of the shape in the card."""
         first, *more = self.session.get_inputs()
         given = {first.name: np.atleast_2d(np.asarray(observation, TYPES[first.type]))}
+        _check(given[first.name], first.shape[1])
         for one in more:
             shape = (len(given[first.name]), *one.shape[1:])
             drawn = self.draw.standard_normal(shape) if noise is None else np.reshape(noise, shape)
             given[one.name] = drawn.astype(TYPES[one.type])
         actions = np.asarray(self.session.run(None, given)[0])
         return actions if np.ndim(observation) == 2 else actions[0]
+
+
+def _check(rows, size):
+    """Raise ValueError for observations that are not `size` numbers each."""
+    if rows.ndim != 2 or rows.shape[1] != size:
+        found = f"{rows.shape[1]} observations" if rows.ndim == 2 else f"observations of shape {list(rows.shape)}"
+        raise ValueError(f"found {found}, the policy takes {size}: [{size}] or [batch, {size}]")

@@ -22,6 +22,7 @@ class Policy:
         """Actions at raw observations, [obs] or [batch, obs]; `noise`: standard normal, of the shape in the card."""
         first, *more = self.about["inputs"]
         given = [np.atleast_2d(np.asarray(observation, first["dtype"]))]
+        _check(given[0], first["shape"][0])
         for one in more:
             shape = (len(given[0]), *one["shape"])
             drawn = self.draw.standard_normal(shape) if noise is None else np.reshape(noise, shape)
@@ -29,3 +30,10 @@ class Policy:
         with torch.no_grad():
             actions = self.module(*map(torch.from_numpy, given)).numpy()
         return actions if np.ndim(observation) == 2 else actions[0]
+
+
+def _check(rows, size):
+    """Raise ValueError for observations that are not `size` numbers each."""
+    if rows.ndim != 2 or rows.shape[1] != size:
+        found = f"{rows.shape[1]} observations" if rows.ndim == 2 else f"observations of shape {list(rows.shape)}"
+        raise ValueError(f"found {found}, the policy takes {size}: [{size}] or [batch, {size}]")
