@@ -165,11 +165,11 @@ def test_what_is_meant_is_no_doubt(tmp_path):
 def test_the_sentence_about_a_base_is_not_that_of_its_children(tmp_path):
     base, child = tmp_path / "base.yaml", tmp_path / "child.yaml"
     base.write_text("extends: iql\nabout: Two steps of mine.\n")
-    child.write_text("extends: base.yaml\ngeometry: wasserstein2\n")
-    assert read(base).spec.about == "Two steps of mine."
-    assert read(child).spec.about == ""
+    child.write_text("extends: base.yaml\ngeometry: kl\n")
+    assert load(base).about == "Two steps of mine."
+    assert load(child).about == ""
     child.write_text("extends: base.yaml\nabout: Another.\n")
-    assert read(child).spec.about == "Another."
+    assert load(child).about == "Another."
 
 
 def test_files_are_named_for_people(tmp_path, monkeypatch):
