@@ -316,7 +316,7 @@ def test_shipped_flows_say_what_they_are(path):
     assert all(line.startswith("# ") for line in header)
     assert any(line.startswith("# Cost: ") for line in header)
     assert spec.train.precision == "float64"
-    assert sum(step.updates * step.repeat for step in spec.schedule.steps) <= 20_000
+    assert sum(step.spent * step.repeat for step in spec.schedule.steps) <= 20_000
 
 
 @pytest.mark.exhaustive("the same closed forms as those of the path, at other lengths")

@@ -46,7 +46,7 @@ def test_a_film_shows_the_episodes_that_evaluation_plays(run, draws, tmp_path):
         assert f"{begin}: behavior {gains[0]:.1f}, step 1 {gains[1]:.1f}" in told
     film = Image.open(path)
     frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(film)]
-    assert frames[0].size == (134, 88)
+    assert frames[0].size == (134, 3 * 24 + 64)  # a title of three lines
     first = np.asarray(frames[0])[24:].astype(int)
     left, right = first[22:42, :64], first[22:42, 70:]  # between the labels
     assert (np.abs(left - right) <= 8).all()  # the same start
