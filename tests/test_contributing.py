@@ -110,7 +110,7 @@ def test_the_examples_keep_to_the_form(added):
 
 
 def test_the_examples_are_checked_explained_and_listed(added, capsys):
-    language.check([str(added.spec)], SMALL)
+    language.check([str(added.spec)], set_=SMALL)
     assert "mine.yaml: fine (1 step, 6 updates on csv:pendulum.csv)" in capsys.readouterr().out
     explaining.explain(str(added.spec), set_=SMALL, measure=False)
     told = re.sub(r"\s+", " ", capsys.readouterr().out)

@@ -55,6 +55,19 @@ def required_keys() -> tuple[list[str], list[str]]:
     return top, [path.rpartition(".")[2] for path in step if path.startswith("schedule.steps[0].")]
 
 
+def _said_once(name: str) -> Json:
+    """What steps need unless `defaults` says it; of closed steps, which are set where Q is known, no updates."""
+    said: Json = {"required": [name]}
+    if name == "updates":
+        kinds = [kind for kind, scheme in kinds_of("scheme").items() if scheme.closed]
+        one: Json = {"properties": {"kind": {"enum": kinds}}, "required": ["kind"], "type": "object"}
+        said = {"anyOf": [said, {"properties": {"scheme": {"anyOf": [{"enum": kinds}, one]}}, "required": ["scheme"]}]}
+    return {
+        "if": {"properties": {"defaults": said}, "required": ["defaults"]},
+        "else": {"properties": {"steps": {"items": said}}},
+    }
+
+
 class Writer:
     """Writes schemas of annotations; mappings with a name of their own go to `definitions`."""
 
@@ -136,13 +149,7 @@ class Writer:
         if not whole:
             return schema
         schema["required"] = [key.name for key in keys_of(ScheduleSpec) if key.required]
-        schema["allOf"] = [
-            {
-                "if": {"properties": {"defaults": {"required": [name]}}, "required": ["defaults"]},
-                "else": {"properties": {"steps": {"items": {"required": [name]}}}},
-            }
-            for name in self.step_required
-        ]
+        schema["allOf"] = [_said_once(name) for name in self.step_required]
         return schema
 
     def step(self) -> Json:
