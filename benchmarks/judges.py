@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
 
 import pogospec
 from pogospec.report.reading import final
@@ -194,7 +194,7 @@ def show_verdicts(rows: list[dict[str, Any]]) -> None:
         change = np.asarray([row["after"] - row["before"] for row in own])
         ratio = np.asarray([row["gain"] / max(row["gain_error"], 1e-30) for row in own])
         taken, low_high = ratio > 1, interval(own, foretold)
-        rank = spearmanr(ratio, change).statistic
+        rank = np.corrcoef(rankdata(ratio), rankdata(change))[0, 1]
         rise = [f"{100 * (change[part] > 0).mean():.0f}%" if part.any() else "-" for part in (taken, ~taken)]
         gain = np.where(taken, change, 0.0)
         cost = sum({(row["dataset"], row["method"]): row["seconds"] for row in own}.values())

@@ -22,7 +22,8 @@ SMALL = ["policy.hidden=[8]", "behavior.hidden=[8]", "critic.hidden=[8]", "evalu
 
 def flowed(tolerance, start=0.5, **options):
     tau = {"kind": "doubling", "start": start, "time": 2.0, "tolerance": tolerance}
-    return pogospec.flow(TARGET, tau=tau, start=(MEAN, STD), temperature=HEAT, **({"steps": 60} | options))
+    given: dict[str, Any] = {"start": (MEAN, STD), "temperature": HEAT, "steps": 60} | options
+    return pogospec.flow(TARGET, tau=tau, **given)
 
 
 @pytest.mark.exhaustive("three flows of hundreds of solves")
@@ -155,8 +156,9 @@ def test_attempts_on_data_keep_or_give_back_the_policy(tmp_path):
     picture = figure([run], "score", "flow_time")
     line = next(line for line in picture.axes[0].lines if not str(line.get_label()).endswith("behavior"))
     times = read_flow(run).columns["flow_time"]
-    assert line.get_xdata()[0] == times[0].max() == 2.5
-    assert line.get_xdata()[-1] == times[-1].min()
+    drawn = np.asarray(line.get_xdata())
+    assert drawn[0] == times[0].max() == 2.5
+    assert drawn[-1] == times[-1].min()
 
 
 @pytest.mark.exhaustive("a run of a shipped spec")
