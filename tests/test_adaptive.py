@@ -111,8 +111,8 @@ def test_a_flow_from_python_makes_the_same_steps(float64):
     assert found.times[-1] == 4.0
     np.testing.assert_allclose(found.parameters.mean[-1], mean, rtol=1e-5)
     np.testing.assert_allclose(np.exp(found.parameters.log_std[-1]), std, rtol=1e-5)
+    fewer: dict[str, Any] = options | {"steps": 6}
     with pytest.warns(RuntimeWarning, match="6 attempts reach flow time 0.219.* of 4; more steps"):
-        fewer: dict[str, Any] = options | {"steps": 6}
         short = pogospec.flow(QuadraticTarget((1.0, -0.5), (4.0, 0.5)), tau=tau, **fewer)
     assert len(short) == 2
 
