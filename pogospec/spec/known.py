@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,16 +60,20 @@ def known_step(step: Node, defaults: Node) -> Node:
         made["learn"] = Node([Node("policy", DEFAULT)], DEFAULT)
     if "from" not in said and "proximal" not in said and "tau" in said:
         made["from"] = Node("previous", DEFAULT)
-    if "updates" not in said and _closed(step.value.get("scheme", defaults.value.get("scheme"))):
+    schemes = [laid.value["scheme"] for laid in (step, defaults) if "scheme" in laid.value]
+    if "updates" not in said and _closed(schemes):
         made["updates"] = Node(1, DEFAULT)
     return replace(step, value=made | step.value)
 
 
-def _closed(scheme: Node | None) -> bool:
-    """Whether a scheme, as written, sets the policy where Q is known."""
-    word = scheme.value if scheme is not None else None
-    kind = word["kind"].value if isinstance(word, dict) and "kind" in word else word
-    return isinstance(kind, str) and kind in registry.table("scheme") and registry.load("scheme", kind).closed
+def _closed(schemes: Sequence[Node]) -> bool:
+    """Whether a scheme, as written in a step and laid over others, sets the policy where Q is known."""
+    for scheme in schemes:
+        word = scheme.value
+        kind = word.get("kind", Node(None, DEFAULT)).value if isinstance(word, dict) else word
+        if kind is not None:
+            return isinstance(kind, str) and kind in registry.table("scheme") and registry.load("scheme", kind).closed
+    return False
 
 
 def _made(data: Node) -> bool:
