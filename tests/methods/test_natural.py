@@ -263,6 +263,14 @@ def test_what_has_no_such_step_or_does_nothing_is_refused_where_it_stands(old, n
     assert any(message in str(one) for one in error.value.problems), [str(one) for one in error.value.problems]
 
 
+def test_a_key_of_a_step_alone_is_laid_over_the_scheme_of_the_defaults():
+    text = KNOWN.replace("steps: [{", "defaults: {scheme: natural}, steps: [{").replace(
+        "scheme: natural}]", "scheme: {curvature: plane}}]"
+    )
+    (step,) = checked(read_text(text)).schedule.steps
+    assert (step.scheme, step.updates) == (Natural(curvature="plane"), 1)
+
+
 def test_natural_is_for_known_energies():
     logged = "data: {dataset: pocket/reacher-mixed}\npolicy: gaussian\nenergy: {q: {}}\ngeometry: kl\n"
     logged += "critic: clipped_double_q\nschedule: {steps: [{from: behavior, tau: 1, updates: 9, scheme: natural}]}\n"
