@@ -39,7 +39,7 @@ OPTIMISED = {"geometry": "wasserstein2", "tau": 0.5, "steps": 20}
 """What a flow is where nobody says otherwise."""
 NATURAL = {
     "geometry": "kl",
-    "tau": {"kind": "geometric", "start": 0.5, "factor": 0.97, "least": 0.02},
+    "tau": {"kind": "geometric", "start": 0.5, "factor": 0.97, "least": 0.01},
     "steps": 200,
 }
 """Likewise of natural steps: fast far from the end, and short enough at it that the noise of 16 points is averaged."""
@@ -143,7 +143,7 @@ def flow(
         geometry: a kind of geometry: wasserstein2 (default), fisher_rao, kl (default of natural), …, or a mapping with
             `kind` and its keys.
         tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}; default 0.5, of natural
-            steps 0.5 · 0.97^k, not below 0.02; or {"kind": "doubling", "start": …, "tolerance": …, "time": …}: chosen
+            steps 0.5 · 0.97^k, not below 0.01; or {"kind": "doubling", "start": …, "tolerance": …, "time": …}: chosen
             by the local error as the flow goes, until that time.
         steps: how many; the most there may be with `until_settled`, and of attempts with doubling; default 20, of
             natural steps 200.

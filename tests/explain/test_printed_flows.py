@@ -36,7 +36,6 @@ KNOWN_EXPLICIT = [
     ("full_gaussian", "kl", "from: behavior, scheme: explicit"),
     ("full_gaussian", "wasserstein2", "scheme: {kind: explicit, actions: {sample: 4}}"),
     ("gaussian", "wasserstein2", "from: behavior, scheme: {kind: explicit, actions: {hermite: 3}}"),
-    ("full_gaussian", "wasserstein2", "from: behavior, scheme: forward_backward"),
 ]
 
 

@@ -362,9 +362,9 @@ def test_arguments_of_an_optimiser_are_refused_in_closed_steps():
 @pytest.mark.exhaustive(reason="compiles two models twice")
 @pytest.mark.parametrize("model", ["eight_schools", "logistic_regression"])
 def test_natural_flows_need_no_tuning(model):
-    """Within 0.02 nats of the best energy that any step of the last half has, and below all of the first ten."""
+    """The last 50 steps are within 0.02 nats of the best of all, and below all of the first ten."""
     found = pogospec.flow(pogospec.targets.numpyro.NumpyroTarget(model), scheme="natural", family="full_gaussian")
     assert len(found) == 200
-    late = found.energies[100:]
-    assert late.max() - late.min() < 0.02
+    late = found.energies[150:]
+    assert late.max() - found.energies.min() < 0.02
     assert late.max() < found.energies[:10].min()
