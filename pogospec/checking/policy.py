@@ -13,6 +13,7 @@ from pogospec.checking.base import (
     reference_type,
     with_density,
 )
+from pogospec.checking.closed import sets_policy
 from pogospec.checking.step_sizes import range_rules
 from pogospec.registry import kind_of
 from pogospec.spec.catalog import kinds_of
@@ -114,6 +115,7 @@ def _proximal_rules(
     policy, reference = spec.policy.parameter_type, reference_type(spec, term.reference)
     explicit = isinstance(step.scheme, Explicit)
     measured = term.reference != "data" or not explicit  # else no distance is taken
+    metric = step.gradient.needs_metric and not sets_policy(spec, step)  # which takes none, and is told so
     for name, geometry in geometries.items():
         place = f"{where}.geometry.{name}" if name else f"{where}.geometry"
         if geometry is None:  # told already, where the document was read
@@ -131,9 +133,9 @@ def _proximal_rules(
             yield f"{where}.tau", f"{rule} compares distances, which {geometry.kind} has not of {kind}"
         elif term.reference == "behavior" and (apart := no_shared_noise(spec, geometry)):
             yield place, apart
-        elif step.gradient.needs_metric and (without := no_metric(step.gradient, geometry, spec.policy)):
+        elif metric and (without := no_metric(step.gradient, geometry, spec.policy)):
             yield f"{where}.gradient" if key == "from" else place, without
-        elif step.gradient.needs_metric and geometry.weight == 0:
+        elif metric and geometry.weight == 0:
             yield f"{place}.weight", "found 0, which leaves no metric for the natural gradient; allowed a number > 0"
 
 
