@@ -46,12 +46,13 @@ def test_a_film_shows_the_episodes_that_evaluation_plays(run, draws, tmp_path):
         assert f"{begin}: behavior {gains[0]:.1f}, step 1 {gains[1]:.1f}" in told
     film = Image.open(path)
     frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(film)]
-    assert frames[0].size == (134, 3 * 24 + 64)  # a title of three lines
-    first = np.asarray(frames[0])[24:].astype(int)
+    top = 3 * 24  # a title of three lines
+    assert frames[0].size == (134, top + 64)
+    first = np.asarray(frames[0])[top:].astype(int)
     left, right = first[22:42, :64], first[22:42, 70:]  # between the labels
     assert (np.abs(left - right) <= 8).all()  # the same start
     assert left.std() > 5
-    middle = np.asarray(frames[len(frames) // 4])[46:66].astype(int)
+    middle = np.asarray(frames[len(frames) // 4])[top + 22 : top + 42].astype(int)
     assert np.abs(middle - first[22:42]).max() > 30
     assert f"film  {path}" in told
 
