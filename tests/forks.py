@@ -35,6 +35,7 @@ IMPORTED = (
     "pydantic",
     "rich.table",
     "safetensors.numpy",
+    "typer._adapters",
 )
 APART = (".__main__", ".antmaze", ".collect", ".fit", ".loaders.pytorch")
 """Ends of names of modules that are programs, or need an extra."""
@@ -77,11 +78,13 @@ def _parent(early: tuple[tuple[str, str], ...]) -> subprocess.Popen[str]:
 
 def _serve() -> None:
     import pogospec
+    from pogospec import registry
 
     own = (module.name for module in pkgutil.walk_packages(pogospec.__path__, "pogospec."))
     for name in (*IMPORTED, *own):
         if not name.endswith(APART):
             importlib.import_module(name)
+    registry.third_party()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     answers = os.dup(1)

@@ -84,6 +84,7 @@ def test_a_branch_is_bit_for_bit_the_run_whose_step_ends_there(grown, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.exhaustive("every command that reports, of branches")
 def test_commands_know_branches(grown):
     folder, jobs = grown
     table = pogospec("compare", folder).stdout

@@ -77,12 +77,10 @@ def added(tmp_path_factory):
                 patch.setattr(package, "__path__", [*package.__path__, str(path.parent)])
         for slot, kind, target in KINDS:
             patch.setitem((registry.BUILT_IN | registry.BESIDE)[slot], kind, target)
-        registry.table.cache_clear()
         np.savetxt(folder / "pendulum.csv", logged(), delimiter=",", header=HEADER, comments="")
         (folder / "mine.yaml").write_text(YAML, encoding="utf-8")
         patch.chdir(folder)
         yield Added({kind: registry.load(slot, kind) for slot, kind, _ in KINDS}, folder / "mine.yaml")
-    registry.table.cache_clear()
     for _, _, target in KINDS:
         sys.modules.pop(target.partition(":")[0], None)
 

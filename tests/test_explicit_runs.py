@@ -41,6 +41,7 @@ def ends(directory):
     }
 
 
+@pytest.mark.exhaustive("a run of its own; the warning is seen in tests/methods")
 def test_a_run_warns_of_weights_that_few_points_carry(tmp_path):
     (tmp_path / "hard.yaml").write_text(HARD.replace("explicit", "{kind: explicit, clip: 4}"))
     done = command("run", tmp_path / "hard.yaml", "--out", tmp_path / "few")

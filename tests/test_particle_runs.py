@@ -110,6 +110,7 @@ def test_an_interrupted_run_goes_on_to_the_same_particles(folder, tmp_path):
     assert all(first[key].tobytes() == second[key].tobytes() for key in first)
 
 
+@pytest.mark.exhaustive("every command that reports, of a run of particles")
 def test_reports_read_them(folder):
     flow = list(csv.DictReader((folder / "whole" / "flow.csv").read_text().splitlines()))
     assert float(flow[-1]["flow_time"]) == pytest.approx(0.2)

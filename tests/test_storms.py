@@ -170,6 +170,7 @@ def test_a_disk_that_is_full_as_a_run_is_made(whole, tmp_path):
     fill(in_a_process, pogospec, "flow", [10], whole("flow"), tmp_path)
 
 
+@pytest.mark.exhaustive("a command for each limit")
 def test_a_limit_of_the_size_of_files_is_one_line(whole, tmp_path):
     folder = tmp_path / "run"
     begin, _ = commands_of("flow", folder)
@@ -234,7 +235,7 @@ def assert_told(run, file, way, monkeypatch):
         assert all(line.isprintable() for line in lines), message
 
 
-@pytest.mark.thinned(3, "every file in every way")
+@pytest.mark.thinned(1, "every file in every way")
 @pytest.mark.parametrize(("file", "way"), CASES)
 def test_every_command_says_in_a_line_what_is_damaged(whole, tmp_path, file, way, monkeypatch):
     damaged(whole("run"), tmp_path / "runs" / "run", file, way)

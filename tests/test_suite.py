@@ -141,6 +141,7 @@ def test_a_dry_run_of_data_that_are_not_at_hand(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.exhaustive("a suite of its own; a sweep's cell fails in the quick part")
 def test_a_run_that_fails_stops_no_other(tmp_path):
     file, folder = tmp_path / "failing.yaml", tmp_path / "out"
     good = SMALL.replace(
@@ -203,6 +204,7 @@ def test_a_directory_that_is_no_run_is_left_alone(file, tmp_path):
     assert (mine / "thesis.tex").read_text() == "all of it"
 
 
+@pytest.mark.exhaustive("a suite of its own")
 def test_flows_on_known_energies(tmp_path):
     (tmp_path / "flows.yaml").write_text("specs: [quadratic_w2, flows/quadratic_fr]\nseeds: 1\nupdates: 20\n")
     left = tmp_path / "out" / "quadratic-w2-target-quadratic" / ".lock"  # of a run killed as it was made

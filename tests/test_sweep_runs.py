@@ -120,6 +120,7 @@ def vmapped(tmp_path_factory):
     return folder, *swept(folder, spec_of("vmap"))
 
 
+@pytest.mark.exhaustive("trains every cell twice")
 def test_one_after_another_a_cell_is_its_own_run_bit_for_bit(mapped, tmp_path):
     _, jobs, failures = mapped
     assert not failures
@@ -207,6 +208,7 @@ def test_a_sweep_that_is_killed_goes_on_to_the_same_end(mapped, tmp_path):
     assert [job.method for job in reopen(folder)] == [job.method for job in mapped[1]]
 
 
+@pytest.mark.exhaustive("real processes; that of a run is interrupted in the quick part")
 def test_an_interrupted_sweep_says_how_to_go_on(tmp_path):
     file, folder = tmp_path / "stopped.yaml", tmp_path / "stopped"
     file.write_text(spec_of("vmap") + "name: stopped\n")

@@ -40,6 +40,7 @@ def test_a_closed_pipe_does_not_end_a_training(flow, tmp_path):
     assert RunDirectory.open(tmp_path / "run").status()["state"] == "done"
 
 
+@pytest.mark.exhaustive("a real process; another is interrupted in the quick part")
 def test_the_end_of_the_terminal_is_like_termination(flow, tmp_path):
     out = tmp_path / "run"
     process = started("run", flow, "--out", out, "--updates", "100000000", "--set", "train.checkpoint_every=1000")
@@ -126,6 +127,7 @@ def test_a_status_is_right_where_there_is_no_room(tmp_path, monkeypatch):
         assert run.status() == {"state": state, "message": message, "update": 7}
 
 
+@pytest.mark.exhaustive("a real process")
 def test_a_directory_that_is_removed_under_way_is_one_line(flow, tmp_path):
     out = tmp_path / "run"
     code = (

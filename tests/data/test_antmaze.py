@@ -195,7 +195,12 @@ SMALL = ("evaluate.episodes=2", "policy.hidden=[8]", "critic.hidden=[8]")
 @pytest.mark.parametrize(
     ("dataset", "more", "label"),
     [
-        (mazes.ID, ("data.reward.shift=-1", f"data.observe={SHOWN}"), "success rate in %"),
+        pytest.param(
+            mazes.ID,
+            ("data.reward.shift=-1", f"data.observe={SHOWN}"),
+            "success rate in %",
+            marks=pytest.mark.exhaustive("a second run in a maze"),
+        ),
         (mazes.D4RL, (), "D4RL-normalised"),
     ],
 )

@@ -185,14 +185,9 @@ def test_an_imported_dataset_goes_before_minaris_of_the_same_id(stocked, monkeyp
 
 def test_a_source_that_cannot_be_imported_is_told_by_name(monkeypatch):
     monkeypatch.setitem(registry.BESIDE["source"], "lost", "no_such_module:Lost")
-    registry.table.cache_clear()
-    try:
-        data.find("pocket/reacher-mixed")
-        with pytest.raises(DataError, match="'lost', no_such_module:Lost, cannot be loaded .*ModuleNotFoundError"):
-            data.find("mine/three")
-    finally:
-        monkeypatch.undo()
-        registry.table.cache_clear()
+    data.find("pocket/reacher-mixed")
+    with pytest.raises(DataError, match="'lost', no_such_module:Lost, cannot be loaded .*ModuleNotFoundError"):
+        data.find("mine/three")
 
 
 SMALL = ["--set", "policy.hidden=[4]", "--set", "evaluate.episodes=1"]
@@ -271,6 +266,7 @@ def whole(dataset_id):
     return f"{scheme}:{Path(name).absolute()}" if scheme else name
 
 
+@pytest.mark.thinned(2, "a run for each name")
 @pytest.mark.parametrize("name", NAMES)
 def test_check_and_run_take_what_is_at_hand(stocked, tmp_path, name):
     if name == "ogbench":

@@ -116,7 +116,7 @@ class Reader:
             lines = ["[pogospec.kinds]", *(f"{name} = {value}" for name, value in points)]
             (about / "entry_points.txt").write_text("\n".join(lines))
             importlib.invalidate_caches()
-            registry.table.cache_clear()  # the test itself reads specs of the page too
+            registry.third_party.cache_clear()  # the test itself reads specs of the page too
             self.env["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])])
         if path.name.startswith("test_"):
             self.python("-m", "pytest", "-p", "no:cacheprovider", path.name)
@@ -174,7 +174,7 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
     yield Reader()
-    registry.table.cache_clear()
+    registry.third_party.cache_clear()
     for name in set(sys.modules) - before:
         if (tmp_path / f"{name}.py").exists():
             del sys.modules[name]

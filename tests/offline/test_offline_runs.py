@@ -82,6 +82,7 @@ def test_the_estimates_are_in_the_run_and_on_the_screen(folder, whole):
     assert all(float(row["effective"]) == pytest.approx(500) for row in behavior)  # of equal policies none is left out
 
 
+@pytest.mark.exhaustive("fits critics again and again")
 def test_what_is_asked_again_takes_the_place_of_itself_and_nothing_else(whole):
     before = rows(whole, action="sample")
     said = pogospec("evaluate", whole, "--offline", *QUICK, "--policy", "step 1", "--level", "0.8").stdout

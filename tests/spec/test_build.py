@@ -57,9 +57,6 @@ class Thing:
 @pytest.fixture(autouse=True)
 def _shapes(monkeypatch):
     monkeypatch.setitem(registry.BUILT_IN, "shape", {"ball": f"{__name__}:Ball", "box": f"{__name__}:Box"})
-    registry.table.cache_clear()
-    yield
-    registry.table.cache_clear()
 
 
 def build(text) -> Any:

@@ -61,7 +61,7 @@ def test_the_starter(tmp_path):
     assert_same_again(load(tmp_path / "flow.yaml"))
 
 
-@pytest.mark.thinned(8, "draws specs until one is valid")
+@pytest.mark.thinned(4, "draws specs until one is valid")
 @pytest.mark.parametrize(("slot", "kind"), KINDS)
 def test_random_specs_with_every_kind(slot, kind):
     for seed in range(2):

@@ -103,9 +103,7 @@ def registered():
     with pytest.MonkeyPatch.context() as patch:
         for kind, cls in KINDS.items():
             patch.setitem(registry.BUILT_IN["tracker"], kind, f"{__name__}:{cls.__name__}")
-        registry.table.cache_clear()
         yield
-    registry.table.cache_clear()
 
 
 @pytest.fixture(scope="module")
