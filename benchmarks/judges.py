@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 import pogospec
 from pogospec.report.reading import final
@@ -182,10 +182,20 @@ def foretold(rows: list[dict[str, Any]]) -> float:
     return area(gains, rises)
 
 
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's; NaN where one of them is constant."""
+    both = [rankdata(a), rankdata(b)]
+    return float(np.corrcoef(both)[0, 1]) if all(np.ptp(one) for one in both) else float("nan")
+
+
 def show_verdicts(rows: list[dict[str, Any]]) -> None:
-    """For each judge: how well it foretells, what it takes, and what taking so comes to."""
-    head = ("judge", "pairs", "area [95%]", "rank correlation", "takes", "of these rise", "of the others rise")
-    head = (*head, "change by its rule", "always taken", "cost")
+    """For each judge: how well it foretells, what it takes, and what taking so comes to.
+
+    A rise is expected with the probability of a normal gain above 0; beside the Brier score stands that of one who
+    always says the share that rises.
+    """
+    head = ("judge", "pairs", "area [95%]", "rank correlation", "within sets", "expects to rise", "rise", "Brier score")
+    head = (*head, "takes", "of these rise", "of the others rise", "change by its rule", "always taken", "cost")
     print(f"\n| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     for judge in JUDGES:
         own = [row for row in rows if row["judge"] == judge]
@@ -194,14 +204,23 @@ def show_verdicts(rows: list[dict[str, Any]]) -> None:
         change = np.asarray([row["after"] - row["before"] for row in own])
         ratio = np.asarray([row["gain"] / max(row["gain_error"], 1e-30) for row in own])
         taken, low_high = ratio > 1, interval(own, foretold)
-        rank = np.corrcoef(rankdata(ratio), rankdata(change))[0, 1]
+        sets = np.asarray([row["dataset"] for row in own])
+        within = np.nanmean([rank_correlation(ratio[sets == one], change[sets == one]) for one in np.unique(sets)])
+        expected, rises = norm.cdf(ratio), change > 0
+        brier = [np.mean((guess - rises) ** 2) for guess in (expected, rises.mean())]
         rise = [f"{100 * (change[part] > 0).mean():.0f}%" if part.any() else "-" for part in (taken, ~taken)]
         gain = np.where(taken, change, 0.0)
         cost = sum({(row["dataset"], row["method"]): row["seconds"] for row in own}.values())
         low, high = low_high
-        cells = (judge, f"{len(own)}", f"{foretold(own):.2f} [{low:.2f}, {high:.2f}]", f"{rank:.2f}")
         cells = (
-            *cells,
+            judge,
+            f"{len(own)}",
+            f"{foretold(own):.2f} [{low:.2f}, {high:.2f}]",
+            f"{rank_correlation(ratio, change):.2f}",
+            f"{within:.2f}",
+            f"{100 * expected.mean():.0f}%",
+            f"{100 * rises.mean():.0f}%",
+            f"{brier[0]:.2f} ({brier[1]:.2f})",
             f"{100 * taken.mean():.0f}%",
             *rise,
             f"{gain.mean():+.2f}",
@@ -209,6 +228,37 @@ def show_verdicts(rows: list[dict[str, Any]]) -> None:
             f"{cost:.0f} s",
         )
         print(f"| {' | '.join(cells)} |")
+
+
+def show_rule(moments: list[dict[str, Any]], verdicts: list[dict[str, Any]]) -> None:
+    """By set: a second step at fixed moments, one step alone, and the rule of each judge, over seeds.
+
+    The rule is that of a spec: after the whole first step the second is kept where the judge finds a gain of more than
+    its error, and given up otherwise.
+    """
+    print("\n| set | method | one step | two: best moment | two: worst moment | judge | its rule | less one step |")
+    print("|" + " --- |" * 8)
+    for dataset, method, judge in dict.fromkeys((r["dataset"], r["method"], r["judge"]) for r in verdicts):
+        own = [r for r in moments if (r["dataset"], r["method"]) == (dataset, method)]
+        at = {(r["moment"], r["seed"], r["policy"]): r["score"] for r in own}
+        last, seeds = max(r["moment"] for r in own), sorted({r["seed"] for r in own})
+        one = [at[last, seed, 1] for seed in seeds]
+        two = [[at[moment, seed, 2] for seed in seeds] for moment in sorted({r["moment"] for r in own})]
+        two.sort(key=np.mean)
+        said = {
+            v["seed"]: v["gain"] > v["gain_error"]
+            for v in verdicts
+            if (v["dataset"], v["method"], v["judge"], v["moment"]) == (dataset, method, judge, last)
+        }
+        ruled = [at[last, seed, 2 if said[seed] else 1] for seed in seeds]
+        cells = (dataset, method, mean_and_error(one), mean_and_error(two[-1]), mean_and_error(two[0]), judge)
+        cells = (*cells, mean_and_error(ruled), mean_and_error(np.subtract(ruled, one)))
+        print(f"| {' | '.join(cells)} |")
+
+
+def mean_and_error(values: Any) -> str:
+    """Mean and standard error over seeds."""
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.1f}"
 
 
 def show_moments(rows: list[dict[str, Any]]) -> None:
@@ -257,6 +307,7 @@ def table(args: argparse.Namespace) -> None:
         update(args.csv / "verdicts.csv", read_verdicts(args), VERDICTS)
     show_moments(read(args.csv / "moments.csv"))
     show_verdicts(read(args.csv / "verdicts.csv"))
+    show_rule(read(args.csv / "moments.csv"), read(args.csv / "verdicts.csv"))
 
 
 def figure(args: argparse.Namespace) -> None:
