@@ -18,7 +18,7 @@ from pogospec.report.reading.sweeps import of_branches, of_sweeps
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ON_PAPER = ("energy", "sweep", "path", "density")
+ON_PAPER = ("sweep", "path", "density")
 """Pictures that colour areas on which ink stands, or take their colours from a scale that is dark at one end."""
 TEXTS = {
     "curves": "Mean and std over seeds, over updates",
