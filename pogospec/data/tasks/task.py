@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pogospec.data.gym import quiet
 from pogospec.data.tasks.goals import entries
 from pogospec.data.tasks.guard import guarded, reason
 from pogospec.data.tasks.wrappers import wrapped
@@ -121,6 +122,22 @@ def make(environment: str, pixels: int | None = None) -> Any:
             raise
         except TaskError:
             return _made(task, arguments)
+
+
+def time_limit(environment: str) -> int | None:
+    """Steps after which an environment cuts an episode; None where it does not, or is not known here."""
+    import gymnasium
+
+    try:
+        task = task_of(environment)
+        if LIMIT in task.arguments:
+            return task.arguments[LIMIT]
+        refuse_code(task)
+        with quiet():
+            _register(task.id)
+            return gymnasium.spec(task.id).max_episode_steps
+    except (PogospecError, gymnasium.error.Error, ImportError):
+        return None
 
 
 def refuse_code(task: Task) -> None:

@@ -37,7 +37,8 @@ def figure(runs: Sequence[RunDirectory]) -> Figure:
     about = runs[0].manifest
     tidy(axes, f"updates of {about['branch']['label']} before the switch", "")
     unit = "return" if about["reference"] is None else "score"
-    head(picture, f"{about['name']} on {dataset_of(runs[0])}: {unit}, {over_seeds([r.manifest['seeds'] for r in runs])}")
+    where = f"{about['name']} on {dataset_of(runs[0])}"
+    head(picture, f"{where}: {unit}, {over_seeds([r.manifest['seeds'] for r in runs])}")
     legend_below(picture, handles)
     return picture
 

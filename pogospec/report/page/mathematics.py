@@ -43,9 +43,10 @@ class Formula(NamedTuple):
 
 
 class Objectives(NamedTuple):
-    """One spec: the methods that run it, also as its heading, formulas under the label of each step, and what `explain` says of it.
+    """One spec: the methods that run it, formulas under the label of each step, and what `explain` says of it.
 
     `parts`: a label and rows of a topic and a text. `wrong`: why there is none of this.
+    `heading`: its methods, told apart from those of other specs.
     """
 
     specs: list[str]
