@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pogospec.cli.app import Allow, Set, allow_modules, make_console, overrides, use_all_cores
+from pogospec.cli.app import (
+    Allow,
+    Seeds,
+    Set,
+    Updates,
+    allow_modules,
+    make_console,
+    overrides,
+    use_all_cores,
+)
 from pogospec.terminal import say
 from pogospec.text import json_text
 
@@ -33,6 +42,8 @@ LAYERS = {
 def explain(
     spec: Annotated[str, typer.Argument(help="A spec file, the name of a shipped spec, or a run directory.")],
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
+    seeds: Seeds = None,
+    updates: Updates = None,
     set_: Set = None,
     to: Annotated[Literal["text", "latex", "json"], typer.Option(help="How to print.")] = "text",
     measure: Annotated[
@@ -56,9 +67,11 @@ def explain(
 
     run = _run_of(Path(spec))
     path = spec_path(spec) if run is None else run.path / "spec.yaml"
-    document = read(path, overrides(dataset, None, None, set_))
+    document = read(path, overrides(dataset, seeds, updates, set_))
     loaded = checked(document)
     require([document], here=False)
+    for idle in document.idle:
+        say(f"note: {idle}", error=True)
     from pogospec.explain.overview import cost, explanation, plain
 
     data, space, note = _data(loaded)

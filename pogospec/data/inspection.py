@@ -140,13 +140,15 @@ def _notes(logged: Logged, found: Edges) -> list[str]:
 def _cut_early(logged: Logged, found: Edges) -> str | None:
     """That the environment lets an episode last longer than the data do, so that its returns are of more steps."""
     environment, columns = logged.environment, logged.columns
-    limit = None if environment is None or is_success(environment) else time_limit(environment)
+    if environment is None or is_success(environment):
+        return None
+    limit = time_limit(environment)
     at_limits = (columns.truncated & ~columns.terminated)[found.ends]
     longest = int(np.bincount(found.episodes).max())
     if limit is None or not at_limits.any() or longest >= limit:
         return None
     return (
-        f"no episode has more than {longest:,} steps, where {task_of(environment).id} cuts them after {limit:,}: rollouts "
-        f"may last longer than what was logged, and their returns add up more rewards; data.max_episode_steps: {longest} "
-        "ends them there too"
+        f"no episode has more than {longest:,} steps, where {task_of(environment).id} cuts them after {limit:,}: "
+        "rollouts may last longer than what was logged, and their returns add up more rewards; "
+        f"data.max_episode_steps: {longest} ends them there too"
     )

@@ -165,6 +165,10 @@ def _made(task: Task, arguments: dict[str, Any]) -> Any:
             f"the environment '{task.id}' cannot be made: Gymnasium knows none of this id; {hint}allow the module that "
             "registers it with --allow-module, or name another one in data.environment"
         ) from None
+    except gymnasium.error.DeprecatedEnv as error:
+        raise TaskError(
+            f"the environment '{task.id}' cannot be made ({reason(error)}); name the newer one in data.environment"
+        ) from None
     except (gymnasium.error.Error, ImportError) as error:
         kind = NotInstalled if isinstance(error, gymnasium.error.DependencyNotInstalled) else TaskError
         raise kind(

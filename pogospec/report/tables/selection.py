@@ -118,9 +118,8 @@ def _ranking(
         )
     close = sum(choice.high >= choices[0].value for choice in choices[1:])
     if close:
-        notes.append(
-            f"the intervals of {close} others reach the estimate of the first: the data hardly tell them apart"
-        )
+        others = "interval of 1 other reaches" if close == 1 else f"intervals of {close} others reach"
+        notes.append(f"the {others} the estimate of the first: the data hardly tell them apart")
     spread = float(np.ptp(truths)) if len(known) else math.nan
     level, truth = float(asked[0][1]["level"]), "score" if scored else "return"
     told = regrets, spread, correlation, notes
