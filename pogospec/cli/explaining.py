@@ -272,7 +272,7 @@ def _cost(console: Console, found: Explanation) -> None:
     seeds = f"{found.spec.seed_count} seeds in one program" if found.spec.seed_count > 1 else "1 seed"
     updates = sum(stage.step.spent for group in found.timed for stage in group.stages)
     rollouts = ", without compiling" + ("" if found.known else " and rollouts")
-    total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}{rollouts}"
+    total = f"{updates:,} updates, {seeds}: about {_total(found, cost.seconds(found.plan), rollouts)}"
     rows = [("total", total), ("memory", _memory(found, cost))]
     if found.space is not None and (judging := cost.judging(found.plan, found.space)):
         rows.insert(1, ("judges", f"their own critics: about {span(judging)} beside that"))
@@ -281,6 +281,18 @@ def _cost(console: Console, found: Explanation) -> None:
         together, alone = map(span, cost.branches(found.plan, branch))
         rows.insert(1, ("branches", f"{len(branch.at)} runs{rollouts}: about {together} in all; {alone} one by one"))
     _grid(console, rows)
+
+
+def _total(found: Explanation, updates: float, without: str) -> str:
+    """The time of all updates, with that of compiling where runs on this machine tell it."""
+    from pogospec.launch.compiling import expected
+    from pogospec.launch.view import span
+
+    compiling = None if found.space is None else expected(found.spec, found.space)
+    if compiling is None:
+        return span(updates) + without
+    rollouts = "" if found.known else "; without rollouts"
+    return f"{span(updates + compiling)}, of which compiling takes {span(compiling)}, by other runs here{rollouts}"
 
 
 def _memory(found: Explanation, cost: Cost) -> str:
