@@ -27,6 +27,8 @@ LATEST = 200
 """Rows that are looked at: those of long ago may be of another machine's load."""
 EVENTS = "/jax/core/compile/"
 """Beginning of what JAX says after it traced, lowered or compiled something."""
+ALIKE = ("name", "about", "dataset", "seeds", "updates")
+"""Keys that decide no program."""
 Span = tuple[float, float]
 
 
@@ -115,11 +117,13 @@ def key_of(spec: Spec, space: Space, runs: int) -> str:
 
 def shape_of(plain: Any, key: str = "") -> Any:
     """What decides the operations of an update: all but names, data, budgets and numbers with a point."""
+    if isinstance(plain, float) or key in ALIKE:
+        return None
     if isinstance(plain, dict):
         return {name: shape_of(value, name) for name, value in plain.items()}
     if isinstance(plain, list):
         return [shape_of(value) for value in plain]
-    return None if isinstance(plain, float) or key in ("name", "about", "dataset", "seeds", "updates") else plain
+    return plain
 
 
 def _file() -> Path | None:

@@ -106,4 +106,3 @@ class Forecast:
         if key not in self.counts:
             self.counts[key] = operations(job.spec, space)
         return stage_seconds(job.spec, self.counts[key], self.rate)
-
