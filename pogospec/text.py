@@ -127,7 +127,7 @@ def html(text: str) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """A number and its standard error, to the second decimal digit of the error, or whole; alone where none is known."""
+    """A number and its standard error, to the second digit of the error or whole; alone where none is known."""
     if not math.isfinite(error):
         return f"{value:.3g}"
     digits = 1 - math.floor(math.log10(error)) if error > 0 else 3

@@ -154,7 +154,7 @@ def test_what_steps_take_is_told(tmp_path):
 
 def test_defaults_that_no_step_takes_are_told(tmp_path):
     path = tmp_path / "child.yaml"
-    path.write_text("extends: pogo_w_two_step\nschedule: {defaults: {updates: 7, optimizer_state: keep}}\n")
+    path.write_text("extends: pogo_w_two_step\nschedule: {defaults: {updates: 7, gradient: natural}}\n")
     (note,) = notes(read(path))
     assert (note.path, note.origin.line) == ("schedule.defaults.updates", 2)
     assert note.message.startswith("no step takes 7, since each has its own (")
