@@ -275,6 +275,9 @@ def test_run_takes_an_imported_dataset(places, tmp_path):
         (["--id", "mine", "--low", "a", "--high", "1"], "--low: found 'a', allowed a number"),
         (["--id", "mine", "--low", "-0.1", "--high", "0.1"], "actions lie outside the bounds"),
         (["--id", "mine", "--environment", "Hoper-v4"], "the environment 'Hoper-v4' cannot be made"),
+        (["--id", "mine", "--environment", "Hoper-v4"], "or name another one in --environment"),
+        (["--id", "mine", "--environment", "Pendulum-v0"], "use `Pendulum-v1` instead.); name the newer one in --env"),
+        (["--id", "mine", "--low", "-0.1", "--high", "0.1"], "true bounds: --low and --high, or --environment"),
     ],
 )
 def test_imports_that_are_refused(places, options, words):
