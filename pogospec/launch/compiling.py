@@ -47,12 +47,12 @@ class Listener:
         self.spans: list[Span] | None = None
         self.lock = threading.Lock()
 
-    def __call__(self, event: str, duration: float, **_: Any) -> None:
+    def __call__(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         """Note a stretch of time that ends now."""
         if event.startswith(EVENTS) and self.spans is not None:
             now = time.monotonic()
             with self.lock:
-                self.spans.append((now - duration, now))
+                self.spans.append((now - duration_secs, now))
 
 
 _LISTENER: list[Listener] = []

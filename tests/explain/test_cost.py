@@ -37,10 +37,12 @@ def test_the_estimate_grows_with_updates_and_seeds():
 
 
 def test_the_estimate_counts_the_critics_of_judges():
-    judge = [("data.holdout", "0.2"), ("schedule.steps[1].judge", "{kind: fqe, updates: 1_000_000}")]
-    spec = load(ROOT / "specs" / "pogo_w_two_step.yaml", judge)
+    asked = [("data.holdout", "0.2"), ("schedule.steps[1].judge", "{kind: fqe, updates: 1_000_000}")]
+    spec = load(ROOT / "specs" / "pogo_w_two_step.yaml", asked)
     steps, counts = spec.schedule.in_turn, [5.0, 4.0]
-    fitted = 4 * 1_000_000 * steps[1].judge.work(SPACE)  # of both policies, on both halves of the held-out episodes
+    judge = steps[1].judge
+    assert judge is not None
+    fitted = 4 * 1_000_000 * judge.work(SPACE)  # of both policies, on both halves of the held-out episodes
     assert judging(steps, counts, [1e-3, 1e-3], SPACE) == pytest.approx(fitted / 4.0 * 1e-3)
     without = load(ROOT / "specs" / "pogo_w_two_step.yaml")
     assert judging(without.schedule.in_turn, counts, [1e-3, 1e-3], SPACE) == 0
