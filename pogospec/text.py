@@ -1,5 +1,7 @@
 """Text that others wrote, such as names, paths and ids, in each medium that it goes to: never markup, never a command.
 
+Numbers with their errors are here too.
+
 Every printer and every writer of tables escapes by a function of this file, and of no other.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import sys
 import unicodedata
@@ -121,3 +124,13 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = 
 def html(text: str) -> str:
     """Text that a browser shows as it is, on one line, within an element or an attribute."""
     return in_html(line(text), quote=True)
+
+
+def with_error(value: float, error: float) -> str:
+    """A number and its standard error, to the second digit of the error or whole; alone where none is known."""
+    if not math.isfinite(error):
+        return f"{value:.3g}"
+    digits = 1 - math.floor(math.log10(error)) if error > 0 else 3
+    if not (math.isfinite(value) and -5 <= digits <= 6):
+        return f"{value:.3g} ± {error:.2g}"
+    return f"{value:,.{max(digits, 0)}f} ± {error:,.{max(digits, 0)}f}"

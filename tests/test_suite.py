@@ -10,6 +10,8 @@ import pytest
 from commands import pogospec, started
 from test_resume import assert_same
 
+from pogospec.runs import cache
+
 SMALL = """\
 specs: [pogo_w, td3_bc]
 datasets: [pocket/reacher-mixed, pocket/hopper-mixed]
@@ -115,14 +117,23 @@ def test_an_interrupted_suite_says_how_to_go_on(file, tmp_path):
     assert "0 of 4 runs are done" in shown
 
 
-def test_a_dry_run_says_how_long_and_touches_nothing(file, tmp_path):
+def test_a_dry_run_says_how_long_and_touches_nothing(file, tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "kept"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
     folder = tmp_path / "dry"
-    shown = pogospec("suite", file, "--out", folder, "--dry-run", "--only", "td3*").stdout
+    dry = ("suite", file, "--out", folder, "--dry-run", "--only", "td3*")
+    shown = pogospec(*dry).stdout
     assert not folder.exists()
     assert "0 of 2 runs are done; the others take about" in shown
     assert "by their operations, without compiling and rollouts" in shown
     assert "td3-bc" in shown
     assert "pogo-w" not in shown
+    place = cache.place()
+    assert place is not None
+    place.mkdir(parents=True)
+    (place / "compiling.csv").write_text("another,1,5000\n")
+    shown = pogospec(*dry).stdout
+    assert "the others take about 2.8 h on cpu:0, by their operations and what other runs" in shown, "two of 5,000 s"
 
 
 def test_a_dry_run_of_data_that_are_not_at_hand(tmp_path, monkeypatch):
@@ -245,7 +256,7 @@ def test_times_come_from_what_was_measured(whole, tmp_path):
     (tmp_path / "two.yaml").write_text(SMALL.replace("pogo_w", "pogo_w_two_step"))
     jobs = jobs_of(read_suite(tmp_path / "two.yaml"), tmp_path / "new")
     forecast = Forecast(tmp_path / "new", jobs)
-    plain = [forecast.left(job) for job in jobs]
+    plain = [forecast.estimate(job, 0) for job in jobs]
     assert all(seconds is not None and seconds > 0 for seconds in plain)
     half = forecast.estimate(jobs[0], jobs[0].updates // 2)
     assert half is not None

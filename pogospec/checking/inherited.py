@@ -83,7 +83,7 @@ def notes(document: Document) -> list[Problem]:
     alike: dict[tuple[str, ...], list[str]] = {}
     for where, found in taken(document).items():
         alike.setdefault(tuple(map(str, found)), []).append(where)
-    told = []
+    told = list(document.idle)
     for texts, steps in alike.items():
         others = f"; so do {', '.join(steps[1:])}" if len(steps) > 1 else ""
         message = f"takes {', '.join(texts)} from the spec that this one extends{others}"

@@ -64,6 +64,10 @@ app = typer.Typer(
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; may be repeated.")
 ]
+Seeds = Annotated[
+    str | None, typer.Option(metavar="SEEDS", help="How many, or which: 3, or 0,3,7; short for --set seeds=…")
+]
+Updates = Annotated[int | None, typer.Option(help="Short for --set 'schedule.steps[*].updates=…'")]
 Sweep = Annotated[
     list[str] | None,
     typer.Option("--sweep", metavar="PATH=[VALUES]", help="Run every one of these values; may be repeated: a grid."),

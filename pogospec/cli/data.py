@@ -115,7 +115,10 @@ def import_(
         raise UsageError("--low, --high: found one of them, allowed both or neither")
     bounds = None if low is None or high is None else (_numbers("--low", low), _numbers("--high", high))
     sources, own = _columns(column or []), path_of(str(path))
-    found = import_file(own, name, environment, bounds, overwrite, sources, max_episode_steps)
+    try:
+        found = import_file(own, name, environment, bounds, overwrite, sources, max_episode_steps)
+    except DataError as error:
+        raise DataError(_by_options(str(error))) from None
     say(f"{name}: {len(found.columns.rewards):,} rows in {found.file}\nrun it with: pogospec run SPEC --dataset {name}")
     if max_episode_steps is not None:
         ended, cut = (int(column.sum()) for column in (found.columns.terminated, found.columns.truncated))
@@ -135,6 +138,11 @@ def fetch(dataset: Annotated[str, typer.Argument(help="A Minari id, for example 
     known = dataset in source.ids()
     where = source.fetch(dataset)
     say(f"{dataset} is at hand already, in {where}" if known else f"{dataset}: in {where}")
+
+
+def _by_options(message: str) -> str:
+    """What is wrong with data, with options of this command in the place of keys of a spec."""
+    return message.replace("low and high in the file", "--low and --high").replace("data.environment", "--environment")
 
 
 def _columns(texts: list[str]) -> dict[str, list[str]]:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pogospec.cli.app import Allow, Set, allow_modules, make_console, overrides, use_all_cores
+from pogospec.cli.app import (
+    Allow,
+    Seeds,
+    Set,
+    Updates,
+    allow_modules,
+    make_console,
+    overrides,
+    use_all_cores,
+)
 from pogospec.terminal import say
 from pogospec.text import json_text
 
@@ -33,6 +42,8 @@ LAYERS = {
 def explain(
     spec: Annotated[str, typer.Argument(help="A spec file, the name of a shipped spec, or a run directory.")],
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
+    seeds: Seeds = None,
+    updates: Updates = None,
     set_: Set = None,
     to: Annotated[Literal["text", "latex", "json"], typer.Option(help="How to print.")] = "text",
     measure: Annotated[
@@ -56,9 +67,11 @@ def explain(
 
     run = _run_of(Path(spec))
     path = spec_path(spec) if run is None else run.path / "spec.yaml"
-    document = read(path, overrides(dataset, None, None, set_))
+    document = read(path, overrides(dataset, seeds, updates, set_))
     loaded = checked(document)
     require([document], here=False)
+    for idle in document.idle:
+        say(f"note: {idle}", error=True)
     from pogospec.explain.overview import cost, explanation, plain
 
     data, space, note = _data(loaded)
@@ -259,7 +272,7 @@ def _cost(console: Console, found: Explanation) -> None:
     seeds = f"{found.spec.seed_count} seeds in one program" if found.spec.seed_count > 1 else "1 seed"
     updates = sum(stage.step.spent for group in found.timed for stage in group.stages)
     rollouts = ", without compiling" + ("" if found.known else " and rollouts")
-    total = f"{updates:,} updates, {seeds}: about {span(cost.seconds(found.plan))}{rollouts}"
+    total = f"{updates:,} updates, {seeds}: about {_total(found, cost.seconds(found.plan), rollouts)}"
     rows = [("total", total), ("memory", _memory(found, cost))]
     if found.space is not None and (judging := cost.judging(found.plan, found.space)):
         rows.insert(1, ("judges", f"their own critics: about {span(judging)} beside that"))
@@ -268,6 +281,18 @@ def _cost(console: Console, found: Explanation) -> None:
         together, alone = map(span, cost.branches(found.plan, branch))
         rows.insert(1, ("branches", f"{len(branch.at)} runs{rollouts}: about {together} in all; {alone} one by one"))
     _grid(console, rows)
+
+
+def _total(found: Explanation, updates: float, without: str) -> str:
+    """The time of all updates, with that of compiling where runs on this machine tell it."""
+    from pogospec.launch.compiling import expected
+    from pogospec.launch.view import span
+
+    compiling = None if found.space is None else expected(found.spec, found.space)
+    if compiling is None:
+        return span(updates) + without
+    rollouts = "" if found.known else "; without rollouts"
+    return f"{span(updates + compiling)}, of which compiling takes {span(compiling)}, by other runs here{rollouts}"
 
 
 def _memory(found: Explanation, cost: Cost) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pogospec.cli.app import Allow, Set, allow_modules, overrides
+from pogospec.cli.app import Allow, Seeds, Set, Updates, allow_modules, overrides
 from pogospec.cli.listing import Json, list_
 from pogospec.errors import SpecError, UsageError
 from pogospec.spec.shipped import spec_path
@@ -23,6 +23,8 @@ __all__ = ["check", "list_", "new", "schema"]
 def check(
     specs: Annotated[list[str], typer.Argument(help="Spec files, or names of shipped specs.")],
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
+    seeds: Seeds = None,
+    updates: Updates = None,
     set_: Set = None,
     as_json: Json = False,
     allow: Allow = None,
@@ -43,7 +45,7 @@ def check(
     problems, told = [], []
     for name in specs:
         try:
-            documents = read_cells(spec_path(name), overrides(dataset, None, None, set_))
+            documents = read_cells(spec_path(name), overrides(dataset, seeds, updates, set_))
             cells, missing = checked_all(documents), lacks(documents)
             require_trackers(documents)
             if any(lack.note is None for lack in missing):

@@ -105,7 +105,10 @@ def _plan(console: Console, folder: Path, jobs: Sequence[Job], found: Sequence[S
     if lefts:
         total, unknown = sum(left or 0.0 for left in lefts), lefts.count(None)
         done += f"; the others take about {span(total)} on {device}" + f", and {unknown} unknown" * (unknown > 0)
-        estimated = "by their operations, without compiling and rollouts"
+        compiled = any(state.left and forecast.compiling(job) for job, state in zip(jobs, found, strict=True))
+        estimated = "by their operations" + (
+            " and what other runs here compiled, without rollouts" if compiled else ", without compiling and rollouts"
+        )
         done += f", {'by what was measured here' if forecast.measured else estimated}"
     console.print(done, highlight=False)
     return forecast

@@ -13,9 +13,11 @@ from pogospec.cli.app import (
     Device,
     Quiet,
     Run,
+    Seeds,
     Set,
     Sweep,
     Track,
+    Updates,
     allow_modules,
     find_device,
     make_console,
@@ -39,10 +41,8 @@ if TYPE_CHECKING:
 def run(
     specs: Annotated[list[str], typer.Argument(help="Spec files, or names of shipped specs; run one after another.")],
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="SEEDS", help="How many, or which: 3, or 0,3,7; short for --set seeds=…")
-    ] = None,
-    updates: Annotated[int | None, typer.Option(help="Short for --set 'schedule.steps[*].updates=…'")] = None,
+    seeds: Seeds = None,
+    updates: Updates = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Run directory, of several specs the folder of theirs; default: runs/NAME-DATASET-TIME."),
@@ -71,6 +71,8 @@ def run(
     loaded = checked_all([document for documents in cells for document in documents])
     require_trackers([document for documents in cells for document in documents])
     require([document for documents in cells for document in documents])
+    for note in dict.fromkeys(note for documents in cells for document in documents for note in document.idle):
+        say(f"note: {note}", error=True)
     found, console = find_device(device), make_console(quiet)
     from pogospec.api import default_directory
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pogospec.data.columns import TOLERANCE, Columns, Edges, continues, edges, leaks, oversized, usable
 from pogospec.data.logged import Logged
-from pogospec.data.tasks import is_success
+from pogospec.data.tasks import is_success, task_of, time_limit
 from pogospec.errors import NotInstalled
 
 Facts = dict[str, Any]
@@ -125,6 +125,9 @@ def _notes(logged: Logged, found: Edges) -> list[str]:
             f"{leaking.sum():,} rows that terminate have the first observation of the next episode as their next one, "
             "as in an array that was rolled by a row; nothing is learned of it there, but it would be at time limits"
         )
+    cut = _cut_early(logged, found)
+    if cut is not None:
+        notes.append(cut)
     both = int((columns.terminated & columns.truncated).sum())
     if both:
         notes.append(f"{both:,} rows are both terminations and time limits; they count as terminations")
@@ -132,3 +135,20 @@ def _notes(logged: Logged, found: Edges) -> list[str]:
     if fixed:
         notes.append(f"observations that never change: {', '.join(fixed)}")
     return notes
+
+
+def _cut_early(logged: Logged, found: Edges) -> str | None:
+    """That the environment lets an episode last longer than the data do, so that its returns are of more steps."""
+    environment, columns = logged.environment, logged.columns
+    if environment is None or is_success(environment):
+        return None
+    limit = time_limit(environment)
+    at_limits = (columns.truncated & ~columns.terminated)[found.ends]
+    longest = int(np.bincount(found.episodes).max())
+    if limit is None or not at_limits.any() or longest >= limit:
+        return None
+    return (
+        f"no episode has more than {longest:,} steps, where {task_of(environment).id} cuts them after {limit:,}: "
+        "rollouts may last longer than what was logged, and their returns add up more rewards; "
+        f"data.max_episode_steps: {longest} ends them there too"
+    )

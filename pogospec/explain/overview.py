@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from pogospec.checking.inherited import doubtful
 from pogospec.compiler.compile import compile_spec
 from pogospec.explain.cautions.rules import Caution, cautions
 from pogospec.explain.choices import choices
-from pogospec.explain.costs.operations import operations
+from pogospec.explain.costs.operations import matrix_rate, operations, stage_seconds
 from pogospec.explain.costs.rates import Rate, estimate, measure
 from pogospec.explain.costs.sizes import Memory, Network, memory, networks
 from pogospec.explain.mathematics.blocks import Block, blocks, gradient, meanings
@@ -22,11 +23,31 @@ from pogospec.explain.mathematics.learning import optimizers, reference, start, 
 from pogospec.explain.origins import Value, grouped, values
 from pogospec.explain.stages import Group, Stage, groups, in_turn, kind_of, stages
 from pogospec.spec.resolve import Document
-from pogospec.spec.schema import BranchSpec, Spec
+from pogospec.spec.schema import BranchSpec, Spec, StepSpec
 from pogospec.training.chunk import precision
 from pogospec.types import Dataset, Space
 
 UNKNOWN = Space(1, 1, (-1.0,), (1.0,))
+
+
+def seconds(spec: Spec, counts: list[float], space: Space) -> float:
+    """Estimate of the time of all updates and judges, of all seeds, by `operations` and a matrix product timed now."""
+    updates, each = zip(*stage_seconds(spec, counts, matrix_rate()), strict=True)
+    work = sum(count * one for count, one in zip(updates, each, strict=True))
+    return work + judging(spec.schedule.in_turn, counts, each, space)
+
+
+def judging(steps: Sequence[StepSpec], counts: Sequence[float], each: Sequence[float], space: Space) -> float:
+    """Seconds of the critics that judges fit, by their operations beside those of the steps that they judge.
+
+    `each`: seconds of an update of a step, of all seeds together.
+    """
+    seconds = 0.0
+    for step, count, one in zip(steps, counts, each, strict=True):
+        judge: Any = step.judge
+        if judge is not None and count:
+            seconds += judge.updates_of_critics(checks(step)) * judge.work(space) / count * one
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -45,13 +66,8 @@ class Cost:
 
     def judging(self, plan: list[Stage], space: Space) -> float:
         """Time of the critics that judges fit, by their operations beside those of the steps that they judge."""
-        seconds = 0.0
-        for stage, count, rate in zip(in_turn(plan), self.operations, self.rates, strict=True):
-            judge: Any = stage.step.judge
-            if judge is not None and count:
-                updates = judge.updates_of_critics(checks(stage.step))
-                seconds += updates * judge.work(space) / (count * rate.per_second)
-        return seconds
+        each = [1 / rate.per_second for rate in self.rates]
+        return judging([stage.step for stage in in_turn(plan)], self.operations, each, space)
 
     def branches(self, plan: list[Stage], branch: BranchSpec) -> tuple[float, float]:
         """The same of all branches, whose trunk runs once, and of the same runs one by one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,6 +112,8 @@ def drawn(env: Any) -> np.ndarray:
     try:
         picture = env.render()
     except Exception as error:
+        if "pygame" in str(error) and find_spec("pygame") is None:  # Gymnasium names an extra that it does not have
+            raise RunError("the environment is drawn by pygame, which is not installed; pip install pygame") from None
         raise RunError(f"the environment cannot be drawn ({reason(error)}); {renderers.advice()}") from error
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:
         raise RunError("the environment draws no pictures (its render mode rgb_array); nothing can be filmed")

@@ -10,13 +10,14 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pogospec.data import load_for
 from pogospec.errors import DataError
 from pogospec.explain import known_space, matrix_rate, operations, stage_seconds
+from pogospec.launch.compiling import expected, shape_of
 from pogospec.launch.job import Job
 from pogospec.spec.build import to_plain
+from pogospec.types import Space
 
 TIMES = "times.csv"
 LEAST = 0.1
@@ -30,6 +31,7 @@ class Forecast:
         self.file = folder / TIMES
         self.counts: dict[str, list[float]] = {}
         self.stages: dict[Path, list[tuple[int, float]] | None] = {}
+        self.spaces: dict[Path, Space] = {}
         self.rate = matrix_rate()
         self.measured: dict[str, tuple[float, float]] = {}
         self._read(jobs)
@@ -65,10 +67,20 @@ class Forecast:
         self.learn(job, first, last, seconds)
 
     def left(self, job: Job, update: int = 0) -> float | None:
-        """Seconds from an update to the end of a run; None where the sizes of its task are unknown."""
-        estimate = self.estimate(job, update)
-        taken, estimated = self.measured.get(job.method) or self.measured.get("") or (1.0, 1.0)
-        return None if estimate is None else estimate * taken / estimated
+        """Seconds from an update to the end of a run; None where the sizes of its task are unknown.
+
+        Before anything was measured here, with what compiling took other runs on this machine, where that is known.
+        """
+        estimate, measured = self.estimate(job, update), self.measured.get(job.method) or self.measured.get("")
+        if estimate is None:
+            return None
+        if measured is None:
+            return estimate + (self.compiling(job) or 0.0)
+        return estimate * measured[0] / measured[1]
+
+    def compiling(self, job: Job) -> float | None:
+        """Seconds that a run will compile, by other runs on this machine; None where there were none."""
+        return expected(job.spec, self.spaces[job.path]) if self.estimate(job, 0) is not None else None
 
     def estimate(self, job: Job, update: int) -> float | None:
         """The same from operations alone."""
@@ -89,16 +101,8 @@ class Forecast:
                 space = load_for(job.spec).space
             except DataError:
                 return None
-        key = json.dumps([_shape(to_plain(job.spec)), space.obs_dim, space.act_dim])
+        self.spaces[job.path] = space
+        key = json.dumps([shape_of(to_plain(job.spec)), space.obs_dim, space.act_dim])
         if key not in self.counts:
             self.counts[key] = operations(job.spec, space)
         return stage_seconds(job.spec, self.counts[key], self.rate)
-
-
-def _shape(plain: Any, key: str = "") -> Any:
-    """What decides the operations of an update: all but names, data, budgets and numbers with a point."""
-    if isinstance(plain, dict):
-        return {name: _shape(value, name) for name, value in plain.items()}
-    if isinstance(plain, list):
-        return [_shape(value) for value in plain]
-    return None if isinstance(plain, float) or key in ("name", "about", "dataset", "seeds", "updates") else plain

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pogospec.errors import PogospecError, RunError, printable, reason
+from pogospec.launch import compiling
 from pogospec.runs import cache
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec
@@ -53,7 +54,7 @@ def train(
         locks.enter_context(tracking)  # left when the status is written
         try:
             status.write("running")
-            with listener:
+            with listener, contextlib.nullcontext() if resume else compiling.noted(specs, dataset.space):
                 train_all(specs, dataset, runs, tell, resume)
             status.write("done")
         except BaseException as error:

@@ -51,6 +51,12 @@ def root() -> Path | None:
     return Path(local or "~/.cache").expanduser() / "pogospec/compiled"
 
 
+def place() -> Path | None:
+    """The folder of what is compiled for this machine by this JAX; None as for `root`."""
+    folder = root()
+    return None if folder is None else folder / _machine()
+
+
 def usage(folder: Path) -> Usage:
     """What lies in a folder and those below it."""
     found = _entries(folder)

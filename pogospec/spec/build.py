@@ -37,6 +37,7 @@ class Builder:
         self.problems: list[Problem] = []
         self.origins: dict[str, Origin] = {}
         self.also = also or {}
+        self.idle: list[Problem] = []  # no mistakes
         self._told: dict[tuple[Origin, str, str], int] = {}
 
     def fail(self, node: Node, path: str, message: str, at_key: bool = False) -> Any:

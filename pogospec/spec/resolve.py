@@ -22,7 +22,7 @@ from pogospec.spec.known import complete, known_step
 from pogospec.spec.merge import ADAM, FREE, REPLACE, idle, marked, merge, open_node, optimizers
 from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
-from pogospec.spec.steps import defaults_of, long_step
+from pogospec.spec.steps import defaults_of, idle_defaults, long_step
 from pogospec.spec.sweep import Cell, cells_of, read_grid, with_fractions
 from pogospec.spec.yaml import Node, join, parse, parse_mapping, plain_of, read_file, show, tree_of
 
@@ -57,6 +57,8 @@ class Document(NamedTuple):
     """Paths that a sweep varies, and their values here, as plain data."""
     trunk: Trunk | None = None
     """Of a branch: where it comes from."""
+    idle: tuple[Problem, ...] = ()
+    """Defaults of steps that no step takes, since each says the key itself."""
 
 
 def parse_set(text: str, flag: str = "--set", example: str = "1.5") -> tuple[str, str]:
@@ -232,7 +234,8 @@ def _resolve(tree: Node, source: str, overrides: Sequence[Override], cell: Cell)
     spec = builder.record(Spec, tree, "")
     # a missing key that follows from a mistake told already
     problems = [_whole(problem) for problem in builder.problems if problem.path not in follow]
-    return Document(None if spec is INVALID else spec, problems, builder.origins, source)
+    made = None if spec is INVALID else spec
+    return Document(made, problems, builder.origins, source, idle=tuple(builder.idle))
 
 
 def _whole(problem: Problem) -> Problem:
@@ -336,6 +339,7 @@ def _normalize(tree: Node, builder: Builder) -> None:
     steps = schedule.value.get("steps")
     if steps is None or not isinstance(steps.value, list):
         return
+    builder.idle = idle_defaults(defaults, steps.value)
     if known:
         steps = replace(steps, value=[known_step(step, defaults) for step in steps.value])
     whole = [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from pogospec.errors import Problem
 from pogospec.spec.annotations import fields_of
 from pogospec.spec.build import Builder
 from pogospec.spec.merge import ADAM, DEFAULT, LEARNERS, merge, optimizers
@@ -34,6 +35,21 @@ def defaults_of(schedule: Node, builder: Builder) -> Node:
         if key not in known:
             builder.unknown(node, f"schedule.defaults.{key}", key, known)
     return replace(defaults, value={key: node for key, node in defaults.value.items() if key in known})
+
+
+def idle_defaults(defaults: Node, steps: Sequence[Node]) -> list[Problem]:
+    """Values of `schedule.defaults`, but for those of a base, that every step has of its own."""
+    found = []
+    for key, node in defaults.value.items():
+        own = [step.value.get(key) for step in steps if isinstance(step.value, dict)]
+        said = [one for one in own if one is not None and not one.blank and one.origin.layer in ("file", "base")]
+        if isinstance(node.value, dict) or node.origin.layer == "base" or not 0 < len(steps) == len(said):
+            continue
+        places = ", ".join(dict.fromkeys(str(one.origin) for one in said))
+        message = f"no step takes {show(node.value)}, since each has its own ({places})"
+        path = f"schedule.defaults.{key}"
+        found.append(Problem(node.origin, path, f"{message}; --set 'schedule.steps[*].{key}=…' sets those of all"))
+    return found
 
 
 def long_step(step: Node, path: str, defaults: Node, tree: Node, builder: Builder) -> Node:

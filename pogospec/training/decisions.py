@@ -16,6 +16,7 @@ from pogospec.spec.branching import moments
 from pogospec.spec.schema import Spec, StepSpec
 from pogospec.steps.schedule import Backtracking, Choice, Doubling
 from pogospec.steps.until import History
+from pogospec.text import with_error
 from pogospec.training.place import Place, arrays
 
 FIRST = 100
@@ -146,10 +147,10 @@ def _finds(stage: Stage, found: dict[str, np.ndarray], seed: int, episodes: int)
     """What the judge finds of a seed, or how far the proximal inequality is from holding."""
     names = ("gap", "gap_error") if stage.step.judge is None else ("gain", "gain_error")
     value, error = (float(found[name][seed]) for name in names)
-    beyond = "" if np.isnan(error) else f" ± {error:.2g}"
     if stage.step.judge is None:
-        return f"inequality {value:.3g}{beyond}"
-    return f"{kind_of('judge', type(stage.step.judge))} finds a gain of {value:.3g}{beyond} over {episodes} episodes"
+        return f"inequality {with_error(value, error)}"
+    judge = kind_of("judge", type(stage.step.judge))
+    return f"{judge} finds a gain of {with_error(value, error)} over {episodes} episodes"
 
 
 def judge(step: StepSpec, place: Place, found: dict[str, np.ndarray]) -> Trial:

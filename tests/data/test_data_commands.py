@@ -67,6 +67,21 @@ def test_inspect_counts_rows_at_the_bounds_and_scores(places):
     assert facts["notes"][0].startswith("2 rows are not trained on: 1 at time limits without a next observation, and")
 
 
+def test_inspect_tells_of_episodes_shorter_than_those_of_the_environment(places):
+    ends = np.zeros((4, 5), bool)
+    ends[:, -1] = True
+    columns = {"observations": np.zeros((20, 3)), "actions": np.zeros((20, 1)), "rewards": np.zeros(20)}
+    mine, task = places / "mine.npz", ("--environment", "Pendulum-v1")
+    np.savez(mine, **columns, terminals=np.zeros(20, bool), timeouts=ends.ravel())
+    (told,) = (note for note in facts_of(f"file:{mine}", *task)[1]["notes"] if "steps" in note)
+    assert told.startswith("no episode has more than 5 steps, where Pendulum-v1 cuts them after 200: rollouts may last")
+    assert "data.max_episode_steps: 5 ends" in told
+    for options in ((*task, "--max-episode-steps", "5"), ()):
+        assert not [note for note in facts_of(f"file:{mine}", *options)[1]["notes"] if "steps" in note]
+    np.savez(mine, **columns, terminals=ends.ravel(), timeouts=np.zeros(20, bool))  # ended by themselves
+    assert not [note for note in facts_of(f"file:{mine}", *task)[1]["notes"] if "steps" in note]
+
+
 def test_inspect_reports_everything_that_is_wrong(places):
     observations, rewards, actions = OBSERVATIONS.copy(), REWARDS.copy(), ACTIONS.copy()
     observations[[3, 6]], rewards[1], actions[[0, 7]] = np.nan, np.inf, -1.5
@@ -260,6 +275,9 @@ def test_run_takes_an_imported_dataset(places, tmp_path):
         (["--id", "mine", "--low", "a", "--high", "1"], "--low: found 'a', allowed a number"),
         (["--id", "mine", "--low", "-0.1", "--high", "0.1"], "actions lie outside the bounds"),
         (["--id", "mine", "--environment", "Hoper-v4"], "the environment 'Hoper-v4' cannot be made"),
+        (["--id", "mine", "--environment", "Hoper-v4"], "or name another one in --environment"),
+        (["--id", "mine", "--environment", "Pendulum-v0"], "use `Pendulum-v1` instead.); name the newer one in --env"),
+        (["--id", "mine", "--low", "-0.1", "--high", "0.1"], "true bounds: --low and --high, or --environment"),
     ],
 )
 def test_imports_that_are_refused(places, options, words):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pogospec.checking.check import load
-from pogospec.explain import matrix_rate, operations, seconds
+from pogospec.explain import matrix_rate, operations
+from pogospec.explain.overview import judging, seconds
 from pogospec.spec.shipped import shipped_specs
 from pogospec.types import Space
 
@@ -31,8 +32,22 @@ def test_the_estimate_grows_with_updates_and_seeds():
     counts = operations(once, SPACE)
     assert len(counts) == 2
     assert counts[1] < counts[0]
-    assert seconds(more, counts) > 8 * seconds(once, counts)
+    assert seconds(more, counts, SPACE) > 8 * seconds(once, counts, SPACE)
     assert matrix_rate(repeats=10) > 1e8
+
+
+def test_the_estimate_counts_the_critics_of_judges():
+    asked = [("data.holdout", "0.2"), ("schedule.steps[1].judge", "{kind: fqe, updates: 1_000_000}")]
+    spec = load(ROOT / "specs" / "pogo_w_two_step.yaml", asked)
+    steps, counts = spec.schedule.in_turn, [5.0, 4.0]
+    judge = steps[1].judge
+    assert judge is not None
+    fitted = 4 * 1_000_000 * judge.work(SPACE)  # of both policies, on both halves of the held-out episodes
+    assert judging(steps, counts, [1e-3, 1e-3], SPACE) == pytest.approx(fitted / 4.0 * 1e-3)
+    without = load(ROOT / "specs" / "pogo_w_two_step.yaml")
+    assert judging(without.schedule.in_turn, counts, [1e-3, 1e-3], SPACE) == 0
+    counts = operations(spec, SPACE)
+    assert seconds(spec, counts, SPACE) > 2 * seconds(without, counts, SPACE)
 
 
 @pytest.mark.parametrize(

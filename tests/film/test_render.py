@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import shipped
 from commands import pogospec
+from gymnasium.error import DependencyNotInstalled
 from PIL import Image, ImageSequence
 
-from pogospec.errors import UsageError
-from pogospec.film import files, renderers
+from pogospec.errors import RunError, UsageError
+from pogospec.film import files, play, renderers
 from pogospec.film.picture import PARTED, composed
 from pogospec.film.play import Panel, Stage
 from pogospec.film.render import render_run
@@ -119,6 +120,16 @@ def test_a_missing_encoder_is_named_with_its_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
     with pytest.raises(UsageError, match=r'pip install "pogospec\[film\]", or write a .gif'):
         files.require(tmp_path / "film.mp4")
+
+
+def test_where_pygame_draws_and_is_missing_it_is_said(monkeypatch):
+    class Pendulum:
+        def render(self):
+            raise DependencyNotInstalled('pygame is not installed, run `pip install "gymnasium[classic_control]"`')
+
+    monkeypatch.setattr(play, "find_spec", lambda name: None)
+    with pytest.raises(RunError, match="drawn by pygame, which is not installed; pip install pygame$"):
+        play.drawn(Pendulum())
 
 
 def test_where_nothing_draws_it_is_said_what_to_install(monkeypatch):

@@ -15,6 +15,7 @@ from pogospec.report.reading.scores import Rule, final
 from pogospec.report.statistics import std
 from pogospec.report.tables.comparison import between, differences, table
 from pogospec.report.tables.protocol import header, warnings
+from pogospec.report.tables.selection import rankings
 
 REFERENCE = {"low": -10.0, "high": 40.0, "source": "made up", "label": "made-up score"}
 VERSIONS = {"mujoco": "4.0.0", "gymnasium": "1.4.0", "jax": "0.10.2"}
@@ -271,3 +272,16 @@ def test_few_seeds_are_warned_of_where_methods_are_compared(make):
     assert any("pocket/x: fewer than 3 seeds: 1 (a), 2 (b); runs of one method" in text for text in warnings(runs))
     assert not any("fewer than" in text for text in warnings(runs[:1]))
     assert not any("fewer than" in text for text in warnings([runs[2], make("d")]))
+
+
+def test_estimates_that_lack_are_made_by_one_command_where_that_is_enough(make, tmp_path):
+    def said(*runs):
+        with pytest.raises(UsageError) as caught:
+            rankings(runs, "fqe", "low", "seed", (1,))
+        return str(caught.value).splitlines()[1:]
+
+    runs = [make("a"), make("b")]
+    assert said(*runs) == [f"  pogospec evaluate {tmp_path} --offline"]
+    assert said(runs[0]) == [f"  pogospec evaluate {runs[0].path} --offline"]
+    make("c")
+    assert said(*runs) == [f"  pogospec evaluate {run.path} --offline" for run in runs]

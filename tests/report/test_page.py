@@ -27,10 +27,13 @@ from pogospec.errors import RunDirectoryError, UsageError
 from pogospec.explain.mathematics.blocks import blocks
 from pogospec.explain.mathematics.latex import latex as latex_of
 from pogospec.explain.stages import stages
+from pogospec.report.figures.catalog import picture_of
+from pogospec.report.figures.styles import COLORS
 from pogospec.report.page import films, fingerprint, page_of, server, write
 from pogospec.report.page.mathematics import STANDING, formulas, mathml
-from pogospec.report.page.pictures import in_both
+from pogospec.report.page.pictures import IN_DARK, in_both
 from pogospec.report.reading import open_any
+from pogospec.report.reading.names import dataset_names
 from pogospec.spec.resolve import read
 from pogospec.spec.shipped import shipped_specs, spec_name
 
@@ -205,6 +208,19 @@ def test_what_differs_and_where_it_is_from(make):
 
 
 @needed
+def test_files_of_data_are_called_by_their_names(make):
+    files = {"a": "file:/home/me/here/log.npz", "b": "file:/home/me/there/log.npz", "c": "file:/home/me/there/other.h5"}
+    runs = [make(name, dataset=file, spec=f"data: {{dataset: '{file}'}}\n") for name, file in files.items()]
+    found = Reader(text := page(*(run.path for run in runs)).text)
+    names = ["file:here/log.npz", "file:there/log.npz", "file:other.h5"]
+    assert [run["dataset"] for run in found.numbers()["runs"]] == names
+    assert {value for _, key, value in found.attributes if key == "data-dataset"} >= {*names}
+    assert "/home/me" not in text, "a page is handed on, and names no folders of this machine"
+    assert [axes.get_title() for axes in picture_of(runs).axes] == names
+    assert dataset_names(["file:/x//y", "file:/x/y"]) == {"file:/x//y": "file:/x//y", "file:/x/y": "file:/x/y"}
+
+
+@needed
 @pytest.mark.thinned(("pogo_fr_two_step", "iql", "flows/eight_schools"), "every shipped spec")
 @pytest.mark.parametrize("path", shipped_specs(), ids=spec_name)
 def test_objectives_become_mathematics_a_row_a_row(path):
@@ -278,10 +294,17 @@ def test_ink_turns_over_in_dark_colours():
     svg = '<?xml?><svg width="9"><path style="stroke: #595959; fill: #0072b2"/><g style="fill: #000000"/></svg>'
     found = in_both(svg)
     assert '<svg width="9"><style>' in found
-    assert "stroke: var(--g59); fill: #0072b2" in found
-    light, dark = (dict(re.findall(r"--g(..):#(.{6})", part)) for part in found.split("prefers-color-scheme")[:2])
-    assert light == {"00": "000000", "59": "595959"}
-    assert dark == {"00": "e6e6e6", "59": "a6a6a6"}
+    assert "stroke: var(--g59); fill: var(--c0072b2)" in found
+    light, dark = (dict(re.findall(r"--([gc]\w+):#(.{6})", part)) for part in found.split("prefers-color-scheme")[:2])
+    assert light == {"g00": "000000", "g59": "595959", "c0072b2": "0072b2"}
+    assert dark == {"g00": "e6e6e6", "g59": "a6a6a6", "c0072b2": "3d9ee0"}
+
+
+def test_colours_of_curves_are_those_of_the_page():
+    dark = (write.HERE / "page.css").read_text(encoding="utf-8").rpartition("(prefers-color-scheme: dark)")[2]
+    for place, color in enumerate(COLORS):
+        lighter = IN_DARK.get(color[1:].lower())
+        assert lighter is None or f".c{place} {{ stroke: #{lighter};" in dark
 
 
 @needed

@@ -152,6 +152,23 @@ def test_what_steps_take_is_told(tmp_path):
     assert "inherited (step 1" not in said
 
 
+def test_defaults_that_no_step_takes_are_told(tmp_path):
+    path = tmp_path / "child.yaml"
+    path.write_text("extends: pogo_w_two_step\nschedule: {defaults: {updates: 7, gradient: natural}}\n")
+    (note,) = notes(read(path))
+    assert (note.path, note.origin.line) == ("schedule.defaults.updates", 2)
+    assert note.message.startswith("no step takes 7, since each has its own (")
+    assert "yaml:27:68" in note.message, "where a step of the base says it"
+    for command in ("check", "explain"):
+        more = ("--no-measure",) if command == "explain" else ()
+        assert f"note: {note}" in pogospec(command, path, *more).stderr
+    path.write_text("extends: pogo_w_two_step\n")
+    assert notes(read(path)) == []
+    told = notes(read(path, [("schedule.defaults.updates", "7")]))
+    assert [note.origin.layer for note in told] == ["command line"]
+    assert notes(read(path, [("schedule.steps[*].updates", "7")])) == []
+
+
 def test_what_is_meant_is_no_doubt(tmp_path):
     path = tmp_path / "child.yaml"
     path.write_text(STEP.replace("energy: {q: {}}", "scheme: implicit, energy: {advantage: null, q: {}}"))

@@ -14,6 +14,7 @@ from pogospec.data.tasks.task import (
     refuse_code,
     replaced,
     task_of,
+    time_limit,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "refuse_code",
     "replaced",
     "task_of",
+    "time_limit",
 ]

@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pogospec.data.gym import quiet
 from pogospec.data.tasks.goals import entries
 from pogospec.data.tasks.guard import guarded, reason
 from pogospec.data.tasks.wrappers import wrapped
@@ -123,6 +124,22 @@ def make(environment: str, pixels: int | None = None) -> Any:
             return _made(task, arguments)
 
 
+def time_limit(environment: str) -> int | None:
+    """Steps after which an environment cuts an episode; None where it does not, or is not known here."""
+    import gymnasium
+
+    try:
+        task = task_of(environment)
+        if LIMIT in task.arguments:
+            return task.arguments[LIMIT]
+        refuse_code(task)
+        with quiet():
+            _register(task.id)
+            return gymnasium.spec(task.id).max_episode_steps
+    except (PogospecError, gymnasium.error.Error, ImportError):
+        return None
+
+
 def refuse_code(task: Task) -> None:
     """Raise TaskError for a task that names code of a module which is not allowed."""
     arguments = [more for _, more in task.wrappers]
@@ -147,6 +164,10 @@ def _made(task: Task, arguments: dict[str, Any]) -> Any:
         raise TaskError(
             f"the environment '{task.id}' cannot be made: Gymnasium knows none of this id; {hint}allow the module that "
             "registers it with --allow-module, or name another one in data.environment"
+        ) from None
+    except gymnasium.error.DeprecatedEnv as error:
+        raise TaskError(
+            f"the environment '{task.id}' cannot be made ({reason(error)}); name the newer one in data.environment"
         ) from None
     except (gymnasium.error.Error, ImportError) as error:
         kind = NotInstalled if isinstance(error, gymnasium.error.DependencyNotInstalled) else TaskError

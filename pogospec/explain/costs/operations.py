@@ -57,11 +57,6 @@ def _counted(spec: Spec, space: Space) -> list[float]:
     return counts
 
 
-def seconds(spec: Spec, counts: list[float]) -> float:
-    """Estimate of the training time of all seeds, from `operations` and a matrix product timed now."""
-    return sum(updates * each for updates, each in stage_seconds(spec, counts, matrix_rate()))
-
-
 def stage_seconds(spec: Spec, counts: list[float], rate: float) -> list[tuple[int, float]]:
     """Of each stage, its updates and the seconds that one takes for all seeds, at a `matrix_rate`."""
     each = [spec.seed_count * count / (EFFICIENCY * rate) + OVERHEAD for count in counts]

@@ -11,7 +11,7 @@ from pogospec.errors import UsageError
 from pogospec.report.figures.canvas import PLAIN, WIDTH, Look, check_file, legend, write
 from pogospec.report.figures.panel import Panel
 from pogospec.report.figures.styles import COLORS, Key, Styles
-from pogospec.report.reading.names import by_dataset, titles
+from pogospec.report.reading.names import by_dataset, dataset_names, titles
 from pogospec.report.reading.series import EVALUATED, columns, series
 from pogospec.report.statistics import over_seeds
 from pogospec.runs.directory import RunDirectory, order
@@ -71,6 +71,7 @@ def figure(
 
     drawn = _drawable(runs, y, x)
     groups = by_dataset(drawn)
+    called = dataset_names(groups)
     steps = sorted({one.label for run in drawn for one in series(run, y, x)}, key=order)
     names = list(dict.fromkeys(titles(drawn)))
     styles = Styles(by or ("step" if len(drawn) == 1 and len(steps) <= len(COLORS) else "run"), names, steps)
@@ -81,7 +82,7 @@ def figure(
     keys: dict[Key, None] = {}
     for one, (dataset, members) in zip(axes, groups.items(), strict=False):
         panel = Panel(one, styles, _quantity([run for _, run in members], y), x)
-        panel.draw(members, dataset, 28 if across == 2 else 44)
+        panel.draw(members, called[dataset], 28 if across == 2 else 44)
         keys |= dict.fromkeys(panel.keys)
     for one in axes[len(groups) :]:
         one.remove()

@@ -18,6 +18,7 @@ from pogospec.report.figures.canvas import columns_of, draw_mean, head, legend_b
 from pogospec.report.figures.styles import GREY, step_color
 from pogospec.report.reading.flow import START, is_target, picked
 from pogospec.report.reading.known_energy import Known, drawn, moments, parameters_at
+from pogospec.report.reading.names import dataset_of
 from pogospec.report.statistics import over_seeds
 from pogospec.runs.directory import RunDirectory
 from pogospec.terminal import command
@@ -81,7 +82,7 @@ def figure(run: RunDirectory, state: int | None = None) -> Figure:
         height = "" if which % across else "density" if one.get_yticks().size else "a line a seed"
         tidy(one, f"action{'' if size == 1 else f' {which + 1}'}{scaled}", height)
     about = run.manifest
-    where = "" if found.known is not None else f" on {about['dataset']}, state {state or 0}"
+    where = "" if found.known is not None else f" on {dataset_of(run)}, state {state or 0}"
     some = f", actions 1 to {MOST} of {size}" if size > MOST else ""
     head(picture, f"{about['name']}{where}: action densities{some}, {over_seeds([about['seeds']])}")
     legend_below(picture, handles)

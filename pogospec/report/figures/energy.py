@@ -15,7 +15,7 @@ from pogospec.report.figures.panel import Panel
 from pogospec.report.figures.styles import COLORS, GREY, MARKS, Key, Styles
 from pogospec.report.reading.flow import is_target, read_flow
 from pogospec.report.reading.known_energy import Known
-from pogospec.report.reading.names import names_of, titles
+from pogospec.report.reading.names import dataset_of, names_of, titles
 from pogospec.report.reading.series import PREFIX, columns, series
 from pogospec.report.statistics import over_seeds
 from pogospec.runs.directory import RunDirectory, order
@@ -200,7 +200,7 @@ def _over_updates(runs: Sequence[RunDirectory]) -> Figure:
         for text in one.texts if place else ():
             text.set_visible(False)
     name = f"{having[0].manifest['name']} on " if len(having) == 1 else ""
-    head(picture, f"{name}{having[0].manifest['dataset']}, {over_seeds([r.manifest['seeds'] for r in having])}")
+    head(picture, f"{name}{dataset_of(having[0])}, {over_seeds([r.manifest['seeds'] for r in having])}")
     entries = sorted(keys, key=lambda key: key.rank)
     legend_below(picture, [Line2D([], [], label=key.text, **key.style()) for key in entries])
     return picture

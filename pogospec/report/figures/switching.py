@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pogospec.errors import UsageError
 from pogospec.report.figures.canvas import head, legend_below, panels, tidy
 from pogospec.report.figures.styles import COLORS, GREY, MARKS
+from pogospec.report.reading.names import dataset_of
 from pogospec.report.reading.scores import Cell, final, last_step
 from pogospec.report.reading.sweeps import by_branch
 from pogospec.report.statistics import over_seeds, std
@@ -36,7 +37,8 @@ def figure(runs: Sequence[RunDirectory]) -> Figure:
     about = runs[0].manifest
     tidy(axes, f"updates of {about['branch']['label']} before the switch", "")
     unit = "return" if about["reference"] is None else "score"
-    head(picture, f"{about['name']} on {about['dataset']}: {unit}, {over_seeds([r.manifest['seeds'] for r in runs])}")
+    where = f"{about['name']} on {dataset_of(runs[0])}"
+    head(picture, f"{where}: {unit}, {over_seeds([r.manifest['seeds'] for r in runs])}")
     legend_below(picture, handles)
     return picture
 

@@ -65,7 +65,7 @@ def _card(path: Path, dataset: str, sha256: str) -> Card:
     data = reread(RunDirectory(path))[1].data
     logged = read(data.dataset, data.environment, data.observe, data.arguments, data.max_episode_steps)
     facts = examine(logged)
-    facts |= {"file": _named(logged.file), "dataset": _without_folders(logged.id)}
+    facts |= {"file": _named(logged.file), "dataset": logged.id}
     embedded = cards().get(data.dataset, {})
     lines = [*((key, embedded[key]) for key in ("about", "collected") if key in embedded), *told.lines(facts)]
     tables = [(told.ACTIONS, told.actions(facts)), (told.OBSERVATIONS, told.observations(facts))]
@@ -93,12 +93,6 @@ def provenance(members: Sequence[Member]) -> tuple[list[str], list[tuple[str, li
     )
     rows = [(name, [str(value(member) or "") for member in members]) for name, value in keys]
     return [member.spec for member in members], [(name, texts) for name, texts in rows if any(texts)]
-
-
-def _without_folders(dataset: str) -> str:
-    """The id of a dataset, of a file that is named by its path from the root without that."""
-    prefix, colon, path = dataset.partition(":")
-    return f"{prefix}:{_named(Path(path))}" if colon and Path(path).is_absolute() else dataset
 
 
 def _named(path: Path) -> str:

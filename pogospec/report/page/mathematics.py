@@ -46,6 +46,7 @@ class Objectives(NamedTuple):
     """One spec: the methods that run it, formulas under the label of each step, and what `explain` says of it.
 
     `parts`: a label and rows of a topic and a text. `wrong`: why there is none of this.
+    `heading`: its methods, told apart from those of other specs.
     """
 
     specs: list[str]
@@ -56,11 +57,12 @@ class Objectives(NamedTuple):
     cautions: list[str]
     text: str
     wrong: str = ""
+    heading: str = ""
 
 
 def objectives_of(members: Sequence[Member]) -> list[Objectives]:
     """Each spec once, whatever it was run on."""
-    found: dict[tuple, tuple[Objectives, list[str]]] = {}
+    found: dict[tuple, tuple[Objectives, list[Member]]] = {}
     for member in members:
         path = member.run.path / "spec.yaml"
         try:
@@ -74,8 +76,18 @@ def objectives_of(members: Sequence[Member]) -> list[Objectives]:
             *one.cautions,
             one.wrong and member.spec,
         )
-        found.setdefault(key, (one, []))[1].append(member.spec)
-    return [one._replace(specs=list(dict.fromkeys(specs))) for one, specs in found.values()]
+        found.setdefault(key, (one, []))[1].append(member)
+    groups = [list(dict.fromkeys(member.spec for member in own)) for _, own in found.values()]
+    twice = {spec for specs in groups for spec in specs if sum(spec in other for other in groups) > 1}
+    return [
+        one._replace(specs=specs, heading=", ".join(dict.fromkeys(_called(member, twice) for member in own)))
+        for (one, own), specs in zip(found.values(), groups, strict=True)
+    ]
+
+
+def _called(member: Member, twice: set[str]) -> str:
+    """A method, with its dataset where other objectives bear its name."""
+    return f"{member.spec} on {member.dataset}" if member.spec in twice else member.spec
 
 
 def _text(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pogospec.errors import PogospecError
 from pogospec.report.reading.find import Plan
 from pogospec.report.reading.flow import rows_in
-from pogospec.report.reading.names import titles
+from pogospec.report.reading.names import dataset_names, titles
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.manifest import numbers_of
 from pogospec.text import line
@@ -22,11 +22,7 @@ class Member(NamedTuple):
     spec: str
     run: RunDirectory
     manifest: dict[str, Any]
-
-    @property
-    def dataset(self) -> str:
-        """What it learned from, or the energy that it knew."""
-        return line(self.manifest["dataset"])
+    dataset: str  # what it learned from, or the energy that it knew; of a file its name
 
     @property
     def seeds(self) -> list[int]:
@@ -37,7 +33,18 @@ class Member(NamedTuple):
 def members_of(runs: Sequence[RunDirectory], plan: Plan | None) -> list[Member]:
     """The runs with their titles, those of a suite with the names of its methods."""
     names = titles(runs) if plan is None else [plan.runs[run.path.name][0] for run in runs]
-    return [Member(line(name), run, run.manifest) for name, run in zip(names, runs, strict=True)]
+    called = dataset_names(run.manifest["dataset"] for run in runs)
+    return [
+        Member(line(name), run, run.manifest, line(called[run.manifest["dataset"]]))
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def renamed(members: Sequence[Member]) -> dict[str, str]:
+    """Ids of files, by their paths, the longest first -> what the page calls them, since pages are handed on."""
+    found = {member.manifest["dataset"]: member.dataset for member in members}
+    whole = {written: name for one, name in found.items() for written in (one, line(one)) if written != name}
+    return dict(sorted(whole.items(), key=lambda pair: -len(pair[0])))
 
 
 class Progress(NamedTuple):

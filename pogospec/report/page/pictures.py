@@ -18,7 +18,7 @@ from pogospec.report.reading.sweeps import of_branches, of_sweeps
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ON_PAPER = ("energy", "sweep", "path", "density")
+ON_PAPER = ("sweep", "path", "density")
 """Pictures that colour areas on which ink stands, or take their colours from a scale that is dark at one end."""
 TEXTS = {
     "curves": "Mean and std over seeds, over updates",
@@ -30,6 +30,9 @@ TEXTS = {
     "density": "Action densities of the behaviour, or the start, and each step, in one state",
 }
 GREY = re.compile(r"#([0-9a-f]{2})\1\1\b")
+IN_DARK = {"0072b2": "3d9ee0", "d55e00": "f07f35", "009e73": "1fc99a"}
+"""Colours of curves that are too dark on a dark page -> what the page draws them in there."""
+COLOR = re.compile(f"#({'|'.join(IN_DARK)})\\b", re.IGNORECASE)
 STYLE = "svg{{fill:#1b1f24}}{light}@media (prefers-color-scheme:dark){{svg{{fill:#e6e9ee}}{dark}}}"
 
 
@@ -78,12 +81,16 @@ def _address(figure: Figure, paper: bool) -> str:
 
 
 def in_both(svg: str) -> str:
-    """An SVG whose greys, black among them, turn over where the reader asks for dark colours."""
+    """An SVG whose greys, black among them, turn over, and whose curves get lighter, where the reader asks for dark."""
     shades = sorted({found[1] for found in GREY.finditer(svg)})
-    light = "".join(f"--g{shade}:#{shade * 3};" for shade in shades)
-    dark = "".join(f"--g{shade}:#{_turned(shade) * 3};" for shade in shades)
+    colors = sorted({found[1].lower() for found in COLOR.finditer(svg)})
+    light = "".join([*(f"--g{shade}:#{shade * 3};" for shade in shades), *(f"--c{one}:#{one};" for one in colors)])
+    dark = "".join(
+        [*(f"--g{shade}:#{_turned(shade) * 3};" for shade in shades), *(f"--c{one}:#{IN_DARK[one]};" for one in colors)]
+    )
     style = STYLE.format(light=f"svg{{{light}}}", dark=f"svg{{{dark}}}")
     inked = GREY.sub(lambda found: f"var(--g{found[1]})", svg)
+    inked = COLOR.sub(lambda found: f"var(--c{found[1].lower()})", inked)
     return re.sub(r"(<svg\b[^>]*>)", lambda found: f"{found[1]}<style>{style}</style>", inked, count=1)
 
 

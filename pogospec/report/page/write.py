@@ -20,7 +20,7 @@ from pogospec import __version__
 from pogospec.errors import UsageError, reason
 from pogospec.report.page import about, curves, films, mathematics, pictures, results
 from pogospec.report.page.changes import fingerprint
-from pogospec.report.page.members import members_of
+from pogospec.report.page.members import members_of, renamed
 from pogospec.report.reading.find import Plan
 from pogospec.report.tables.flows import targets_of
 from pogospec.runs.directory import RunDirectory
@@ -127,6 +127,7 @@ def page_of(
         "every": every,
         "made": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         "pogospec": __version__,
+        "renamed": renamed(members),
     }
     return Page(_rendered(found), version, left)
 
@@ -151,11 +152,17 @@ def _rendered(found: dict[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader
+    from jinja2 import Environment, FileSystemLoader, pass_context
     from markupsafe import Markup
 
-    def shown(value: Any) -> Any:
-        return value if isinstance(value, Markup) else plain(str(value))
+    @pass_context
+    def shown(context: Any, value: Any) -> Any:
+        if isinstance(value, Markup):
+            return value
+        text = plain(str(value))
+        for whole, name in context["renamed"].items():
+            text = text.replace(whole, name)
+        return text
 
     options = {"autoescape": True, "finalize": shown, "trim_blocks": True, "lstrip_blocks": True}
     return Environment(loader=FileSystemLoader(HERE), **options).get_template("page.html")

@@ -16,6 +16,7 @@ from pogospec.runs.directory import RunDirectory
 from pogospec.runs.manifest import numbers_of
 from pogospec.spec.known import PREFIX
 from pogospec.spec.yaml import plain_of, read_tree
+from pogospec.text import with_error
 
 COUNTERS = ("seed", "stage", "update", "total_update", "accepted")
 MEASURED = tuple(name for name in FLOW if name not in (*COUNTERS, "flow_time"))
@@ -145,8 +146,8 @@ def refusals(run: RunDirectory) -> list[str]:
         for seed in seeds:
             own = [row for row in rows.get((label, seed), []) if row["accepted"] and row.get("gain")]
             if own and not _taken(own):
-                error = f" ± {float(own[-1]['gain_error']):.2g}" if own[-1]["gain_error"] else ""
-                refused.setdefault(label, []).append(f"{float(own[-1]['gain']):.3g}{error} in seed {seed}")
+                gain, error = float(own[-1]["gain"]), float(own[-1]["gain_error"] or "nan")
+                refused.setdefault(label, []).append(f"{with_error(gain, error)} in seed {seed}")
     told = []
     for label, found in [*refused.items()][:MOST_TOLD]:
         listed = ", ".join(found[:MOST_TOLD]) + (", …" if len(found) > MOST_TOLD else "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 from pogospec.report.reading.keys import differing
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.sweep import cell_title
 
+FILE = "file:"
+"""Before the path of a file, in the id of a dataset."""
 LABEL = 3
 """Keys that a title takes, at most."""
 
@@ -41,11 +44,32 @@ def titles(runs: Sequence[RunDirectory]) -> list[str]:
     return found
 
 
+def dataset_names(datasets: Iterable[str]) -> dict[str, str]:
+    """Dataset -> what it is called for people: a file by its name, with the folders that tell it from others."""
+    known = dict.fromkeys(datasets)
+    paths = {one: PurePath(one.removeprefix(FILE)) for one in known if one.startswith(FILE)}
+    found = {one: one for one in known}
+    for one, path in paths.items():
+        others = [other.parts for key, other in paths.items() if key != one]
+        depths = range(1, len(path.parts) + 1)
+        apart = [n for n in depths if not any(other[-n:] == path.parts[-n:] for other in others)]
+        if apart:
+            found[one] = f"{FILE}{PurePath(*path.parts[-apart[0] :])}"
+    return found
+
+
+def dataset_of(run: RunDirectory) -> str:
+    """What the dataset of a run is called for people."""
+    (name,) = dataset_names([run.manifest["dataset"]]).values()
+    return name
+
+
 def names_of(runs: Sequence[RunDirectory]) -> list[str]:
     """Names of the runs, told apart by their dataset too where all share one panel."""
     found, datasets = titles(runs), [run.manifest["dataset"] for run in runs]
+    called = dataset_names(datasets)
     return [
-        f"{title} on {dataset}" if found.count(title) > 1 else title
+        f"{title} on {called[dataset]}" if found.count(title) > 1 else title
         for title, dataset in zip(found, datasets, strict=True)
     ]
 

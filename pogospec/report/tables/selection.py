@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 
 from pogospec.errors import UsageError
 from pogospec.report.reading.estimates import SAME, estimated, what
+from pogospec.report.reading.find import inside
 from pogospec.report.reading.names import by_dataset
 from pogospec.report.reading.scores import ESTIMATORS, final, seeds_of
 from pogospec.runs.directory import RunDirectory
@@ -70,13 +71,20 @@ def rankings(runs: Sequence[RunDirectory], estimator: str, by: By, unit: Unit, f
     """
     lacking = [run for run in runs if not estimated(run, estimator)]
     if lacking:
-        again = "\n".join(
-            f"  {command('evaluate', run.path, '--offline', *_acting(run, estimator))}" for run in lacking
-        )
+        again = "\n".join(f"  {one}" for one in _commands(lacking, estimator))
         raise UsageError(
             f"no {ESTIMATORS[estimator]} of {len(lacking)} of {len(runs)} runs yet; make it with:\n{again}"
         )
     return [_ranking(dataset, members, estimator, by, unit, first) for dataset, members in by_dataset(runs).items()]
+
+
+def _commands(lacking: Sequence[RunDirectory], estimator: str) -> list[str]:
+    """What makes estimates that lack: of the folder of the runs at once, where it holds no others."""
+    asked = {run.path: _acting(run, estimator) for run in lacking}
+    folder, more = lacking[0].path.parent, {*asked.values()}
+    if len(asked) > 1 and len(more) == 1 and {*inside(folder)} == {*asked}:
+        asked = {folder: more.pop()}
+    return [command("evaluate", path, "--offline", *options) for path, options in asked.items()]
 
 
 def _acting(run: RunDirectory, estimator: str) -> tuple[str, ...]:
@@ -118,9 +126,8 @@ def _ranking(
         )
     close = sum(choice.high >= choices[0].value for choice in choices[1:])
     if close:
-        notes.append(
-            f"the intervals of {close} others reach the estimate of the first: the data hardly tell them apart"
-        )
+        others = "interval of 1 other reaches" if close == 1 else f"intervals of {close} others reach"
+        notes.append(f"the {others} the estimate of the first: the data hardly tell them apart")
     spread = float(np.ptp(truths)) if len(known) else math.nan
     level, truth = float(asked[0][1]["level"]), "score" if scored else "return"
     told = regrets, spread, correlation, notes
