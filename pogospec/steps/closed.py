@@ -63,6 +63,10 @@ class AbstractClosed(AbstractScheme):
     def curved(self, act_dim: int) -> Curvature:
         """How H is found in so many dimensions."""
 
+    def compares(self, act_dim: int) -> bool:
+        """Whether a plane is laid through its points."""
+        return self.curved(act_dim) == "plane"
+
     def points(self, act_dim: int) -> Antithetic | Sample | Hermite:
         """Where the reference is looked at."""
         if self.actions is not None:
