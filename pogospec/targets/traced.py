@@ -1,9 +1,9 @@
 """What a NumPyro model is to a flow: its latent sites in unconstrained space, and their joint log density.
 
 Discrete latent sites with finitely many values are summed out, as NumPyro does it with funsor: log sum_k p(data, x, k).
-A plate that is subsampled has an unbiased estimate by some of its rows, scaled by all rows/rows taken; `joint` without a
-key takes all of them. The rows of a minibatch are drawn one from each of B runs of neighbours of equal length, from a
-random row on: each row is as likely as any other, and none is taken twice.
+A plate that is subsampled has an unbiased estimate by some of its rows, scaled by all rows/rows taken; `joint` without
+a key takes all of them. The rows of a minibatch are drawn one from each of B runs of neighbours of about the same
+length, from a random row on: each row is as likely as any other, and none is taken twice.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ class _Keyless(Messenger):
 def _without_key(error: Exception) -> str | None:
     """The site whose distribution was asked to sample without a key; None where the error is another."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    asked = [f.f_locals for f in frames if f.f_code.co_name == "sample" and f.f_globals["__name__"] == "numpyro.primitives"]
+    primitives = [frame for frame in frames if frame.f_globals.get("__name__") == "numpyro.primitives"]
+    asked = [frame.f_locals for frame in primitives if frame.f_code.co_name == "sample"]
     inside = frames and "numpyro.distributions" in frames[-1].f_globals.get("__name__", "")
     return asked[-1].get("name") if asked and inside and asked[-1].get("rng_key") is None else None
 
@@ -159,7 +160,8 @@ def _evaluate(model: Model) -> None:
         if not model.plates:
             raise
         what = f"with all rows of the plate {next(iter(model.plates))} it fails: {said(error)}"
-        raise ValueError(f"{what}; give it all data, and take rows by the plate's indices or numpyro.subsample") from error
+        do = "give it all data, and take rows by the plate's indices or numpyro.subsample"
+        raise ValueError(f"{what}; {do}") from error
     if model.plates:
         jax.eval_shape(lambda values: joint(model, values, jax.random.key(0)), sites)
 

@@ -165,7 +165,7 @@ def test_an_unknown_name_is_told_with_the_nearest():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("discrete", "latent site k is discrete"),
+        ("discrete", r"latent site k is discrete \(Poisson\), with values that cannot all be listed"),
         ("point", "latent site k is a Delta"),
         ("subsampled", "plate rows is subsampled"),
         ("learned", "site a is a parameter"),
