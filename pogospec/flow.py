@@ -23,6 +23,7 @@ from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
 from pogospec.policies.base import normals
 from pogospec.posterior.answers import Answers
+from pogospec.posterior.curvature import with_curvature
 from pogospec.posterior.drift import warn_of_drift
 from pogospec.posterior.start import Start, begun, found
 from pogospec.spec.resolve import read_text
@@ -187,7 +188,7 @@ def flow(
         place = found(start, target, heat, jax.random.key(seed))
     except (UsageError, RunError) as error:
         raise type(error)(f"flow: {error}") from error
-    kind = dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme}
+    kind = with_curvature(target, dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme})
     energies, kind = _expectations(target, family, kind, actions, temperature)
     plain = {
         "target": {"kind": "quadratic", "center": [0.0] * target.dimensions, "curvature": [1.0] * target.dimensions},

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pogospec.errors import UsageError
@@ -13,7 +14,7 @@ from pogospec.posterior import guide as guides
 from pogospec.posterior import predicted
 from pogospec.posterior.guide import NutsStart
 from pogospec.posterior.summary import Summary
-from pogospec.posterior.weights import FEWEST, Estimate, ParetoK, elbo, log_weights, pareto_k
+from pogospec.posterior.weights import FEWEST, Estimate, ParetoK, elbo, log_weights, pareto_k, smoothed
 from pogospec.targets.base import AbstractTarget
 from pogospec.targets.given import GivenModel
 from pogospec.types import Key
@@ -78,15 +79,25 @@ class Answers:
 
         At temperature 1 that of the model; all rows of subsampled plates are looked at.
         """
-        return elbo(self._weights("elbo", key, n, step, 2))
+        return elbo(self._weighed("elbo", key, n, step, 2)[1])
 
     def pareto_k(self, key: Key, n: int, step: int = -1) -> ParetoK:
         """The shape k of the largest of n importance weights, a number that prints with what it means.
 
-        Below 0.5 the distribution is good and weights can correct it; up to 0.7 it is usable; beyond, tails of the
-        density are missed: take a richer family. Means near the middle may still be right. Vehtari et al. (JMLR 2024).
+        Below 0.5 the distribution is good and `weighted_samples` correct it; up to 0.7 it is usable; beyond, tails of
+        the density are missed: take a richer family. Vehtari et al. (JMLR 2024).
         """
-        return pareto_k(self._weights("pareto_k", key, n, step, FEWEST))
+        return pareto_k(self._weighed("pareto_k", key, n, step, FEWEST)[1])
+
+    def weighted_samples(self, key: Key, n: int, step: int = -1) -> tuple[dict[str, Any], Any]:
+        """Samples of every site as `posterior_samples` gives them, and their Pareto smoothed importance weights [n].
+
+        The weights sum to 1: where `pareto_k` is below 0.7, (weights * x).sum() is the mean of x under the posterior
+        itself, not under the family of the flow. Vehtari et al. (JMLR 2024).
+        """
+        target = self._model("weighted_samples")
+        actions, log_weight = self._weighed("weighted_samples", key, n, step, FEWEST)
+        return target.constrain(actions), jnp.exp(jnp.asarray(smoothed(log_weight)[0], actions.dtype))
 
     def to_arviz(self, key: Key, n: int) -> Any:
         """InferenceData of ArviZ with n draws in one chain: posterior, posterior predictive, log likelihood, data.
@@ -106,9 +117,9 @@ class Answers:
     def _summary(self) -> Summary:
         return Summary(self)
 
-    def _weights(self, asked: str, key: Key, n: int, step: int, least: int) -> Any:
+    def _weighed(self, asked: str, key: Key, n: int, step: int, least: int) -> tuple[Any, Any]:
         try:
-            return log_weights(self.target, self.temperature, self.at(step), key, _count(asked, n, least))[1]
+            return log_weights(self.target, self.temperature, self.at(step), key, _count(asked, n, least))
         except UsageError as error:
             raise UsageError(f"{asked}: {str(error).removeprefix(f'{asked}: ')}") from error
 

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from pogospec.policies.base import normals
 from pogospec.posterior.weights import Estimate, ParetoK, elbo, log_weights, pareto_k
 from pogospec.targets.base import AbstractTarget
 from pogospec.targets.numpyro import NumpyroTarget
@@ -35,20 +37,21 @@ class Summary:
         self.flow, self.target = flow, flow.target
 
     @cached_property
-    def weighed(self) -> tuple[Any, Any] | None:
-        """Draws [n, d] of the end, and their log weights; None without a density, or of one by minibatches."""
+    def weighed(self) -> Any:
+        """Log weights [n] of draws of the end; None without a density, or of one by minibatches."""
         flow = self.flow
         if flow.temperature == 0 or getattr(self.target, "estimated", False):
             return None
-        return log_weights(self.target, flow.temperature, flow.at(-1), jax.random.key(0), DRAWS)
+        return log_weights(self.target, flow.temperature, flow.at(-1), jax.random.key(0), DRAWS)[1]
 
     @cached_property
     def sites(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Mean and standard deviation of each site in its own space; of each dimension where there are no sites."""
-        if self.weighed is None:
-            actions: Any = self.flow.distribution().sample(jax.random.key(0), (DRAWS,))
-        else:
-            actions = self.weighed[0]
+        parameters = self.flow.at(-1)
+        half = normals(parameters, DRAWS // 2, jax.random.key(1))
+        half = half / jnp.sqrt(jnp.square(half).mean(0))  # so that moments of what is linear are exact
+        one = jax.tree.map(lambda leaf: leaf[None], parameters)
+        actions = one.at(jnp.concatenate([half, -half])[:, None])[:, 0]
         if isinstance(self.target, NumpyroTarget):
             means, squares = _moments(self.target, actions)
         else:
@@ -104,8 +107,8 @@ class Summary:
             return "temperature 0: the end is a point, to which no weights belong"
         if self.weighed is None:
             return "how far to trust it: flow.elbo(key, n) and flow.pareto_k(key, n) look at all data"
-        k: ParetoK = pareto_k(self.weighed[1])
-        return f"ELBO: {elbo(self.weighed[1])} nats; Pareto k: {k}, by {DRAWS:,} draws"
+        k: ParetoK = pareto_k(self.weighed)
+        return f"ELBO: {elbo(self.weighed)} nats; Pareto k: {k}, by {DRAWS:,} draws"
 
     def further(self) -> str:
         """What to ask next."""

@@ -22,6 +22,10 @@ from pogospec.types import Key
 
 FEWEST = 25
 """Samples of which the largest fifth are five, the fewest that a shape is fitted to."""
+ALIKE = 1e-3
+"""Nats within which all weights are the same: their tail is that of rounding."""
+NEAR = 0.9
+"""Share of the samples that count, from which on a large k may be one of weights that have no tail yet."""
 ROWS = 256
 """Actions whose density is asked for at once."""
 
@@ -43,11 +47,12 @@ class ParetoK(float):
     """The shape k of the largest importance weights; a number, which prints with what it means."""
 
     samples: int
+    effective: float  # share of the samples that weigh as much as all do: (sum w)^2/(n sum w^2)
 
-    def __new__(cls, value: float, samples: int) -> ParetoK:
+    def __new__(cls, value: float, samples: int, effective: float) -> ParetoK:
         """K of so many samples."""
         self = super().__new__(cls, value)
-        self.samples = samples
+        self.samples, self.effective = samples, effective
         return self
 
     @property
@@ -58,12 +63,17 @@ class ParetoK(float):
     @property
     def meaning(self) -> str:
         """What it says of the distribution that was drawn from, in words."""
+        if self == -math.inf:
+            return "good: all weights are alike"
         if self < min(0.5, self.most):
             return "good: weights of finite variance correct what is left"
         if self <= self.most:
             return "usable: smoothed weights correct what is left"
         if self <= 0.7:
             return f"usable with more samples: {self.samples:,} are sound up to {self.most:.2f}"
+        if self.effective > NEAR:
+            share = f"as many as {self.effective:.0%} of the draws count"
+            return f"open: {share}, but the few largest weights follow no Pareto tail; take more draws"
         if self < 1:
             return "poor: tails of the posterior are missed, and weights correct them badly"
         return "far off: weights have no mean, and nothing corrects this end"
@@ -96,12 +106,16 @@ def _weighted(target: AbstractTarget, temperature: Any, parameters: Any, z: Any)
 def elbo(log_weight: Any) -> Estimate:
     """Mean and standard error of log weights [n]."""
     values = np.asarray(log_weight, np.float64)
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
+    error = values.std(ddof=1) / math.sqrt(len(values)) if np.isfinite(values).all() else math.nan
+    return Estimate(float(values.mean()), float(error))
 
 
 def pareto_k(log_weight: Any) -> ParetoK:
     """The shape of the largest weights; infinite where any of them is not a number."""
-    return ParetoK(smoothed(log_weight)[1], len(log_weight))
+    values = np.asarray(log_weight, np.float64)
+    weights = np.exp(values - values.max()) if (values < np.inf).all() else np.zeros(len(values))
+    effective = weights.sum() ** 2 / max(np.square(weights).sum(), 1.0) / len(weights)
+    return ParetoK(smoothed(log_weight)[1], len(weights), float(effective))
 
 
 def smoothed(log_weight: Any) -> tuple[np.ndarray, float]:
@@ -111,18 +125,22 @@ def smoothed(log_weight: Any) -> tuple[np.ndarray, float]:
     none above the largest.
     """
     values = np.asarray(log_weight, np.float64)
+    alike = np.full(len(values), -math.log(len(values)))
     if not (values < np.inf).all():  # NaN too
-        return np.full(len(values), -math.log(len(values))), math.inf
+        return alike, math.inf
+    if np.ptp(values) < max(ALIKE, 64 * float(np.finfo(log_weight.dtype).eps) * np.abs(values).max()):
+        return alike, -math.inf
     values = values - values.max()
     count = math.ceil(min(0.2 * len(values), 3 * math.sqrt(len(values))))
     order = np.argsort(values, kind="stable")
-    tail, k = order[-count:], -math.inf  # what they are where all are alike
+    tail, k = order[-count:], -math.inf  # which it is where the largest are alike
     cutoff = max(float(values[order[-count - 1]]), math.log(np.finfo(float).tiny))
     excess = np.exp(values[tail]) - math.exp(cutoff)
     if excess[-1] > 0:
         k, scale = fitted(np.maximum(excess, np.finfo(float).tiny))
         middle = (np.arange(count) + 0.5) / count
-        quantiles = scale * np.expm1(-k * np.log1p(-middle)) / k
+        with np.errstate(over="ignore"):  # of tails that none of the weights bounds
+            quantiles = scale * np.expm1(-k * np.log1p(-middle)) / k
         values[tail] = np.minimum(np.log(quantiles + math.exp(cutoff)), 0.0)
     return values - np.logaddexp.reduce(values), k
 
