@@ -8,7 +8,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer.autoguide import AutoContinuous, AutoDelta, AutoGuide, AutoNormal
+from numpyro.infer.autoguide import (
+    AutoContinuous,
+    AutoDelta,
+    AutoDiagonalNormal,
+    AutoGuide,
+    AutoLaplaceApproximation,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
 from scipy.optimize import minimize
 
 from pogospec.compiler.program import Program, State
@@ -26,6 +35,8 @@ MOST = 4096
 """Dimensions up to which a curvature is found."""
 FAR = 0.1
 """Nats that a Newton step may still promise at a maximum."""
+VECTORS = AutoDiagonalNormal, AutoMultivariateNormal, AutoLowRankMultivariateNormal, AutoLaplaceApproximation
+"""Guides of NumPyro that are Gaussians of one vector."""
 BLOCK = 16
 """Columns of a Hessian that are computed at once."""
 
@@ -135,12 +146,12 @@ def _of_guide(guide: AutoGuide, params: Any, target: NumpyroTarget, heat: float)
             parts = [{n: params[f"{n}_{guide.prefix}_{part}"] for n in names} for part in ("loc", "scale")]
             mean, std = (np.asarray(target.joined(part), float) for part in parts)
             return Start(mean, std**2)
-        if isinstance(guide, AutoContinuous) and hasattr(guide, "get_posterior"):
+        if isinstance(guide, VECTORS):
             return _of_vector(guide.get_posterior(params), positions(guide, target))
     except (KeyError, TypeError, NotImplementedError, AttributeError) as error:
         raise UsageError(f"start: the params are not those of the guide {kind}: {error}") from error
-    kinds = "AutoNormal, AutoDiagonalNormal, AutoMultivariateNormal, AutoLowRankMultivariateNormal, "
-    raise UsageError(f"start: found the guide {kind}, allowed {kinds}AutoLaplaceApproximation and AutoDelta")
+    kinds = ", ".join(one.__name__ for one in (AutoNormal, *VECTORS))
+    raise UsageError(f"start: found the guide {kind}, allowed {kinds} and AutoDelta")
 
 
 def _of_vector(posterior: Any, place: np.ndarray) -> Start:
