@@ -13,7 +13,7 @@ from numpyro.infer import Predictive, log_likelihood
 
 from pogospec.errors import UsageError
 from pogospec.extras import Needs, lacking
-from pogospec.targets.given import GivenModel
+from pogospec.targets.given import GivenModel, as_jax
 from pogospec.targets.traced import Rows, said
 from pogospec.types import Key
 
@@ -31,7 +31,7 @@ def predictive(
     latent = {site.name: draws[site.name] for site in target.sites}
     if arguments or kwargs:
         run: Callable[..., Any] = Rows(model.function)
-        given: tuple[Any, Any] = arguments, kwargs
+        given: tuple[Any, Any] = jax.tree.map(as_jax, (arguments, dict(kwargs)))
     else:
         run, given = handlers.uncondition(Rows(model.function)), (model.args, model.kwargs)
     try:

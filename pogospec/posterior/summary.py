@@ -53,10 +53,12 @@ class Summary:
         one = jax.tree.map(lambda leaf: leaf[None], parameters)
         actions = one.at(jnp.concatenate([half, -half])[:, None])[:, 0]
         if isinstance(self.target, NumpyroTarget):
-            means, squares = _moments(self.target, actions)
+            means, stds = _moments(self.target, actions)
+            names = [site.name for site in self.target.sites]
+            names += [name for name in means if name not in names]
         else:
-            means, squares = ({"x": np.asarray(part)} for part in (actions.mean(0), actions.std(0)))
-        return {name: (np.asarray(means[name]), np.asarray(squares[name])) for name in means}
+            names, (means, stds) = ["x"], ({"x": part} for part in (actions.mean(0), actions.std(0)))
+        return {name: (np.asarray(means[name]), np.asarray(stds[name])) for name in names}
 
     def energies(self) -> tuple[str, str]:
         """The energy at start and end; by the draws of a summary where nobody has asked for the whole path."""

@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
     error: float
 
     def __repr__(self) -> str:
-        digits = max(0, min(8, 1 - math.floor(math.log10(self.error)))) if 0 < self.error < math.inf else 4
+        digits = max(0, min(4, 1 - math.floor(math.log10(self.error)))) if 0 < self.error < math.inf else 4
         return f"{self.value:.{digits}f} ± {self.error:.{digits}f}"
 
     __str__ = __repr__

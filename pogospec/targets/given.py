@@ -110,7 +110,7 @@ def given(
             raise UsageError("found a target and arguments or dimensions beside it, allowed the target alone")
         return energy
     # as arrays of JAX in the float type of now; it remembers the type that it once gave to an array of NumPy
-    arguments, model_kwargs = jax.tree.map(_of_jax, (arguments, model_kwargs))
+    arguments, model_kwargs = jax.tree.map(as_jax, (arguments, model_kwargs))
     if not callable(energy):
         allowed = "a NumPyro model, a log density with dimensions, or a target"
         raise UsageError(f"energy: found {type(energy).__name__}, allowed {allowed}")
@@ -125,7 +125,8 @@ def given(
         raise UsageError(f"{error}; for a log density of a vector give dimensions") from error
 
 
-def _of_jax(value: Any) -> Any:
+def as_jax(value: Any) -> Any:
+    """An array of JAX from one of numbers of NumPy; anything else as it is."""
     return jnp.asarray(value) if isinstance(value, np.ndarray) and value.dtype.kind in "biufc" else value
 
 

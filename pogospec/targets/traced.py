@@ -120,10 +120,9 @@ def bound(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs
     except ValueError as error:
         raise ValueError(f"the model {name} cannot be used: {error}") from error
     except Exception as error:
-        hidden = _without_key(error)
-        if hidden is not None:
-            why = "asks for a random key in its density: a site that handlers.block hides is drawn anew each time"
-            raise ValueError(f"the model {name} cannot be used: the site {hidden} {why}; let it be seen") from error
+        site = _asking(error)
+        if isinstance(error, _Asked) or site is not None:
+            raise ValueError(f"the model {name} cannot be used: {_random(site)}") from error
         raise ValueError(f"the model {name} fails: {said(error)}") from error
 
 
@@ -132,23 +131,35 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
+class _Asked(Exception):
+    """A random key was asked for."""
+
+
 class _Keyless(Messenger):
     """Refuses statements that ask for a random key."""
 
     def process_message(self, msg: dict[str, Any]) -> None:
-        """ValueError where the density would be random."""
+        """Raise where the density would be random."""
         if msg["type"] == "prng_key":
-            asks = "it asks for a random key (numpyro.prng_key), which makes its density random"
-            raise ValueError(f"{asks}; allowed models that sample their latent sites alone")
+            raise _Asked
 
 
-def _without_key(error: Exception) -> str | None:
-    """The site whose distribution was asked to sample without a key; None where the error is another."""
+def _random(site: str | None) -> str:
+    """Why a density is random: a statement that asks for a key, or a site that does."""
+    if site is None:
+        asks = "it asks for a random key (numpyro.prng_key), which makes its density random"
+        return f"{asks}; allowed models that sample their latent sites alone"
+    why = "has no value in the density and is drawn anew each time, for which there is no key"
+    return f"the site {site} {why}: handlers.block hides it, or it has another name in each run; let it be seen"
+
+
+def _asking(error: Exception) -> str | None:
+    """The site that was to be sampled without a key; None where the error is another."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     primitives = [frame for frame in frames if frame.f_globals.get("__name__") == "numpyro.primitives"]
     asked = [frame.f_locals for frame in primitives if frame.f_code.co_name == "sample"]
-    inside = frames and "numpyro.distributions" in frames[-1].f_globals.get("__name__", "")
-    return asked[-1].get("name") if asked and inside and asked[-1].get("rng_key") is None else None
+    inside = frames[-1].f_globals.get("__name__", "").startswith("numpyro.distributions")
+    return asked[-1].get("name") if asked and (inside or isinstance(error, _Asked)) else None
 
 
 def _evaluate(model: Model) -> None:
@@ -187,6 +198,10 @@ def _looked_at(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
         sites.append(Site(name, start, start + math.prod(shape), shape))
         start = sites[-1].stop
     summed = tuple(name for name, site in seen.items() if _is_discrete(site))
+    if summed and plates:
+        plate = f"the plate {next(iter(plates))} is subsampled and the discrete site {summed[0]} summed out"
+        why = "whose logarithm minibatches do not estimate without bias"
+        raise ValueError(f"{plate}, {why}; allowed whole plates, or dist.MixtureSameFamily in the place of the site")
     local = [n for n, s in seen.items() if s["type"] == "deterministic" and _plate_of(s, plates) is not None]
     return Model(function, args, kwargs, tuple(sites), plates, summed, _nesting(seen), frozenset(local))
 

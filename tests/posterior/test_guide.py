@@ -1,5 +1,7 @@
 """The end of a flow as NumPyro's guide, as the start and the mass matrix of NUTS, and guides as the start of a flow."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import models
@@ -16,7 +18,7 @@ from pogospec.posterior import guide as guides
 from pogospec.posterior.start import found
 
 KEY = jax.random.key(0)
-BEGUN = {"scheme": "natural", "steps": 1, "tau": 1e-9}
+BEGUN: dict[str, Any] = {"scheme": "natural", "steps": 1, "tau": 1e-9}
 """A flow that stays where it starts."""
 
 
@@ -133,7 +135,7 @@ def trained(kind):
 @pytest.mark.parametrize("kind", [AutoNormal, AutoMultivariateNormal])
 def test_a_flow_starts_at_what_a_guide_has_learned(kind):
     guide, result = trained(kind)
-    options = {"family": "full_gaussian"} | BEGUN
+    options: dict[str, Any] = {"family": "full_gaussian"} | BEGUN
     flow = pogospec.flow(models.regression, models.X, models.Y, start=(guide, result), **options)
     first = flow.distribution(0)
     sites = guide.sample_posterior(KEY, result.params, sample_shape=(20_000,))
@@ -148,7 +150,7 @@ def test_a_flow_starts_at_what_a_guide_has_learned(kind):
 
 def test_a_point_of_a_guide_comes_with_its_curvature():
     guide, result = trained(AutoDelta)
-    options = {"family": "full_gaussian"} | BEGUN
+    options: dict[str, Any] = {"family": "full_gaussian"} | BEGUN
     first = pogospec.flow(models.regression, models.X, models.Y, start=(guide, result), **options).distribution(0)
     mean, covariance = models.regression_posterior()
     np.testing.assert_allclose(first.covariance_matrix, covariance, rtol=1e-3)

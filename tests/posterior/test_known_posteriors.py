@@ -5,6 +5,8 @@ Dirichlet and LKJ sites: it is held against the best Gaussian, whose moments hav
 importance weights against the exact moments, within Monte Carlo errors.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import models
@@ -16,8 +18,8 @@ from scipy.special import betaln
 import pogospec
 
 KEY, N = jax.random.key(0), 20_000
-FULL = {"family": "full_gaussian", "scheme": "natural"}
-GRID = FULL | {"tau": 0.5, "steps": 60, "actions": {"hermite": 24}}
+FULL: dict[str, Any] = {"family": "full_gaussian", "scheme": "natural"}
+GRID: dict[str, Any] = FULL | {"tau": 0.5, "steps": 60, "actions": {"hermite": 24}}
 DIRICHLET = 1 + models.KINDS
 
 

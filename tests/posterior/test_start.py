@@ -1,5 +1,7 @@
 """Starts at a maximum with its curvature, and steps on densities without second derivatives."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import models
@@ -15,7 +17,7 @@ from pogospec.posterior.start import Start, found
 from pogospec.targets.given import given
 
 KEY = jax.random.key(0)
-BEGUN = {"scheme": "natural", "steps": 1, "tau": 1e-9}
+BEGUN: dict[str, Any] = {"scheme": "natural", "steps": 1, "tau": 1e-9}
 PRECISION = np.array([[4.0, 1.5], [1.5, 1.0]])
 
 
@@ -110,7 +112,13 @@ on_the_host.defvjp(lambda x: (quadratic(x), x), _by_callback)
 @pytest.mark.parametrize("function", [own_rule, on_the_host])
 def test_densities_with_rules_of_their_own(function):
     """Second derivatives by reverse mode alone, or none at all: there a plane is laid through gradients."""
-    options = {"family": "full_gaussian", "scheme": "natural", "steps": 40, "tau": 0.5, "start": ([28.0, 0.0], 1.0)}
+    options: dict[str, Any] = {
+        "family": "full_gaussian",
+        "scheme": "natural",
+        "steps": 40,
+        "tau": 0.5,
+        "start": ([28.0, 0.0], 1.0),
+    }
     end = pogospec.flow(function, dimensions=2, **options).distribution()
     np.testing.assert_allclose(end.mean, [30.0, -2.0], atol=1e-3)
     np.testing.assert_allclose(end.covariance_matrix, np.linalg.inv(PRECISION), rtol=1e-2)

@@ -1,6 +1,7 @@
 """Importance weights, the evidence lower bound and Pareto k, beside closed forms and ArviZ."""
 
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from pogospec.errors import UsageError
 from pogospec.posterior.weights import Estimate, ParetoK, elbo, fitted, pareto_k, smoothed
 
 KEY = jax.random.key(0)
-ENDS = {"steps": 40, "scheme": "natural", "tau": 0.5, "actions": {"hermite": 8}}
+ENDS: dict[str, Any] = {"steps": 40, "scheme": "natural", "tau": 0.5, "actions": {"hermite": 8}}
 
 
 def gaussian(x):
@@ -141,7 +142,7 @@ def test_the_bound_of_a_subsampled_model_looks_at_all_data():
         with numpyro.plate("rows", len(y), subsample_size=rows) as index:
             numpyro.sample("y", dist.Normal(mu, 1.0), obs=y[index])
 
-    options = {"scheme": "natural", "steps": 1, "tau": 1e-6}
+    options: dict[str, Any] = {"scheme": "natural", "steps": 1, "tau": 1e-6}
     whole, part = (pogospec.flow(model, rows, **options) for rows in (None, 8))
     assert part.elbo(KEY, 50).value == pytest.approx(whole.elbo(KEY, 50).value, rel=1e-5)
 
