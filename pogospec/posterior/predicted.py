@@ -66,7 +66,9 @@ def to_arviz(target: GivenModel, draws: dict[str, Any], key: Key) -> Any:
     if not model.summed:  # else it is that of values of the discrete sites
         likelihood = log_likelihood(Rows(model.function), latent, *model.args, **model.kwargs)
         groups["log_likelihood"] = {name: likelihood[name] for name in seen}
-    chains = {group: {k: np.asarray(x)[None] for k, x in values.items()} for group, values in groups.items()}
+    chains: dict[str, Any] = {
+        group: {k: np.asarray(x)[None] for k, x in values.items()} for group, values in groups.items()
+    }
     dims, coords = _dimensions(trace)
     kept = {name: names for name, names in dims.items() if name in draws or name in seen}
     observed = {name: np.asarray(site["value"]) for name, site in seen.items()}

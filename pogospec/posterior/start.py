@@ -164,7 +164,8 @@ def _of_vector(posterior: Any, place: np.ndarray) -> Start:
 
 def positions(guide: AutoContinuous, target: NumpyroTarget) -> np.ndarray:
     """Where in the vector of a guide each number of the vector of the flow stands, [d]."""
-    return np.asarray(target.joined(guide._unpack_latent(jnp.arange(target.dimensions))))
+    parts: Any = guide._unpack_latent(jnp.arange(target.dimensions))
+    return np.asarray(target.joined(parts))
 
 
 def _name(target: AbstractTarget, index: int) -> str:

@@ -1,5 +1,7 @@
 """NumPyro models whose posteriors are known, and small ones that NumPyro's own examples are like."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -63,7 +65,7 @@ def shares(kinds):
 
 def correlation(pairs):
     """An LKJ(2) correlation of pairs of unit variance."""
-    factor = numpyro.sample("factor", dist.LKJCholesky(2, 2.0))
+    factor: Any = numpyro.sample("factor", dist.LKJCholesky(2, 2.0))
     numpyro.deterministic("rho", factor[1, 0])
     with numpyro.plate("n", len(pairs)):
         numpyro.sample("y", dist.MultivariateNormal(jnp.zeros(2), scale_tril=factor), obs=pairs)

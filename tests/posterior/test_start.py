@@ -30,7 +30,13 @@ def target_of(function, dimensions=2):
     return given(function, (), None, dimensions)
 
 
-def started(start, temperature=1.0, **options):
+def start_of(target, temperature=1.0) -> Start:
+    start = found("map", target, temperature, KEY)
+    assert start is not None
+    return start
+
+
+def started(start, temperature=1.0, **options) -> Any:
     return pogospec.flow(
         quadratic, dimensions=2, start=start, temperature=temperature, **(BEGUN | options)
     ).distribution(0)
@@ -48,7 +54,7 @@ def test_a_quadratic_starts_at_its_optimum():
 def test_the_curvature_of_a_model_is_that_of_its_posterior():
     model = given(models.regression, (models.X, models.Y), None, None)
     mean, covariance = models.regression_posterior()
-    start = found("map", model, 1.0, KEY)
+    start = start_of(model)
     np.testing.assert_allclose(start.mean, mean, atol=1e-3)
     np.testing.assert_allclose(start.covariance, covariance, rtol=1e-3)
 
@@ -59,13 +65,13 @@ def test_a_maximum_is_found_where_the_density_is_none_at_0():
             3 * jnp.log(x[0]) - x[0]
         )  # of a Gamma(4): its maximum is 3, its curvature -1/3, and there is none below 0
 
-    start = found("map", target_of(log_density, 1), 1.0, KEY)
+    start = start_of(target_of(log_density, 1))
     assert start.mean == pytest.approx([3.0], rel=1e-3)
     assert start.covariance[0, 0] == pytest.approx(3.0, rel=1e-2)
 
 
 def test_directions_that_do_not_bend_keep_a_standard_deviation_of_1():
-    start = found("map", target_of(lambda x: -0.5 * (x[0] - 2.0) ** 2 * 25.0), 1.0, KEY)
+    start = start_of(target_of(lambda x: -0.5 * (x[0] - 2.0) ** 2 * 25.0))
     np.testing.assert_allclose(start.covariance, np.diag([1 / 25, 1.0]), atol=1e-6)
     np.testing.assert_allclose(start.std, [0.2, 1.0], rtol=1e-5)
     assert Start(np.zeros(2), np.array([4.0, 9.0])).std.tolist() == [2.0, 3.0]
@@ -119,7 +125,7 @@ def test_densities_with_rules_of_their_own(function):
         "tau": 0.5,
         "start": ([28.0, 0.0], 1.0),
     }
-    end = pogospec.flow(function, dimensions=2, **options).distribution()
+    end: Any = pogospec.flow(function, dimensions=2, **options).distribution()
     np.testing.assert_allclose(end.mean, [30.0, -2.0], atol=1e-3)
     np.testing.assert_allclose(end.covariance_matrix, np.linalg.inv(PRECISION), rtol=1e-2)
 
