@@ -19,7 +19,7 @@ def with_curvature(target: AbstractTarget, scheme: dict[str, Any]) -> dict[str, 
     Raises UsageError where somebody did.
     """
     kind = scheme.get("kind")
-    if kind not in registry.table("scheme") or not registry.load("scheme", kind).closed:
+    if not isinstance(kind, str) or kind not in registry.table("scheme") or not registry.load("scheme", kind).closed:
         return scheme
     asked = scheme.get("curvature")
     exact = (

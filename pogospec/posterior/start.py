@@ -57,7 +57,7 @@ class Start(NamedTuple):
 
 def found(start: Any, target: AbstractTarget, temperature: float, key: Key) -> Start | None:
     """The Gaussian that a start stands for; None of a pair of numbers or lists. Raises UsageError and RunError."""
-    heat = temperature or 1.0
+    heat = temperature if temperature > 0 else 1.0
     if isinstance(start, str):
         if start != "map":
             raise UsageError(f"start: found {start!r}, allowed {ALLOWED}")

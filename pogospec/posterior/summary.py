@@ -124,7 +124,17 @@ class Summary:
         rows = [[part.name, f"{part.mean:.3g}", f"{part.std:.2g}"] for part in every[:ROWS]]
         left = [f"and {len(every) - ROWS} more"] if len(every) > ROWS else []
         below = [*left, self.path(), self.trust(), self.further()]
-        return html_table(["site", "mean", "standard deviation"], rows, self.title(), below)
+        sites = html_table(["site", "mean", "standard deviation"], rows, self.title(), below)
+        return sites if "energies" not in vars(self.flow) else f"{sites}\n{self.steps()}"
+
+    def steps(self) -> str:
+        """Some steps of the path as a table: flow time, energy, and KL where it is known."""
+        flow, known = self.flow, vars(self.flow).get("kl")
+        columns = {"flow time": flow.times, "energy": flow.energies}
+        columns |= {} if known is None else {"KL to the optimum": known}
+        shown = sorted({*range(0, len(flow) + 1, max(1, len(flow) // 10)), len(flow)})
+        rows = [[str(step), *(f"{column[step]:.4g}" for column in columns.values())] for step in shown]
+        return html_table(["step", *columns], rows)
 
 
 def parts(name: str, mean: np.ndarray, std: np.ndarray) -> list[Moment]:

@@ -110,7 +110,7 @@ def test_dimensions_are_those_of_plates_and_events():
         with numpyro.plate("groups", 2, dim=-2):
             weights = numpyro.sample("weights", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
             with numpyro.plate("rows", 4, dim=-1):
-                numpyro.sample("y", dist.Normal(weights.sum(-1), 1.0), obs=y)
+                numpyro.sample("y", dist.Normal(jnp.sum(weights, -1), 1.0), obs=y)
         numpyro.factor("pull", 0.0)
 
     options = {"scheme": "natural", "steps": 1, "tau": 0.1}

@@ -138,7 +138,7 @@ def test_second_derivatives_that_somebody_asked_for():
         with_curvature(target, {"kind": "natural", "curvature": "exact"})
     assert with_curvature(target, {"kind": "natural"}) == {"kind": "natural", "curvature": "plane"}
     assert with_curvature(target, {"kind": "forward_backward"}) == {"kind": "forward_backward"}
-    for kind in ("implicit", "leapfrog", 3):
+    for kind in ("implicit", "leapfrog", 3, []):
         assert with_curvature(target, {"kind": kind}) == {"kind": kind}
     plain = {"kind": "natural", "curvature": "exact"}
     assert with_curvature(target_of(own_rule), plain) == with_curvature(target_of(quadratic), plain) == plain

@@ -35,7 +35,7 @@ def test_five_lines_of_a_model():
     assert "Pareto k: -inf (good: all weights are alike), by 1,000 draws" in lines[3]
     assert ".predictive(key, n)" in lines[4]
     html = flow._repr_html_()
-    assert html.count("<tr>") == 1 + 2 + 12
+    assert html.count("<tr>") == (1 + 2 + 12) + (1 + 11)
     assert ">slope</td>" in html
     assert "mean[11]" in html
     assert lines[3].strip() in html.replace("&#x27;", "'")
