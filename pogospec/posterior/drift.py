@@ -31,20 +31,15 @@ def warn_of_drift(target: AbstractTarget, temperature: float, parameters: Any) -
     """Warn of the sites whose standard deviation grows without bound; parameters have a leading axis of steps."""
     if temperature == 0 or not isinstance(parameters, DiagonalNormal | FullNormal):
         return
-    steps = len(parameters.mean)
-    first, before, last = (_factor(parameters, index) for index in (0, (3 * (steps - 1)) // 4, steps - 1))
-    if not all(np.isfinite(factor).all() for factor in (first, before, last)):
-        return
-    # the direction that has widened most of late, as a shift of one standard deviation along it
-    grown, axes = np.linalg.eigh(_between(before, last))
-    shift = before @ axes[:, -1] * np.sqrt(grown[-1])
-    width = np.sqrt(np.square(first.T @ np.linalg.solve(last @ last.T, shift)).sum())  # at the start, of 1 now
-    if np.sqrt(grown[-1]) < GROWING or width * GROWN > 1:
+    count = len(parameters.mean) - 1
+    ends = [jax.tree.map(lambda leaf: leaf[index], parameters) for index in (0, 3 * count // 4, count)]
+    widens = _of_factors if isinstance(parameters, FullNormal) else _of_axes
+    shift, grown, width, std = widens(*ends)
+    if not (grown > GROWING and width * GROWN < 1):
         return
     cost = _cost(target, temperature, jax.tree.map(lambda leaf: leaf[-1], parameters), jnp.asarray(shift, float))
     if not np.isfinite(cost) or cost > HELD:
         return
-    std = [np.sqrt(np.square(factor).sum(1)) for factor in (first, last)]
     share = np.abs(shift) / std[1]
     places = [(name, max(inside, key=lambda index: share[index])) for name, inside in named(target)]
     moved = [(name, index) for name, index in places if share[index] > 0.3]
@@ -58,16 +53,27 @@ def warn_of_drift(target: AbstractTarget, temperature: float, parameters: Any) -
     )
 
 
-def _factor(parameters: Any, index: int) -> np.ndarray:
-    """A factor [d, d] of the covariance after so many steps."""
-    one = jax.tree.map(lambda leaf: leaf[index], parameters)
-    return np.asarray(one.factor() if isinstance(one, FullNormal) else jnp.diag(jnp.exp(one.log_std)), float)
+Widest = tuple[np.ndarray, float, float, list[np.ndarray]]
+"""The direction that has widened most of late: one standard deviation along it [d], this over what it was then, what it
+was at the start over what it is now; and the standard deviations of all dimensions at the start and now."""
 
 
-def _between(before: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """The covariance of `last` where that of `before` is the identity."""
-    root = np.linalg.solve(before, last)
-    return root @ root.T
+def _of_axes(first: DiagonalNormal, before: DiagonalNormal, last: DiagonalNormal) -> Widest:
+    """Of independent dimensions, one of them."""
+    std = [np.exp(np.asarray(one.log_std, float)) for one in (first, before, last)]
+    most = int((std[2] / std[1]).argmax())
+    shift = np.where(np.arange(len(std[2])) == most, std[2], 0.0)
+    return shift, std[2][most] / std[1][most], std[0][most] / std[2][most], [std[0], std[2]]
+
+
+def _of_factors(first: FullNormal, before: FullNormal, last: FullNormal) -> Widest:
+    """The first axis of the covariance where that of `before` is the identity."""
+    start, then, now = (np.asarray(one.factor(), float) for one in (first, before, last))
+    root = np.linalg.solve(then, now)
+    grown, axes = np.linalg.eigh(root @ root.T)
+    shift = then @ axes[:, -1] * np.sqrt(grown[-1])
+    width = np.sqrt(np.square(start.T @ np.linalg.solve(now @ now.T, shift)).sum())
+    return shift, float(np.sqrt(grown[-1])), float(width), [np.sqrt(np.square(f).sum(1)) for f in (start, now)]
 
 
 @eqx.filter_jit

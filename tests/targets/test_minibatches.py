@@ -14,6 +14,10 @@ from scipy.special import logsumexp
 
 import pogospec
 from pogospec.errors import UsageError
+from pogospec.steps.explicit import Explicit
+from pogospec.steps.forward_backward import ForwardBackward
+from pogospec.steps.implicit import Implicit
+from pogospec.steps.natural import Natural
 from pogospec.targets.given import GivenModel, given
 from pogospec.targets.traced import joint, minibatch
 
@@ -79,6 +83,15 @@ def test_rows_of_actions_see_minibatches_of_their_own_or_the_same_one():
     np.testing.assert_array_equal(part.log_density(same), part.log_density(same))  # without a key always the same
     whole = target_of(Y)
     assert whole.drawn(jax.random.key(0), alike=False) is whole
+
+
+def test_schemes_that_compare_their_points_see_the_same_rows():
+    assert Natural(curvature="plane").compares(2)
+    assert ForwardBackward().compares(2)
+    assert Explicit().compares(2)
+    assert not Natural().compares(2)
+    assert Natural().compares(1000)  # where a plane is laid
+    assert not Implicit().compares(2)
 
 
 def test_sites_of_subsampled_models_are_those_of_all_rows():
