@@ -19,6 +19,9 @@ from pogospec.targets.base import AbstractTarget
 from pogospec.targets.given import GivenModel
 from pogospec.types import Key
 
+LOOKED = frozenset({"energies", "_looked"})
+"""Names under which a flow keeps energies that have been taken."""
+
 
 class Answers:
     """Draws, guides, estimates and summaries of the path of a policy; `step` counts from 0, -1 is the end."""
@@ -39,6 +42,11 @@ class Answers:
         if not -len(self.times) <= step < len(self.times):
             raise UsageError(f"found step {step}, allowed {-len(self.times)} to {len(self.times) - 1}")
         return jax.tree.map(lambda leaf: leaf[step], self.parameters)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the energies of the whole path have been taken, so that a summary may show them at no cost."""
+        return not LOOKED.isdisjoint(vars(self))
 
     def predictive(self, key: Key, n: int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Posterior predictive draws [n, *shape] of all sites that are not latent, deterministic ones too.

@@ -32,7 +32,7 @@ def warn_of_drift(target: AbstractTarget, temperature: float, parameters: Any) -
     if temperature == 0 or not isinstance(parameters, DiagonalNormal | FullNormal):
         return
     count = len(parameters.mean) - 1
-    ends = [jax.tree.map(lambda leaf: leaf[index], parameters) for index in (0, 3 * count // 4, count)]
+    ends = [jax.tree.map(lambda leaf, index=index: leaf[index], parameters) for index in (0, 3 * count // 4, count)]
     widens = _of_factors if isinstance(parameters, FullNormal) else _of_axes
     shift, grown, width, std = widens(*ends)
     if not (grown > GROWING and width * GROWN < 1):

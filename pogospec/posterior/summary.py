@@ -62,7 +62,7 @@ class Summary:
 
     def energies(self) -> tuple[str, str]:
         """The energy at start and end; by the draws of a summary where nobody has asked for the whole path."""
-        if "energies" in vars(self.flow):
+        if self.flow.at_hand:
             return f"{self.flow.energies[0]:.4g}", f"{self.flow.energies[-1]:.4g}"
         heat = self.flow.temperature
         ends = [elbo(log_weights(self.target, heat, self.flow.at(i), jax.random.key(0), DRAWS)[1]) for i in (0, -1)]
@@ -85,7 +85,7 @@ class Summary:
     def path(self) -> str:
         """Energy, and KL where it is known."""
         first, last = self.energies()
-        known = vars(self.flow).get("kl")
+        known = self.flow.kl if self.flow.at_hand else None
         return f"energy: {first} to {last}" + (
             "" if known is None else f"; KL to the optimum: {known[0]:.4g} to {known[-1]:.4g} nats"
         )
@@ -125,11 +125,11 @@ class Summary:
         left = [f"and {len(every) - ROWS} more"] if len(every) > ROWS else []
         below = [*left, self.path(), self.trust(), self.further()]
         sites = html_table(["site", "mean", "standard deviation"], rows, self.title(), below)
-        return sites if "energies" not in vars(self.flow) else f"{sites}\n{self.steps()}"
+        return f"{sites}\n{self.steps()}" if self.flow.at_hand else sites
 
     def steps(self) -> str:
         """Some steps of the path as a table: flow time, energy, and KL where it is known."""
-        flow, known = self.flow, vars(self.flow).get("kl")
+        flow, known = self.flow, self.flow.kl
         columns = {"flow time": flow.times, "energy": flow.energies}
         columns |= {} if known is None else {"KL to the optimum": known}
         shown = sorted({*range(0, len(flow) + 1, max(1, len(flow) // 10)), len(flow)})

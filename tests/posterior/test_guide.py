@@ -54,6 +54,7 @@ def test_the_loss_of_a_guide_is_minus_the_bound_of_the_flow(flow, guide):
     assert float(loss) == pytest.approx(-bound.value, abs=1e-2)  # at the exact posterior neither has noise
 
 
+@pytest.mark.exhaustive("compiles an SVI")
 def test_svi_goes_on_from_a_guide(flow, guide):
     svi = SVI(models.regression, guide, optax.sgd(1e-5), Trace_ELBO())
     state = svi.init(KEY, models.X, models.Y)
@@ -61,6 +62,7 @@ def test_svi_goes_on_from_a_guide(flow, guide):
     np.testing.assert_allclose(svi.get_params(state)["auto_scale_tril"], guide.params["auto_scale_tril"], atol=1e-6)
 
 
+@pytest.mark.exhaustive("the same guide with a diagonal")
 def test_guides_of_independent_dimensions():
     flow = pogospec.flow(models.regression, models.X, models.Y, start=([0.5, -1.0], [0.3, 0.7]), **BEGUN)
     guide: Any = flow.guide()
@@ -133,7 +135,8 @@ def trained(kind):
     return guide, result
 
 
-@pytest.mark.parametrize("kind", [AutoNormal, AutoMultivariateNormal])
+@pytest.mark.thinned(("AutoMultivariateNormal",), "each trains a guide")
+@pytest.mark.parametrize("kind", [AutoNormal, AutoMultivariateNormal], ids=lambda kind: kind.__name__)
 def test_a_flow_starts_at_what_a_guide_has_learned(kind):
     guide, result = trained(kind)
     options: dict[str, Any] = {"family": "full_gaussian"} | BEGUN

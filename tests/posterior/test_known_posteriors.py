@@ -41,6 +41,7 @@ def agrees(flow, site, mean, std):
         assert (error < 0.03 * std).all()  # and that says something
 
 
+@pytest.mark.exhaustive("as the conjugate flows of tests/test_flow.py")
 def test_normal_sites_end_at_the_posterior():
     mean, covariance = models.regression_posterior()
     end: Any = pogospec.flow(models.regression, models.X, models.Y, **FULL).distribution()

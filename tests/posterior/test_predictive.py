@@ -60,6 +60,7 @@ def test_arguments_with_which_the_model_fails(flow):
             ask(KEY, 10)
 
 
+@pytest.mark.exhaustive("a flow of minibatches, which the bound looks at too")
 def test_subsampled_plates_are_whole():
     options = {"scheme": "natural", "steps": 2, "tau": 0.5}
     flow = pogospec.flow(models.minibatches, models.X, models.Y, model_kwargs={"rows": 4}, **options)  # type: ignore[arg-type]

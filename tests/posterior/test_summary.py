@@ -20,6 +20,7 @@ FULL: dict[str, Any] = {"family": "full_gaussian", "scheme": "natural"}
 
 def test_five_lines_of_a_model():
     flow = pogospec.flow(models.regression, models.X, models.Y, steps=60, **FULL)
+    assert flow.energies[0] > flow.energies[-1]  # which are at hand from here on
     lines = str(flow).splitlines()
     mean, covariance = models.regression_posterior()
     (slope, intercept), (first, second) = mean, np.sqrt(covariance.diagonal())
@@ -42,7 +43,7 @@ def test_five_lines_of_a_model():
     assert repr(flow).count("\n") == 0  # what a debugger shows costs nothing
 
 
-def test_a_line_without_energies_at_hand_and_with_many_sites():
+def test_a_line_without_energies_at_hand_and_with_many_sites(monkeypatch):
     """Energies are found of the draws of the summary where nobody has asked for those of the path."""
 
     def model():
@@ -50,10 +51,11 @@ def test_a_line_without_energies_at_hand_and_with_many_sites():
             numpyro.sample(f"site{index}", dist.LogNormal(0.1 * index, 0.2))
 
     flow = pogospec.flow(model, start=([0.1 * i for i in range(8)], 0.2), scheme="natural", steps=1, tau=1e-9)
-    before = flow.energies
-    object.__delattr__(flow, "energies")
+    monkeypatch.setattr(pogospec.Flow, "at_hand", False)
     shown = str(flow)
-    object.__setattr__(flow, "energies", before)
+    assert "KL" not in shown
+    assert "<td" in flow._repr_html_()
+    assert "flow time</th>" not in flow._repr_html_()
     assert "energy: 0.0000 ± 0.0000 to" in shown.replace("-0.0000", "0.0000")
     exact = np.exp(0.0 + 0.2**2 / 2), np.exp(0.02) * np.sqrt(np.expm1(0.04))
     assert f"site0 {exact[0]:.3g} ± {exact[1]:.1g}" in shown
@@ -62,6 +64,7 @@ def test_a_line_without_energies_at_hand_and_with_many_sites():
     assert ", and 2 more (mean ± standard deviation)" in shown
 
 
+@pytest.mark.exhaustive("three more flows")
 def test_lines_of_densities_points_and_minibatches():
     flow = pogospec.flow(lambda x: -0.5 * (x[0] - 1) ** 2 - 50 * (x[1] + 2) ** 2, dimensions=2, steps=60, **FULL)
     assert "sites: x[0] 1 ± 1, x[1] -2 ± 0.1 (mean" in str(flow)

@@ -134,6 +134,7 @@ def test_what_cannot_be_weighed(wide):
         wide.weighted_samples(KEY, 100)
 
 
+@pytest.mark.exhaustive("two flows; test_known_posteriors.py has one")
 def test_the_bound_of_a_subsampled_model_looks_at_all_data():
     y = jnp.linspace(-1.0, 3.0, 40)
 
