@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -22,13 +22,16 @@ from pogospec.compiler.compile import compile_spec
 from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
 from pogospec.policies.base import normals
+from pogospec.posterior.answers import Answers
+from pogospec.posterior.curvature import with_curvature
+from pogospec.posterior.drift import warn_of_drift
+from pogospec.posterior.start import Start, begun, found
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
 from pogospec.steps.schedule import Backtracking
 from pogospec.targets.base import AbstractTarget, free_energy
 from pogospec.targets.given import given
 from pogospec.targets.numpyro import NumpyroTarget
-from pogospec.text import html_table
 from pogospec.training.chunk import as_floats
 from pogospec.types import Key, Transitions
 from pogospec.walk import BOUNDED, walk
@@ -47,6 +50,8 @@ DRAWN = 1024
 """Actions of the start at which the log density must be finite."""
 RISE = 1e-4
 """How far the last energy may lie above the first, relative: rounding, and an optimiser that wanders about the end."""
+NOISE = 0.05
+"""The same in units of the temperature: nats, about which a flow that starts at its end moves by its samples."""
 ARGUMENTS = {
     "target": "dimensions",
     "start": "start",
@@ -67,7 +72,7 @@ ARGUMENTS = {
 
 
 @dataclass(frozen=True, repr=False)
-class Flow:
+class Flow(Answers):
     """The path of a policy along a flow; arrays have a leading axis of steps, the start first."""
 
     parameters: Any  # of the distributions: mean and log_std [steps + 1, d] of a Gaussian, for example
@@ -91,18 +96,9 @@ class Flow:
             f"{self.distribution()}"
         )
 
-    def _repr_html_(self) -> str:
-        names = ["step", "flow time", "energy", *([] if self.kl is None else ["KL to the optimum"])]
-        columns = [self.times, self.energies, *([] if self.kl is None else [self.kl])]
-        shown = sorted({*range(0, len(self) + 1, max(1, len(self) // 10)), len(self)})
-        rows = [[str(step), *(f"{column[step]:.4g}" for column in columns)] for step in shown]
-        return html_table(names, rows, repr(self).partition(":")[0])
-
     def distribution(self, step: int = -1) -> dist.Distribution:
         """The NumPyro distribution after a step; 0 is the start, -1 the end."""
-        if not -len(self.times) <= step < len(self.times):
-            raise UsageError(f"found step {step}, allowed {-len(self.times)} to {len(self.times) - 1}")
-        return jax.tree.map(lambda leaf: leaf[step], self.parameters).distribution()
+        return self.at(step).distribution()
 
     def posterior_samples(self, key: Key, n: int = 1, step: int = -1) -> dict[str, Any]:
         """So many samples of every site of a NumPyro model, `[n, *shape]` in its own space, deterministic ones too."""
@@ -126,7 +122,7 @@ def flow(
     actions: str | Mapping[str, Any] | None = None,
     updates: int | None = None,
     learning_rate: float | None = None,
-    start: tuple[float | Sequence[float], float | Sequence[float]] = (0.0, 1.0),
+    start: str | tuple[Any, Any] = (0.0, 1.0),
     seed: int = 0,
     until_settled: bool = False,
 ) -> Flow:
@@ -155,7 +151,9 @@ def flow(
         updates: of Adam in each step, whose rate falls from `learning_rate` to 0 by a cosine; default 500. Closed
             steps have no optimiser.
         learning_rate: of Adam; default 0.05.
-        start: mean and standard deviation of the start, numbers or lists.
+        start: mean and standard deviation of the start, numbers or lists; "map": a maximum of the log density, by
+            L-BFGS, and its curvature there (Laplace's approximation; 1 along directions that do not bend down); or
+            (guide, params): what an automatic guide of NumPyro has learned; params may be the result of SVI.
         seed: of what is sampled on the way.
         until_settled: end when the energy changes little over three steps.
 
@@ -185,19 +183,22 @@ def flow(
         raise UsageError(f"flow: {error}") from error
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"flow: seed: found {seed!r}, allowed a whole number from 0 to 2^32 - 1")
-    if not isinstance(start, tuple | list) or len(start) != 2:
-        raise UsageError(f"flow: start: found {start!r}, allowed a pair (mean, std)")
-    kind = dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme}
+    heat = temperature if isinstance(temperature, int | float) else 1.0  # what else it is, is told below
+    try:
+        place = found(start, target, heat, jax.random.key(seed))
+    except (UsageError, RunError) as error:
+        raise type(error)(f"flow: {error}") from error
+    kind = with_curvature(target, dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme})
     energies, kind = _expectations(target, family, kind, actions, temperature)
     plain = {
         "target": {"kind": "quadratic", "center": [0.0] * target.dimensions, "curvature": [1.0] * target.dimensions},
-        "start": {"mean": start[0], "std": start[1]},
+        "start": {"mean": start[0], "std": start[1]} if place is None else {"mean": place.mean, "std": place.std},
         "policy": family,
         "energy": energies,
         **_steps(kind, geometry, tau, steps, updates, learning_rate, until_settled),
     }
     # the language knows no functions: the rest of the spec is checked with a target of the same size in its place
-    return _run(replace(_checked(plain), target=target), float(temperature), seed)
+    return _run(replace(_checked(plain), target=target), float(temperature), seed, place)
 
 
 def _steps(
@@ -262,15 +263,16 @@ def _argument(path: str) -> str:
     return next((name for key, name in ARGUMENTS.items() if f"{inside}.".startswith((f"{key}.", f"{key}["))), path)
 
 
-def _run(spec: Spec, temperature: float, seed: int) -> Flow:
+def _run(spec: Spec, temperature: float, seed: int, place: Start | None) -> Flow:
     """Take the steps; their keys are those of the same seed in a run."""
     target: Any = spec.target
     rows, space = lone_state(target.dimensions)
     data = Transitions(*map(as_floats, rows))
     start = partial(_check_start, target)
-    path, measured, times = walk(spec, compile_spec(spec, space), data, jax.random.key(seed), start)
+    path, measured, times = walk(spec, begun(compile_spec(spec, space), spec, place), data, jax.random.key(seed), start)
     energies, divergence = _energies(target, temperature, path, measured)
-    _check_energies(energies)
+    _check_energies(energies, temperature)
+    warn_of_drift(target, temperature, path)
     return Flow(path, times, energies, divergence, temperature, target)
 
 
@@ -291,7 +293,7 @@ def _check_start(target: AbstractTarget, start: Any) -> None:
 _KINDS = {"NaN": np.isnan, "-inf": np.isneginf, "inf": np.isposinf}
 
 
-def _check_energies(energies: np.ndarray) -> None:
+def _check_energies(energies: np.ndarray, temperature: float) -> None:
     """Raise RunError for energies that are not finite, and warn of an end above the start."""
     lost = np.flatnonzero(~np.isfinite(energies))
     if len(lost):
@@ -299,7 +301,7 @@ def _check_energies(energies: np.ndarray) -> None:
         wide = "a narrower or nearer start, or jax.enable_x64(True) where it only overflows"
         raise RunError(f"flow: the energy of {where} is not finite: the density is 0 in its tails; {BOUNDED}; {wide}")
     rise = energies[-1] - energies[0]
-    if rise > RISE * max(1.0, abs(energies[0])):
+    if rise > max(RISE * max(1.0, abs(energies[0])), NOISE * temperature):
         warnings.warn(
             f"flow: it has diverged: the energy is {energies[-1]:.4g} at the end and was {energies[0]:.4g} at the "
             "start; a smaller tau or learning_rate, or more updates",

@@ -35,7 +35,7 @@ LAYERS = [
     {"offline"},
     {"judges"},
     {"training"},
-    {"evaluate", "acting", "walk"},
+    {"evaluate", "acting", "walk", "posterior"},
     {"explain", "report", "flow"},
     {"results", "tracking"},
     {"launch"},

@@ -47,6 +47,8 @@ OWN = {
 """What each learner changes, beside its optimiser."""
 FITTING = 1_000_005
 """Folded into the key of the behaviour's fit, whose samples are not those of critic and policy."""
+MINIBATCH = 1_000_017
+"""Folded into the key of the minibatch by which a known energy is estimated, likewise."""
 POINTS = 2**16
 """Points, of all states together, on which the health of a scheme is measured; at least those of one state."""
 
@@ -135,6 +137,9 @@ def _update(
 ) -> tuple[State, dict]:
     """What the step learns, in the order that it says; slow copies move with the policy, or on their own."""
     step, info, before = plan.step, {}, state
+    if nodes.target is not None:
+        alike = nodes.scheme.compares(batch.actions.shape[-1])
+        nodes = nodes._replace(target=nodes.target.drawn(jax.random.fold_in(key, MINIBATCH), alike))
     critic_key, actor_key = jax.random.split(key)
     rows = batch if for_behavior is None else for_behavior
     learn = {

@@ -89,6 +89,10 @@ class AbstractScheme(eqx.Module):
         """Why the scheme cannot be used in so many action dimensions; None where it can."""
         return None
 
+    def compares(self, act_dim: int) -> bool:
+        """Whether it looks at differences of Q between its points, from which the noise of one minibatch falls out."""
+        return False
+
     def minimised(
         self, problem: Problem, parameters: Any, references: tuple[Any, ...], context: Context, key: Key
     ) -> Scalar | None:

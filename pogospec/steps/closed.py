@@ -4,7 +4,8 @@ On a known energy the policy's parameters are free numbers, and the step sets th
 a network of all states is regressed on the Gaussians of a minibatch.
 
 Two estimates of H, S = L L^T. `exact`: second derivatives, forward over reverse along the columns of L, each of about
-the cost of a gradient at every point. `plane`: the plane nearest to grad Q at m + L z, grad Q about g + H (a - m), by
+the cost of a gradient at every point; reverse over reverse where Q has a rule of its own for reverse mode alone
+(custom_vjp). `plane`: the plane nearest to grad Q at m + L z, grad Q about g + H (a - m), by
 least squares over points z of more than d: Stein's identity H = E[grad Q z^T] L^-1 with the noise of what is linear
 taken away. It asks for first derivatives alone and sees the bends of a critic of ReLUs, whose second derivatives are 0
 almost everywhere. Both are exact for quadratic Q at any points; of another Q the plane is off by about 1/n at n
@@ -62,6 +63,10 @@ class AbstractClosed(AbstractScheme):
     @abc.abstractmethod
     def curved(self, act_dim: int) -> Curvature:
         """How H is found in so many dimensions."""
+
+    def compares(self, act_dim: int) -> bool:
+        """Whether a plane is laid through its points."""
+        return self.curved(act_dim) == "plane"
 
     def points(self, act_dim: int) -> Antithetic | Sample | Hermite:
         """Where the reference is looked at."""
@@ -137,7 +142,12 @@ def derivatives(
     def mean(shift: Actions) -> Actions:
         return jnp.tensordot(shares, velocity(actions + shift), 1)
 
-    level, along = jax.linearize(mean, jnp.zeros_like(reference.mean))
+    here = jnp.zeros_like(reference.mean)
+    try:
+        level, along = jax.linearize(mean, here)
+    except TypeError:  # of a custom_vjp, which knows reverse mode alone; the derivative of a gradient is symmetric
+        level, back = jax.vjp(mean, here)
+        along = lambda column: back(column)[0]  # noqa: E731
     columns = jnp.moveaxis(factor_of(reference), -1, 0)
     if len(columns) <= BLOCK:
         return level, jnp.moveaxis(jax.vmap(along)(columns), 0, -1)

@@ -85,6 +85,10 @@ class Explicit(AbstractScheme):
         """Points in a state."""
         return count_of(self.points, act_dim)
 
+    def compares(self, act_dim: int) -> bool:
+        """Whether its points are weighed against each other."""
+        return True
+
     def too_large(self, act_dim: int) -> str | None:
         """Why the grid is larger than memory should hold."""
         return too_many(self.points, act_dim)

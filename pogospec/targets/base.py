@@ -64,6 +64,17 @@ class AbstractTarget(eqx.Module):
     def formula(self) -> tuple[str, str, str]:
         """Text, LaTeX and meaning of Q(a)."""
 
+    def drawn(self, key: Key, alike: bool) -> AbstractTarget:
+        """The target as an update sees it; another with each key where the density is an estimate by minibatches.
+
+        `alike`: whether all actions see the same minibatch, which comparing them asks for.
+        """
+        return self
+
+    def whole(self) -> AbstractTarget:
+        """The target without estimates."""
+        return self
+
     def box(self, temperature: float) -> Box | None:
         """Where exp(Q/temperature) has its mass, in one or two dimensions; None where it is not found."""
         if temperature <= 0:

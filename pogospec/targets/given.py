@@ -11,8 +11,10 @@ import numpy as np
 
 from pogospec.errors import UsageError
 from pogospec.targets.base import AbstractTarget
-from pogospec.targets.numpyro import Model, NumpyroTarget, bound
-from pogospec.types import Actions, Values
+from pogospec.targets.numpyro import NumpyroTarget
+from pogospec.targets.quadrature import Box
+from pogospec.targets.traced import Model, bound, joint
+from pogospec.types import Actions, Key, Values
 
 
 class GivenDensity(AbstractTarget):
@@ -47,13 +49,56 @@ class Held:
 
 
 class GivenModel(NumpyroTarget):
-    """A NumPyro model with its arguments as a known energy; `model` is what it is called."""
+    """A NumPyro model with its arguments as a known energy; `model` is what it is called.
+
+    With subsampled plates the density is an unbiased estimate: each row of actions has a minibatch of its own, or all
+    of them the same one.
+    """
 
     held: Held
+    key: Any = None  # of the minibatches; None: always the same
+    alike: bool = False  # whether all rows of actions see the same minibatch
+    all_rows: bool = False  # whether subsampled plates are taken whole
 
     @property
     def _model(self) -> Model:
         return self.held.model
+
+    @property
+    def bound(self) -> Model:
+        """The model with its arguments."""
+        return self.held.model
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the density is an estimate by minibatches."""
+        return bool(self.bound.plates) and not self.all_rows
+
+    def drawn(self, key: Key, alike: bool) -> GivenModel:
+        """The same density with other minibatches."""
+        return GivenModel(self.model, self.held, key, alike) if self.estimated else self
+
+    def log_density(self, actions: Actions) -> Values:
+        """Log joint density in nats of each row, or its estimate by the minibatch of the row."""
+        if not self.estimated:
+            return super().log_density(actions)
+        actions = jnp.asarray(actions)
+        rows = actions.reshape(-1, self.dimensions)
+        key = jax.random.key(0) if self.key is None else self.key
+        one = lambda row, key: joint(self.bound, self.split(row), key).astype(row.dtype)  # noqa: E731
+        if self.alike:
+            values = jax.vmap(one, (0, None))(rows, key)
+        else:
+            values = jax.vmap(one)(rows, jax.random.split(key, len(rows)))
+        return values.reshape(actions.shape[:-1])
+
+    def whole(self) -> GivenModel:
+        """The density with all rows of subsampled plates."""
+        return GivenModel(self.model, self.held, all_rows=True) if self.estimated else self
+
+    def box(self, temperature: float) -> Box | None:
+        """Where the density has its mass; None of one that is estimated, which would take all data at each node."""
+        return None if self.estimated else super().box(temperature)
 
 
 def given(
@@ -65,7 +110,7 @@ def given(
             raise UsageError("found a target and arguments or dimensions beside it, allowed the target alone")
         return energy
     # as arrays of JAX in the float type of now; it remembers the type that it once gave to an array of NumPy
-    arguments, model_kwargs = jax.tree.map(_of_jax, (arguments, model_kwargs))
+    arguments, model_kwargs = jax.tree.map(as_jax, (arguments, model_kwargs))
     if not callable(energy):
         allowed = "a NumPyro model, a log density with dimensions, or a target"
         raise UsageError(f"energy: found {type(energy).__name__}, allowed {allowed}")
@@ -80,7 +125,8 @@ def given(
         raise UsageError(f"{error}; for a log density of a vector give dimensions") from error
 
 
-def _of_jax(value: Any) -> Any:
+def as_jax(value: Any) -> Any:
+    """An array of JAX from one of numbers of NumPy; anything else as it is."""
     return jnp.asarray(value) if isinstance(value, np.ndarray) and value.dtype.kind in "biufc" else value
 
 

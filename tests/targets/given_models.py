@@ -37,7 +37,7 @@ def closes_over_data():
 
 
 def discrete():
-    return lambda: numpyro.sample("k", dist.Bernoulli(0.5))
+    return lambda: numpyro.sample("k", dist.Poisson(0.5))
 
 
 def point():
