@@ -17,6 +17,7 @@ from pogospec.errors import DataError
 from pogospec.explain import known_space, matrix_rate, operations, stage_seconds
 from pogospec.launch.job import Job
 from pogospec.spec.build import to_plain
+from pogospec.types import Space
 
 TIMES = "times.csv"
 LEAST = 0.1
@@ -82,13 +83,20 @@ class Forecast:
             update = max(update - updates, 0)
         return total
 
-    def _stages(self, job: Job) -> list[tuple[int, float]] | None:
+    def space(self, job: Job) -> Space | None:
+        """Sizes of the task of a run; None where they are unknown, since its data are not at hand."""
         space = known_space(job.dataset) if job.spec.target is None else None
         if space is None:
             try:
                 space = load_for(job.spec).space
             except DataError:
                 return None
+        return space
+
+    def _stages(self, job: Job) -> list[tuple[int, float]] | None:
+        space = self.space(job)
+        if space is None:
+            return None
         key = json.dumps([_shape(to_plain(job.spec)), space.obs_dim, space.act_dim])
         if key not in self.counts:
             self.counts[key] = operations(job.spec, space)
