@@ -128,7 +128,7 @@ BESIDE: dict[str, dict[str, str]] = {
     },
 }
 """Slots beside the language, whose kinds no key of a spec names: policies that a step makes whole, which are saved so;
-sources of data, to which the id of a dataset leads; formats that policies are exported in; engines that suites run on."""
+sources of data, to which the id of a dataset leads; formats that policies are exported in; engines that train."""
 
 
 @cache

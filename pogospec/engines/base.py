@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -20,8 +19,11 @@ class Size(NamedTuple):
     gpus: float | None = None
 
 
-class AbstractEngine(abc.ABC):
-    """An engine; registered in the slot `engine`, and made of what stands behind the colon of `--on KIND:ADDRESS`."""
+class AbstractEngine:
+    """An engine; registered in the slot `engine`, and made of what stands behind the colon of `--on KIND:ADDRESS`.
+
+    Those that are not `here` give `submit` and `ended`.
+    """
 
     needs: ClassVar[tuple[Needs, ...]] = ()
     here: ClassVar[bool] = False
@@ -62,7 +64,7 @@ class AbstractEngine(abc.ABC):
 
 
 def engine_of(text: str) -> AbstractEngine:
-    """The engine that `--on` names, KIND or KIND:ADDRESS; raises UsageError where there is none, or it is not installed."""
+    """The engine that `--on` names, KIND or KIND:ADDRESS; raises UsageError for none, and one that is not installed."""
     kind, colon, address = text.partition(":")
     known = registry.table("engine")
     if kind not in known:

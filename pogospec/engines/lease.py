@@ -1,8 +1,8 @@
 """Who works on a unit: a file that its worker writes anew every few seconds, so that no other begins the same.
 
-How old a lease is comes from the clock of the file system alone: clocks of machines differ. A worker that finds the lease
-of its unit taken by another ends at once. Beside it each run directory has its lock, which holds where the file system
-has locks; the lease is also what tells people where a unit is trained.
+How old a lease is comes from the clock of the file system alone: clocks of machines differ. A worker that finds the
+lease of its unit taken by another ends at once. Beside it each run directory has its lock, which holds where the file
+system has locks; the lease is also what tells people where a unit is trained.
 """
 
 from __future__ import annotations

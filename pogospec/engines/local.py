@@ -1,4 +1,4 @@
-"""This machine: runs are trained in the process of the command, one program after another."""
+"""The engine of this machine: runs are trained in the process of the command, one program after another."""
 
 from __future__ import annotations
 

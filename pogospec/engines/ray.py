@@ -1,15 +1,20 @@
 """Ray: each unit is a task; tasks wait for cores, GPUs and memory, and end when the command does.
 
-The address is that of a running cluster, HOST:PORT; without one it is the cluster that this machine is part of, and where
-there is none, one of this machine alone, which is heard of nowhere else and ends with the command. Ray tells its makers
-nothing (RAY_USAGE_STATS_ENABLED=0) and serves no dashboard, unless the environment or the cluster says otherwise.
+The address is that of a running cluster, HOST:PORT; without one it is the cluster that this machine is part of, and
+where there is none, one of this machine alone, which no other can reach and which ends with the command. Ray tells its
+makers nothing (RAY_USAGE_STATS_ENABLED=0) and serves no dashboard, unless the environment or the cluster has them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import Sequence
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,10 +36,19 @@ class Ray(AbstractEngine):
     def open(self, folder: Path) -> Size:
         """Connect; sizes are those of the largest node that is there now."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
+        ray = import_module("ray")
         self.ray, self.tasks, self.mark = ray, {}, secrets.token_hex(3)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
+        with _handlers_kept(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # of JAX: what is forked runs another program
+            self._connect(quiet)
+        ray.cloudpickle.register_pickle_by_value(start)
+        self.train = ray.remote(start.train)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return Size(*(max((node.get(name, 0.0) for node in nodes), default=None) for name in ("CPU", "GPU")))
+
+    def _connect(self, quiet: dict[str, Any]) -> None:
+        ray = self.ray
         try:
             if self.address is None and not os.environ.get("RAY_ADDRESS") and not _running():
                 ray.init(address="local", _node_ip_address=LOOPBACK, **quiet)
@@ -47,10 +61,6 @@ class Ray(AbstractEngine):
             raise UsageError(
                 f"--on {where}: the cluster cannot be used ({said}); `ray status` says what runs"
             ) from None
-        ray.cloudpickle.register_pickle_by_value(start)
-        self.train = ray.remote(start.train)
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return Size(*(max((node.get(name, 0.0) for node in nodes), default=None) for name in ("CPU", "GPU")))
 
     def submit(self, units: Sequence[Unit]) -> list[str]:
         """A task for each."""
@@ -87,12 +97,23 @@ class Ray(AbstractEngine):
         self.ray.shutdown()
 
 
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Ctrl-C and termination are heard as before: Ray would take them over."""
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {name: signal.getsignal(name) for name in names}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for name, handler in before.items():
+                signal.signal(name, handler)
+
+
 def _running() -> bool:
     """Whether this machine is part of a cluster."""
-    from ray._private.services import canonicalize_bootstrap_address
-
     try:
-        return canonicalize_bootstrap_address("auto") is not None
+        return import_module("ray._private.services").canonicalize_bootstrap_address("auto") is not None
     except ConnectionError:
         return False
 

@@ -1,7 +1,7 @@
 """Slurm, by submitit: units of the same size are one job array, whose jobs live on when the command ends.
 
 The address is a partition. Where time is up, or a job is preempted with a warning, its worker is stopped and the job is
-queued again under its own id, by Slurm and submitit alone; what is lost without warning is submitted again by the command.
+queued again under its own id, by Slurm and submitit alone; what is lost without warning the command submits again.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,17 +31,13 @@ class Train:
 
     def __call__(self, file: str) -> str:
         """Train a unit; how that ended."""
-        from submitit import JobEnvironment
-
-        self.worker = start.Worker(file, "slurm", JobEnvironment().job_id)
+        self.worker = start.Worker(file, "slurm", import_module("submitit").JobEnvironment().job_id)
         return start.words(self.worker.wait())
 
     def checkpoint(self, file: str) -> Any:
         """Stop the worker; the same again."""
-        from submitit.helpers import DelayedSubmission
-
         self.worker.stop()
-        return DelayedSubmission(Train(), file)
+        return import_module("submitit.helpers").DelayedSubmission(Train(), file)
 
 
 class Slurm(AbstractEngine):
@@ -50,13 +47,12 @@ class Slurm(AbstractEngine):
     address_is: ClassVar[str | None] = "PARTITION"
     lives_on: ClassVar[bool] = True
     cluster: ClassVar[str] = "slurm"
-    """submitit's name of the scheduler; `local`, for tests, starts a process a job."""
+    job: ClassVar[str] = "SlurmJob"
+    """submitit's names of the scheduler, and of its jobs."""
 
     def open(self, folder: Path) -> Size:
         """Look for Slurm's commands."""
-        import submitit
-
-        self.folder, self.jobs = folder / FOLDER, {}
+        submitit, self.folder, self.jobs = import_module("submitit"), folder / FOLDER, {}
         try:
             self.executor = submitit.AutoExecutor(self.folder, cluster=self.cluster, slurm_max_num_timeout=1000)
         except RuntimeError:
@@ -86,10 +82,8 @@ class Slurm(AbstractEngine):
 
     def knows(self, id: str) -> bool:
         """Ask Slurm; who was submitted by an earlier command is asked for from now on."""
-        from submitit.slurm.slurm import SlurmJob
-
-        job = SlurmJob(self.folder, id)
-        if job.watcher.get_state(id, mode="force") not in WAITING:
+        job = getattr(import_module("submitit"), self.job)(self.folder, id)
+        if job.state not in WAITING:
             return False
         self.jobs[id] = job
         return True
@@ -104,12 +98,12 @@ class Slurm(AbstractEngine):
         return f"{job.state.lower().replace('_', ' ')} as job {id}"
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Scancel."""
+        """By scancel."""
         for id in ids:
             self.jobs[id].cancel(check=False)
 
     def stopping(self, ids: Sequence[str]) -> str | None:
-        """scancel, for people."""
+        """A line of scancel."""
         return f"scancel {' '.join(dict.fromkeys(id.partition('_')[0] for id in ids))}" if ids else None
 
 

@@ -35,7 +35,7 @@ def asked(
     for name, wanted, there in (("cores", cores, size.cores), ("gpus", gpus, size.gpus)):
         if there is not None and wanted > there:
             raise UsageError(
-                f"resources.{name}: found {wanted:g}, allowed at most {there:g}, which the largest machine of the engine has"
+                f"resources.{name}: found {wanted:g}, allowed at most {there:g}, what the largest machine has"
             )
     return Resources(
         cores, gpus, said.memory or _memory(jobs, forecast, bool(gpus)), said.minutes or _minutes(jobs, forecast)

@@ -1,7 +1,7 @@
 """Units on an engine: handed over, watched, and handed over again where a worker is lost, until all have ended.
 
-Whoever watches may be killed and begin again: what ended is in the run directories, what is at work in the leases, and what
-is queued the engine knows.
+Whoever watches may be killed and begin again: what ended is in the run directories, what is at work in the leases, and
+what is queued the engine knows.
 """
 
 from __future__ import annotations
