@@ -24,7 +24,8 @@ from pogospec.engines.unit import Unit
 from pogospec.errors import UsageError, printable
 from pogospec.extras import Needs
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK, KEEP_LOOPBACK = "127.0.0.1", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""An address that no other machine sees, and the variable without which Ray takes it for the machine's own on Linux."""
 
 
 class Ray(AbstractEngine):
@@ -36,6 +37,8 @@ class Ray(AbstractEngine):
     def open(self, folder: Path) -> Size:
         """Connect; sizes are those of the largest node that is there now."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if (self.address or os.environ.get("RAY_ADDRESS", "")).startswith((LOOPBACK, "localhost")):
+            os.environ.setdefault(KEEP_LOOPBACK, "0")  # read when Ray is imported
         ray = import_module("ray")
         self.ray, self.tasks, self.mark = ray, {}, secrets.token_hex(3)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}

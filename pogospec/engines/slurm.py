@@ -110,6 +110,8 @@ class Slurm(AbstractEngine):
 def _asked(size: Resources) -> dict[str, Any]:
     """Parameters of submitit."""
     asked: dict[str, Any] = {"cpus_per_task": size.cores, "slurm_additional_parameters": {"requeue": True}}
+    if size.gpus != int(size.gpus):
+        raise UsageError(f"resources.gpus: found {size.gpus:g}, allowed whole numbers on Slurm")
     if size.gpus:
         asked["gpus_per_node"] = int(size.gpus)
     if size.memory is not None:

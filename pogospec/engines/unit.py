@@ -15,20 +15,11 @@ from typing import Any, NamedTuple
 from pogospec.runs import files
 
 UNITS = "units"
-FORWARDED = (
-    "POGOSPEC_",
-    "MINARI_",
-    "D4RL_",
-    "OGBENCH_",
-    "JAX_",
-    "XLA_",
-    "MUJOCO_",
-    "HF_",
-    "WANDB_",
-    "MLFLOW_",
-    "TRACKIO_",
-)
-"""How variables begin that workers have from whoever submits: where data and caches are, how programs are compiled."""
+FORWARDED = ("POGOSPEC_", "MINARI_", "D4RL_", "OGBENCH_", "JAX_", "XLA_", "MUJOCO_")
+"""How variables begin that workers have from whoever submits: where data and caches are, how programs are compiled.
+
+None that hold keys of accounts: they are written into a file.
+"""
 
 
 class Resources(NamedTuple):
