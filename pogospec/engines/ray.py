@@ -122,6 +122,7 @@ def _running() -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Ray's reason in a line: the first of its message, of an error in the task the last."""
+    """Ray's reason in a line: the first sentence of its message, of an error in the task the last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return printable(lines[-1] if type(error).__name__.startswith("RayTaskError") else lines[0], 200)
+    said = lines[-1] if type(error).__name__.startswith("RayTaskError") else lines[0].partition(". ")[0]
+    return printable(said, 200)
