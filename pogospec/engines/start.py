@@ -5,6 +5,7 @@ Ray ships this module by value, so that a machine without the package says so in
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import time
 
+STOPPING = 60.0
+"""Seconds that a worker has to write down that it was stopped."""
 ENGINE, JOB = "POGOSPEC_ENGINE", "POGOSPEC_JOB"
 """Variables that tell a worker which engine runs it, and as what."""
 
@@ -51,11 +54,14 @@ class Worker:
 
     def stop(self) -> None:
         """Let it write down that it was stopped; it goes on from its newest checkpoint wherever it is begun again."""
+        pid, end = self.process.pid, time.monotonic() + STOPPING
         self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        with contextlib.suppress(ChildProcessError):  # it was waited for already
+            # Popen.wait would wait for its own lock, since whoever calls this interrupted it
+            while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                if time.monotonic() > end:
+                    self.process.kill()
+                time.sleep(0.05)
 
 
 def words(code: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Task:
     id: str | None = None
     lost: int = 0
     reached: int = -1
-    elsewhere: bool = field(default=False)
+    elsewhere: bool = False
 
     @property
     def title(self) -> str:
@@ -156,8 +156,8 @@ class _Watch:
         """Whether a worker is at work that the engine does not know, of an earlier command or of another engine."""
         found = lease.read(task.unit.lease)
         live = found is not None and found.live
-        if live and not task.elsewhere:
-            self._say(f"{task.title}: is trained already, on {_where(found.about)}" if found else "")
+        if found is not None and live and not task.elsewhere:
+            self._say(f"{task.title}: is trained already, on {_where(found.about)}")
         if task.elsewhere and not live and all(not state.left for state in states(task.jobs)):
             self._settle(task, {} if found is None else found.about)
             return True

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pogospec import terminal
-from pogospec.engines.lease import EVERY, HELD, Keeper
+from pogospec.engines.lease import HELD, Keeper
 from pogospec.engines.start import ENGINE, JOB
 from pogospec.runs import files
 from pogospec.runs.versions import python, versions
@@ -35,7 +35,7 @@ def main(file: Path) -> int:
     here = {"host": socket.gethostname(), "pid": os.getpid(), "engine": os.environ.get(ENGINE, "")}
     progress = _Progress([file.parents[1] / entry["run"] for entry in unit["runs"]], file.with_suffix(".log"))
     about = here | {"job": os.environ.get(JOB, ""), "runs": [entry["run"] for entry in unit["runs"]]}
-    keeper = Keeper(file.with_suffix(".lease"), about, progress, float(unit.get("every", EVERY)))
+    keeper = Keeper(file.with_suffix(".lease"), about, progress)
     if not keeper.take():
         say("another worker trains these runs; nothing was done", error=True)
         return HELD

@@ -36,8 +36,10 @@ def sbatch(script: str) -> None:
 
 def srun(*words: str) -> None:
     """Run what stands behind the options."""
-    first = next(i for i, word in enumerate(words) if not word.startswith("-"))
-    os.execvp(words[first], words[first:])
+    left = list(words)
+    while left[0].startswith("-"):
+        del left[: 2 if left[0] in ("--output", "--error") else 1]
+    os.execvp(left[0], left)
 
 
 def sacct(*_: str) -> None:

@@ -107,6 +107,30 @@ def test_jobs_of_slurm_live_on_and_are_not_begun_twice(file, slurm, tmp_path):
     assert not any(alive(int(pid.read_text())) for pid in slurm.glob("*.pid"))
 
 
+HERE = Path(__file__).with_name("here.py")
+
+
+@pytest.mark.exhaustive("a command and two workers, each a process from nothing")
+def test_a_job_whose_time_is_up_is_queued_again(file, tmp_path):
+    """submitit warns the job; its worker writes down that it was stopped, and the same job goes on from there."""
+    pytest.importorskip("submitit")
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    code = f"import runpy\nrunpy.run_path({str(HERE)!r}, run_name='__main__')"
+    command = started("suite", file, "--out", out, "--on", "here", "--only", "other", code=code)
+    wait_for(lambda: trained(out), command)
+    worker = units(out)["other-target-quadratic"].about["pid"]
+    before = json.loads((out / "other-target-quadratic" / "status.json").read_text())["update"]
+    os.kill(int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGUSR2)
+    shown, errors = command.communicate(timeout=300)
+    assert command.returncode == 0, errors
+    assert "was lost" not in shown
+    log = (out / "other-target-quadratic" / "log.txt").read_text()
+    assert log.count("--- ") == 2, "one worker after the other"
+    assert 0 < before < 8000
+    pogospec("suite", file, "--out", whole, "--only", "other")
+    assert_same(whole / "other-target-quadratic", out / "other-target-quadratic")
+
+
 def test_without_slurm_it_is_said(file, tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
