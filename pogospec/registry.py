@@ -121,9 +121,14 @@ BESIDE: dict[str, dict[str, str]] = {
         "torch": "pogospec.shipping.formats.pytorch:Torch",
         "npz": "pogospec.shipping.formats.npz:Npz",
     },
+    "engine": {
+        "local": "pogospec.engines.local:Local",
+        "ray": "pogospec.engines.ray:Ray",
+        "slurm": "pogospec.engines.slurm:Slurm",
+    },
 }
 """Slots beside the language, whose kinds no key of a spec names: policies that a step makes whole, which are saved so;
-sources of data, to which the id of a dataset leads; formats that policies are exported in."""
+sources of data, to which the id of a dataset leads; formats that policies are exported in; engines that train."""
 
 
 def table(slot: str) -> dict[str, str]:

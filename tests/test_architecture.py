@@ -37,7 +37,7 @@ LAYERS = [
     {"training"},
     {"evaluate", "acting", "walk", "posterior"},
     {"explain", "report", "flow"},
-    {"results", "tracking"},
+    {"results", "tracking", "engines"},
     {"launch"},
     {"shipping", "film"},
     {"doctor"},

@@ -24,6 +24,7 @@ from pogospec.training import stop
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pogospec.engines.base import AbstractEngine
     from pogospec.spec.resolve import Override
 
 INTERRUPTED = 130
@@ -76,6 +77,14 @@ Device = Annotated[Literal["cpu", "gpu", "tpu"] | None, typer.Option(help="Where
 Track = Annotated[
     str | None,
     typer.Option(metavar="NAME,…", help="Log to these: tensorboard, wandb, mlflow, trackio; or none."),
+]
+On = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ENGINE[:ADDRESS]",
+        help="What trains the runs: local (this process, the default), ray[:HOST:PORT] or slurm[:PARTITION]. "
+        "Workers see the same folders.",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the run directory and errors only.")]
 Run = Annotated[Path, typer.Argument(help="A run directory.")]
@@ -205,6 +214,16 @@ def find_device(name: str | None) -> str:
         here = [one for one in seen() if one.platform == name]
         then = f"{here[0].name} is here: {here[0].remedy}" if here else "leave --device out"
         raise UsageError(f"--device: found '{asked}', but JAX sees no such device here; {then}") from None
+
+
+def find_engine(name: str | None) -> AbstractEngine | None:
+    """The engine that trains runs; None where this process does. Raises UsageError."""
+    if name is None:
+        return None
+    from pogospec.engines.base import engine_of
+
+    found = engine_of(name)
+    return None if found.here else found
 
 
 def make_console(quiet: bool = False) -> Console:

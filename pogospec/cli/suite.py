@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pogospec.cli.app import Allow, Device, Quiet, Track, allow_modules, find_device, make_console, use_all_cores
+from pogospec.cli.app import (
+    Allow,
+    Device,
+    On,
+    Quiet,
+    Track,
+    allow_modules,
+    find_device,
+    find_engine,
+    make_console,
+    use_all_cores,
+)
 from pogospec.errors import DataError, RunError, UsageError
 from pogospec.terminal import command, say
 
@@ -31,7 +42,11 @@ def suite(
         list[str] | None,
         typer.Option(metavar="PATTERN", help="A method or dataset, such as 'd4rl/hopper-*'; may be repeated."),
     ] = None,
+    status: Annotated[
+        bool, typer.Option("--status", help="Say how far each run is, and which worker trains it, and how fast.")
+    ] = False,
     device: Device = None,
+    on: On = None,
     track: Track = None,
     quiet: Quiet = False,
     allow: Allow = None,
@@ -40,9 +55,11 @@ def suite(
 
     Stop it whenever you like and start it again: it ends with the same table. A run that fails stops no other.
     """
+    engine = find_engine(on)
     use_all_cores()
     allow_modules(allow)
     from pogospec.checking.trackers import require_trackers
+    from pogospec.launch.remote import Remote
     from pogospec.launch.states import states
     from pogospec.launch.suite import absent, chosen, jobs_of, record, run_all
     from pogospec.runs.directory import run_name
@@ -55,11 +72,16 @@ def suite(
     every = [job.tracked(track) for job in jobs_of(found, folder)]
     jobs = chosen(every, only or [])
     before = states(jobs)
+    if status:
+        from pogospec.launch.whereabouts import show_whereabouts
+
+        show_whereabouts(make_console(quiet), folder, jobs, before)
+        return
     require_trackers([job.document for job, state in zip(jobs, before, strict=True) if state.left and not dry_run])
     missing = absent([job for job, state in zip(jobs, before, strict=True) if state.left])
     if missing and not dry_run:
         raise DataError("\n".join([*missing, "nothing was started; --only runs a part of the suite"]))
-    where, console = find_device(device), make_console(quiet)
+    where, console = find_device(device if engine is None else None), make_console(quiet)
     about = f": {found.about}" if found.about else ""
     console.print(found.name, style="bold", highlight=False, markup=False, end=f"{about}\n")
     console.print(f"{len(every)} runs in {folder}", highlight=False, markup=False, soft_wrap=True)
@@ -76,7 +98,11 @@ def suite(
     with locked(folder):
         record(found, every, folder)
         try:
-            failures = run_all(console, jobs, states(jobs), where, forecast)
+            if engine is None:
+                failures = run_all(console, jobs, states(jobs), where, forecast)
+            else:
+                with Remote(console, engine, folder, device, found.resources) as remote:
+                    failures = remote.suite(jobs, states(jobs), forecast)
         except KeyboardInterrupt:
             say(f"interrupted; go on with: {again}", error=True)
             raise

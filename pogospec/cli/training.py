@@ -11,6 +11,7 @@ import typer
 from pogospec.cli.app import (
     Allow,
     Device,
+    On,
     Quiet,
     Run,
     Seeds,
@@ -20,6 +21,7 @@ from pogospec.cli.app import (
     Updates,
     allow_modules,
     find_device,
+    find_engine,
     make_console,
     overrides,
     swept,
@@ -33,6 +35,7 @@ from pogospec.training import stop
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pogospec.engines.base import AbstractEngine
     from pogospec.launch.job import Job
     from pogospec.spec.resolve import Document
     from pogospec.spec.schema import Spec
@@ -50,6 +53,7 @@ def run(
     device: Device = None,
     set_: Set = None,
     sweep: Sweep = None,
+    on: On = None,
     track: Track = None,
     quiet: Quiet = False,
     allow: Allow = None,
@@ -58,6 +62,7 @@ def run(
 
     A sweep makes a folder with a run for each cell; cells that differ in numbers alone train in one program.
     """
+    engine = find_engine(on)
     use_all_cores()
     allow_modules(allow)
     from pogospec.checking.at_hand import require
@@ -73,7 +78,9 @@ def run(
     require([document for documents in cells for document in documents])
     for note in dict.fromkeys(note for documents in cells for document in documents for note in document.idle):
         say(f"note: {note}", error=True)
-    found, console = find_device(device), make_console(quiet)
+    if engine is not None:
+        _refuse_single(specs, cells, loaded)
+    found, console = find_device(device if engine is None else None), make_console(quiet)
     from pogospec.api import default_directory
 
     for name, documents in zip(specs, cells, strict=True):
@@ -84,7 +91,7 @@ def run(
         if documents[0].cell or spec.schedule.branch is not None:
             from pogospec.launch.sweep import jobs_of
 
-            _sweep(console, jobs_of(documents, target), target, found)
+            _sweep(console, jobs_of(documents, target), target, found, engine, device)
         else:
             _run(console, documents[0], spec, target, found)
 
@@ -104,9 +111,29 @@ def _run(console: Console, document: Document, spec: Spec, target: Path, device:
     _finish(console, target)
 
 
-def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None:
-    """Run what a sweep lacks, and show its table; raises RunError where cells failed."""
+def _refuse_single(names: list[str], cells: list[list[Document]], loaded: list[Spec]) -> None:
+    """Raise UsageError for a spec that is one run, which no engine is asked to train."""
+    first = 0
+    for name, documents in zip(names, cells, strict=True):
+        if not documents[0].cell and loaded[first].schedule.branch is None:
+            raise UsageError(f"--on: {name} is a single run, allowed a sweep; make a suite of several, or add --sweep")
+        first += len(documents)
+
+
+def _sweep(
+    console: Console,
+    jobs: list[Job],
+    folder: Path,
+    device: str,
+    engine: AbstractEngine | None = None,
+    asked: str | None = None,
+) -> None:
+    """Run what a sweep lacks, and show its table; raises RunError where cells failed.
+
+    `engine` trains them where it is given, on devices of the kind `asked`.
+    """
     from pogospec.launch.plan import show_plan
+    from pogospec.launch.remote import Remote
     from pogospec.launch.sweep import about, groups_of, run_sweep
     from pogospec.report.reading import open_runs, troubles
     from pogospec.report.screen import show_grids, show_warnings
@@ -120,7 +147,11 @@ def _sweep(console: Console, jobs: list[Job], folder: Path, device: str) -> None
     show_plan(console, jobs[0].spec, folder, device, about(jobs, groups))
     with locked(folder):
         try:
-            failures = run_sweep(console, jobs, device)
+            if engine is None:
+                failures = run_sweep(console, jobs, device)
+            else:
+                with Remote(console, engine, folder, asked) as remote:
+                    failures = remote.sweep(jobs)
         except KeyboardInterrupt:
             say(f"interrupted; go on with: {command('resume', folder)}", error=True)
             raise
@@ -144,6 +175,7 @@ def resume(
         typer.Option(metavar="SEEDS", help="Train more seeds of a run that is done: 5 for 0 to 4, or 0,1,2,7."),
     ] = None,
     device: Device = None,
+    on: On = None,
     track: Track = None,
     quiet: Quiet = False,
     allow: Allow = None,
@@ -152,6 +184,7 @@ def resume(
 
     The seeds that it has are not trained again, and it ends as a run of all of them would have.
     """
+    engine = find_engine(on)
     use_all_cores()
     allow_modules(allow)
     from pogospec.checking.trackers import require_trackers, with_trackers
@@ -159,6 +192,8 @@ def resume(
 
     jobs = [job.tracked(track) for job in reopen(run)]
     if seeds is not None:
+        if engine is not None:
+            raise UsageError("--on: found it beside --seeds, which trains here; leave one out")
         if jobs:
             raise UsageError(f"--seeds: found a sweep, allowed a run; its cells are the directories in {run}")
         _refuse_suite(run)
@@ -166,8 +201,11 @@ def resume(
         return
     if jobs:
         require_trackers([job.document for job in jobs])
-        _sweep(make_console(quiet), jobs, run, find_device(device))
+        where = find_device(device if engine is None else None)
+        _sweep(make_console(quiet), jobs, run, where, engine, device)
         return
+    if engine is not None:
+        raise UsageError(f"--on: {run} is a single run, allowed a sweep; leave it out")
     from pogospec.checking.at_hand import require
     from pogospec.checking.check import checked, located
     from pogospec.checking.recorded import reread

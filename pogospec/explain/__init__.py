@@ -6,8 +6,8 @@ In their order, each on what stands before it: `numbers` and the `stages` of a s
 
 from pogospec.explain.costs.limits import bytes_text, require_memory
 from pogospec.explain.costs.operations import matrix_rate, operations, stage_seconds
-from pogospec.explain.costs.sizes import known_space
+from pogospec.explain.costs.sizes import known_space, memory
 
 __all__ = [
-    "bytes_text", "known_space", "matrix_rate", "operations", "require_memory", "stage_seconds",
+    "bytes_text", "known_space", "matrix_rate", "memory", "operations", "require_memory", "stage_seconds",
 ]  # fmt: skip

@@ -80,7 +80,8 @@ class Forecast:
 
     def compiling(self, job: Job) -> float | None:
         """Seconds that a run will compile, by other runs on this machine; None where there were none."""
-        return expected(job.spec, self.spaces[job.path]) if self.estimate(job, 0) is not None else None
+        space = self.space(job)
+        return None if space is None else expected(job.spec, space)
 
     def estimate(self, job: Job, update: int) -> float | None:
         """The same from operations alone."""
@@ -94,14 +95,22 @@ class Forecast:
             update = max(update - updates, 0)
         return total
 
+    def space(self, job: Job) -> Space | None:
+        """Sizes of the task of a run; None where they are unknown, since its data are not at hand."""
+        if job.path not in self.spaces:
+            space = known_space(job.dataset) if job.spec.target is None else None
+            if space is None:
+                try:
+                    space = load_for(job.spec).space
+                except DataError:
+                    return None
+            self.spaces[job.path] = space
+        return self.spaces[job.path]
+
     def _stages(self, job: Job) -> list[tuple[int, float]] | None:
-        space = known_space(job.dataset) if job.spec.target is None else None
+        space = self.space(job)
         if space is None:
-            try:
-                space = load_for(job.spec).space
-            except DataError:
-                return None
-        self.spaces[job.path] = space
+            return None
         key = json.dumps([shape_of(to_plain(job.spec)), space.obs_dim, space.act_dim])
         if key not in self.counts:
             self.counts[key] = operations(job.spec, space)

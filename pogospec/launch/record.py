@@ -6,7 +6,6 @@ import platform
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,10 @@ from pogospec.errors import UsageError
 from pogospec.launch import branches
 from pogospec.launch.job import Job
 from pogospec.runs.directory import RunDirectory
+from pogospec.runs.versions import versions
 from pogospec.spec.build import digest, dump
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset
-
-PACKAGES = (
-    "pogospec", "jax", "jaxlib", "numpy", "numpyro", "equinox", "optax", "gymnasium", "gymnasium-robotics", "mujoco",
-    "minari",
-)  # fmt: skip
 
 
 def new_run(
@@ -93,17 +88,6 @@ def manifest(spec: Spec, dataset: Dataset, device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions(),
     }
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of the packages that numbers depend on."""
-    found: dict[str, str | None] = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
 
 
 def moved(run: RunDirectory) -> list[str]:

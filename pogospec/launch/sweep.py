@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +114,19 @@ def run_sweep(console: Console, jobs: Sequence[Job], device: str) -> list[Failur
     numbers = {job.path: number for number, job in enumerate(jobs)}
     failures = _run_trunks(console, [job for job in jobs if todo.get(job.path) == "missing"], device)
     lost = {failure.job.path for failure in failures}
-    for group in groups_of([job for job in jobs if job.path in todo and job.path not in lost]):
-        for again in (False, True):  # a cell that failed before would hold up the others
-            members = [job for job in group if (todo[job.path] == "failed") == again]
-            if members:
-                failures += _run(console, members, [numbers[job.path] for job in members], device)
+    for group in apart([job for job in jobs if job.path in todo and job.path not in lost], todo):
+        failures += run_group(console, group, [numbers[job.path] for job in group], device)
     return failures
+
+
+def apart(jobs: Iterable[Job], words: Mapping[Path, str]) -> list[list[Job]]:
+    """The groups of jobs, those that failed before apart: they would hold up the others; `words` of their states."""
+    split = [
+        [job for job in group if (words[job.path] == "failed") == again]
+        for group in groups_of(jobs)
+        for again in (False, True)
+    ]
+    return [group for group in split if group]
 
 
 def _run_trunks(console: Console, jobs: Sequence[Job], device: str) -> list[Failure]:
@@ -130,7 +137,12 @@ def _run_trunks(console: Console, jobs: Sequence[Job], device: str) -> list[Fail
     for group in groups_of([job for job, state in found if state.left]):
         said = "what the branches share" if len(group) == 1 else f"what the branches share, {len(group)} at once"
         console.print(said, style="bold", highlight=False)
-        failed |= {failure.job.path: failure.message for failure in _run(console, group, [0] * len(group), device)}
+        failed |= {failure.job.path: failure.message for failure in run_group(console, group, [0] * len(group), device)}
+    return lost_with(failed, jobs)
+
+
+def lost_with(failed: Mapping[Path, str], jobs: Sequence[Job]) -> list[Failure]:
+    """The branches among jobs whose trunks failed, with the messages of these, by their directories."""
     paths = {job.path: job.path.parent / job.document.trunk.run for job in jobs if job.document.trunk is not None}
     return [
         Failure(job, f"what it branches off from failed: {failed[paths[job.path]]}")
@@ -139,7 +151,7 @@ def _run_trunks(console: Console, jobs: Sequence[Job], device: str) -> list[Fail
     ]
 
 
-def _run(console: Console, jobs: Sequence[Job], numbers: Sequence[int], device: str) -> list[Failure]:
+def run_group(console: Console, jobs: Sequence[Job], numbers: Sequence[int], device: str) -> list[Failure]:
     """Begin the runs of a group, or go on with them, in one program from the newest checkpoint that all have."""
     from pogospec.explain import operations, require_memory
 

@@ -106,7 +106,9 @@ def _entries(folder: Path) -> list[tuple[float, int, Path]]:
 
 def _machine() -> str:
     """A name for all that decides what a program is compiled to and is not in JAX's key."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = os.environ.get("NPROC")  # which XLA heeds, and workers are given
+    if cores is None or not cores.isdecimal():
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
         about = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})

@@ -13,12 +13,12 @@ from pogospec import __version__
 from pogospec.checking.recorded import reread
 from pogospec.data import load_for
 from pogospec.errors import PogospecError, UsageError
-from pogospec.launch.record import versions
 from pogospec.report.reading import is_target
 from pogospec.runs import files
 from pogospec.runs.directory import RunDirectory
 from pogospec.runs.manifest import numbers_of, seed_row
 from pogospec.runs.saved import SavedPolicy
+from pogospec.runs.versions import versions
 from pogospec.shipping.card import card
 from pogospec.shipping.check import ROWS, TOLERANCE, Check, compare
 from pogospec.shipping.formats.base import AbstractFormat, Deed, Input, format_of

@@ -37,6 +37,29 @@ class EntrySpec:
 
 
 @dataclass(frozen=True)
+class ResourcesSpec:
+    """What each run of a suite asks for where it is trained by an engine, `--on`; what is left out is counted."""
+
+    cores: Annotated[
+        int | None,
+        Within(ge=1),
+        "processor cores; default: one a seed, as far as machines have them, 2 beside a GPU",
+    ] = None
+    gpus: Annotated[
+        float | None, Within(ge=0.0), "GPUs; a fraction shares one, with Ray; default: 1 with --device gpu, else 0"
+    ] = None
+    memory: Annotated[
+        float | None, Within(gt=0.0), "GB of the machine's memory; default: 3 and twice what `explain` counts"
+    ] = None
+    minutes: Annotated[
+        int | None,
+        Within(ge=1),
+        "limit of the time, after which Slurm stops the run and queues it again; default: three times the estimate",
+    ] = None
+    at_once: Annotated[int | None, Within(ge=1), "most runs that are queued or trained at a time; default: all"] = None
+
+
+@dataclass(frozen=True)
 class SuiteSpec:
     """The keys of a suite file."""
 
@@ -50,6 +73,7 @@ class SuiteSpec:
     ] = None
     updates: Updates = None
     set: Overrides = None
+    resources: Annotated[ResourcesSpec | None, "what a run asks for where an engine trains it, `--on`"] = None
 
 
 class Task(NamedTuple):
@@ -66,6 +90,7 @@ class Suite(NamedTuple):
     name: str
     about: str
     tasks: list[Task]
+    resources: ResourcesSpec | None = None
 
 
 def read_suite(path: Path) -> Suite:
@@ -104,7 +129,7 @@ def read_suite(path: Path) -> Suite:
     if builder.problems:
         raise SpecError(builder.problems)
     _refuse_twice(tasks, entries, builder)
-    return Suite(suite.name or _default(path), suite.about, tasks)
+    return Suite(suite.name or _default(path), suite.about, tasks, suite.resources)
 
 
 def suite_name(path: Path) -> str:

@@ -164,14 +164,17 @@ def _zeros(function: Callable, arguments: tuple) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *arguments))
 
 
-def a_device_for_each_core() -> None:
+def a_device_for_each_core(cores: int | None = None) -> None:
     """Let JAX see each core that this process may use as a device, so that runs can be spread over them.
+
+    `cores`: how many it may use, where the system does not tell.
 
     Changes nothing once JAX has looked for its devices, nor where the user has said their number.
     """
     said = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if said or jax.config.jax_num_cpu_devices >= 0:  # type: ignore[attr-defined]
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(RuntimeError):  # JAX has looked
         jax.config.update("jax_num_cpu_devices", cores or 1)

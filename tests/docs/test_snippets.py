@@ -31,6 +31,9 @@ NOT_RUN = {
     "pip install -e '.[cuda]'": "downloads what a GPU needs",
     "pogospec doctor": "tries what this machine has, for half a minute; tests/test_doctor.py runs it",
     "pogospec watch runs": "serves until it is interrupted; tests/report/test_page.py starts and ends it",
+    "pip install 'pogospec[slurm]'": "as above",
+    "pogospec suite table.yaml --on slurm:short": "needs Slurm; tests/engines/test_clusters.py has stand-ins",
+    "pogospec suite table.yaml --on ray:head:6379": "needs a cluster; tests/engines/test_clusters.py makes one",
     "sbatch job.sh": "needs Slurm: the script is run as a job of an array would run it",
 }
 """Commands that are not run as they stand, and why."""
