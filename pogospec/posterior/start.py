@@ -61,7 +61,7 @@ def found(start: Any, target: AbstractTarget, temperature: float, key: Key) -> S
     if isinstance(start, str):
         if start != "map":
             raise UsageError(f"start: found {start!r}, allowed {ALLOWED}")
-        return _curved(target, _maximum(target, key), heat)
+        return _curved(target, _maximum(target, key), heat, reached=True)
     if not isinstance(start, tuple | list) or len(start) != 2:
         raise UsageError(f"start: found {start!r}, allowed {ALLOWED}")
     if not isinstance(start[0], AutoGuide):
@@ -108,17 +108,20 @@ def _maximum(target: AbstractTarget, key: Key) -> np.ndarray:
     return minimize(loss, np.asarray(points[best], float), jac=True, method="L-BFGS-B", options={"maxiter": 5000}).x
 
 
-def _curved(target: AbstractTarget, mean: np.ndarray, heat: float) -> Start:
-    """Laplace's approximation: the covariance heat (-Hess Q)^-1; 1 along axes in which Q does not bend down."""
+def _curved(target: AbstractTarget, mean: np.ndarray, heat: float, reached: bool) -> Start:
+    """Laplace's approximation: the covariance heat (-Hess Q)^-1; 1 along axes in which Q does not bend down.
+
+    `reached`: whether the point is to be a maximum. That of an AutoDelta is one among values of the sites, not here.
+    """
     slope, hessian = (np.asarray(x, float) for x in _bent(target.whole(), jnp.asarray(mean, float)))
     if not (np.isfinite(slope).all() and np.isfinite(hessian).all()):
-        raise RunError("start: the curvature at the maximum is not finite; give (mean, std)")
+        raise RunError("start: the curvature there is not finite; give (mean, std)")
     values, axes = np.linalg.eigh(-(hessian + hessian.T) / 2)
     bends = values > max(values[-1], 0.0) * 100 * len(mean) * float(jnp.finfo(float).eps)
     along = axes.T @ slope
     promised = (along[bends] ** 2 / values[bends]).sum() / 2
     rising = np.abs(along[~bends]).max(initial=0.0)
-    if promised > FAR or rising > FAR:
+    if reached and (promised > FAR or rising > FAR):
         moved = np.abs(axes @ np.where(bends, 0.0, along) if rising > FAR else slope)
         where = _name(target, int(moved.argmax()))
         raise RunError(
@@ -141,7 +144,7 @@ def _of_guide(guide: AutoGuide, params: Any, target: NumpyroTarget, heat: float)
     try:
         if isinstance(guide, AutoDelta):
             values = {name: value for name, value in guide.median(params).items() if name in names}
-            return _curved(target, np.asarray(target.unconstrain(values), float), heat)
+            return _curved(target, np.asarray(target.unconstrain(values), float), heat, reached=False)
         if isinstance(guide, AutoNormal):
             parts = [{n: params[f"{n}_{guide.prefix}_{part}"] for n in names} for part in ("loc", "scale")]
             mean, std = (np.asarray(target.joined(part), float) for part in parts)

@@ -62,7 +62,7 @@ class Summary:
 
     def energies(self) -> tuple[str, str]:
         """The energy at start and end; by the draws of a summary where nobody has asked for the whole path."""
-        if self.flow.at_hand:
+        if self.flow.at_hand or self.flow.temperature == 0:  # where they were measured on the way
             return f"{self.flow.energies[0]:.4g}", f"{self.flow.energies[-1]:.4g}"
         heat = self.flow.temperature
         ends = [elbo(log_weights(self.target, heat, self.flow.at(i), jax.random.key(0), DRAWS)[1]) for i in (0, -1)]
@@ -84,6 +84,8 @@ class Summary:
 
     def path(self) -> str:
         """Energy, and KL where it is known."""
+        if not self.flow.at_hand and getattr(self.target, "estimated", False):
+            return "energy: flow.energies, by minibatches"
         first, last = self.energies()
         known = self.flow.kl if self.flow.at_hand else None
         return f"energy: {first} to {last}" + (

@@ -16,6 +16,7 @@ from pogospec.errors import UsageError
 from pogospec.policies.mixtures import Mixture
 from pogospec.posterior import guide as guides
 from pogospec.posterior.start import found
+from pogospec.targets.given import given
 
 KEY = jax.random.key(0)
 BEGUN: dict[str, Any] = {"scheme": "natural", "steps": 1, "tau": 1e-9}
@@ -159,6 +160,16 @@ def test_a_point_of_a_guide_comes_with_its_curvature():
     mean, covariance = models.regression_posterior()
     np.testing.assert_allclose(first.covariance_matrix, covariance, rtol=1e-3)
     np.testing.assert_allclose(first.mean, [result.params["slope_auto_loc"], result.params["intercept_auto_loc"]])
+
+
+def test_a_point_need_not_be_a_maximum_in_unconstrained_space():
+    """Of a Gamma(18, 7) posterior at rate 2, where Q(u) = 18 u - 7 e^u rises and bends by 14."""
+    guide, target = AutoDelta(models.rate), given(models.rate, (models.COUNTS,), None, None)
+    SVI(models.rate, guide, optax.adam(0.1), Trace_ELBO()).init(KEY, models.COUNTS)
+    start = found((guide, {"rate_auto_loc": jnp.array(2.0)}), target, 1.0, KEY)
+    assert start is not None
+    assert start.mean[0] == pytest.approx(np.log(2.0), rel=1e-5)
+    assert start.covariance[0, 0] == pytest.approx(1 / 14, rel=1e-5)
 
 
 def test_guides_that_are_no_start(flow, guide):

@@ -65,14 +65,17 @@ def test_a_line_without_energies_at_hand_and_with_many_sites(monkeypatch):
 
 
 @pytest.mark.exhaustive("three more flows")
-def test_lines_of_densities_points_and_minibatches():
+def test_lines_of_densities_points_and_minibatches(monkeypatch):
     flow = pogospec.flow(lambda x: -0.5 * (x[0] - 1) ** 2 - 50 * (x[1] + 2) ** 2, dimensions=2, steps=60, **FULL)
     assert "sites: x[0] 1 ± 1, x[1] -2 ± 0.1 (mean" in str(flow)
     point = pogospec.flow(lambda x: -jnp.sum(x**2), dimensions=1, family="dirac", temperature=0, steps=1, updates=2)
     assert "temperature 0: the end is a point, to which no weights belong" in str(point)
     assert point._repr_html_().startswith("<div>")
     options: dict[str, Any] = {"scheme": "natural", "steps": 1, "tau": 0.1}
+    monkeypatch.setattr(pogospec.Flow, "at_hand", False)
+    assert f"energy: {point.energies[0]:.4g} to {point.energies[-1]:.4g}" in str(point)
     part = pogospec.flow(models.minibatches, models.X, models.Y, 4, **options)
+    assert "energy: flow.energies, by minibatches" in str(part)
     assert "flow.elbo(key, n) and flow.pareto_k(key, n) look at all data" in str(part)
 
 
