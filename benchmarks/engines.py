@@ -159,7 +159,7 @@ class Storm:
         time.sleep(0.3)
         still = self.running()
         for run in before:
-            if run not in still and json.loads((run / "status.json").read_text())["state"] == "running":
+            if run not in still and newest(run):
                 self.lost.append(max(reached(run) - newest(run), 0))
 
 
@@ -197,9 +197,9 @@ def compare(whole: Path, other: Path) -> list[str]:
 
 
 def timeless(path: Path) -> list[str]:
-    """Rows of a table without the rate of updates."""
+    """Rows of a table without times."""
     rows = [line.split(",") for line in path.read_text().splitlines()]
-    left = [at for at, name in enumerate(rows[0]) if name != "updates_per_second"]
+    left = [at for at, name in enumerate(rows[0]) if name not in ("seconds", "updates_per_second")]
     return [",".join(row[at] for at in left) for row in rows]
 
 

@@ -178,27 +178,34 @@ def test_status_says_who_trains_what(file, inline, tmp_path):
     assert "0 of 2 runs are done, 1 at work; 35 updates are left, about 9 s at 4 updates/s" in table
 
 
+def there(path):
+    """The lease that is there."""
+    found = lease.read(path)
+    assert found is not None
+    return found
+
+
 def test_leases(tmp_path):
     path, look = tmp_path / "one.lease", dict
     mine = {"host": socket.gethostname(), "pid": os.getpid()}
     first, second = (Keeper(path, mine, look, every=0.02) for _ in range(2))
     assert first.take()
     assert not second.take()
-    assert lease.read(path).live
+    assert there(path).live
     first.end("ended", failures={})
-    found = lease.read(path)
+    found = there(path)
     assert (found.over, found.live, found.about["failures"]) == (True, False, {})
     assert second.take()
     second.end("stopped")
-    assert not lease.read(path).over
+    assert not there(path).over
     path.write_text(json.dumps({"state": "running", "every": 100, **mine}))
-    assert lease.read(path).live
+    assert there(path).live
     os.utime(path, (0, os.stat(path).st_mtime - 700))
-    assert not lease.read(path).live, "nothing was heard for more than six times as long as it may take"
+    assert not there(path).live, "nothing was heard for more than six times as long as it may take"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     path.write_text(json.dumps({"state": "running", "every": 100, **mine, "pid": gone.pid}))
-    assert not lease.read(path).live, "its process is gone"
+    assert not there(path).live, "its process is gone"
     path.write_text("{")
     assert lease.read(path) is None
 
