@@ -71,6 +71,12 @@ def run(
     loaded = checked_all([document for documents in cells for document in documents])
     require_trackers([document for documents in cells for document in documents])
     require([document for documents in cells for document in documents])
+    for name, documents in zip(specs, cells, strict=True):
+        if documents[0].ranges:
+            say(
+                f"note: {name} declares a search, which `pogospec tune` makes; here it runs as it is written",
+                error=True,
+            )
     found, console = find_device(device), make_console(quiet)
     from pogospec.api import default_directory
 

@@ -1,4 +1,4 @@
-"""What a search may choose: paths and their ranges, as the key `tune` of a file declares them, and the grid over them."""
+"""What a search may choose: paths and their ranges, which the key `tune` of a file declares, and their grid."""
 
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ def _refused(path: str) -> str:
         return WHAT_MEASURES
     if path.startswith(("schedule.branch.", "data.arguments.")):
         return ALIKE[".".join(path.split(".")[:2])]
-    return f"the path {show(path)}, which is read at the top of a file alone; allowed other keys" if head in WHOLE else ""
+    at_top = f"the path {show(path)}, which is read at the top of a file alone; allowed other keys"
+    return at_top if head in WHOLE else ""
 
 
 def _range(path: str, node: Node) -> Range:
