@@ -19,16 +19,18 @@ def show(console: Console, found: Results, seeds: int) -> None:
     ranked = found.ranked
     paths = list(found.trials[0].values) if found.trials else []
     names, unit = short_names(paths), found.unit
+    rolled = found.episodes > 0
     beside = found.by == "fqe" and any(trial.online for trial in ranked)
     over = "mean ± std over seeds (ddof 1)" if seeds > 1 else "one seed"
     best = "highest" if found.maximize else "lowest"
     console.print(f"\n{unit}, {over}; the {best} first", style="dim", highlight=False)
-    head = ["trial", *names.values(), unit, *(["in rollouts"] if beside else []), "episodes"]
+    head = ["trial", *names.values(), unit, *(["in rollouts"] if beside else []), *(["episodes"] if rolled else [])]
     rows = []
     for trial in ranked[:SHOWN]:
         online = [spread(np.array(trial.online)) if trial.online else ""] if beside else []
         values = [value_text(trial.values[path]) for path in paths]
-        rows.append([str(trial.number), *values, _score(trial.scores, unit), *online, f"{trial.episodes:,}"])
+        episodes = [f"{trial.episodes:,}"] if rolled else []
+        rows.append([str(trial.number), *values, _score(trial.scores, unit), *online, *episodes])
     if rows:
         show_columns(console, head, rows)
     if len(ranked) > SHOWN:
