@@ -23,6 +23,8 @@ REDRAWN = 50
 """Draws of values that no trial has, the later half at random, before the first of those that are left is taken."""
 REDUCTION = 3
 """Of three trials that reach an evaluation, halving lets one go on."""
+BEHIND = "behind"
+"""What a trial that is to stop early is marked with."""
 Sampler = Literal["tpe", "random", "grid"]
 Pruner = Literal["none", "halving", "hyperband"]
 
@@ -139,7 +141,10 @@ class Engine:
             trial = optuna.trial.Trial(self.study, frozen._trial_id)
             if step not in frozen.intermediate_values:
                 trial.report(value, step)
-            return trial.should_prune()
+            behind = BEHIND in frozen.user_attrs or trial.should_prune()
+            if behind:  # a pruner judges each evaluation once; a trial that is killed now is to end too
+                trial.set_user_attr(BEHIND, True)
+            return behind
 
     def tell(self, number: int, value: float | None, state: str, about: Mapping[str, Any]) -> None:
         """End a trial as `complete`, `pruned` or `fail`; `about`: what is kept of it."""
