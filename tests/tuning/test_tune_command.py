@@ -67,12 +67,10 @@ def test_a_search_on_a_known_energy(tmp_path):
     assert (folder / "expected-best.png").stat().st_size > 1000
     before = {run.path: (run.path / "metrics.csv").stat().st_mtime_ns for run in runs}
     again = pogospec("tune", file, "--sampler", "grid", "--out", folder).stdout
-    assert again.splitlines() == [line for line in said.splitlines() if not line.startswith(("[", "comp", "step", "      energy"))]  # fmt: skip
+    live = ("[", "comp", "step", "      energy")
+    assert again.splitlines() == [line for line in said.splitlines() if not line.startswith(live)]
     assert before == {run.path: (run.path / "metrics.csv").stat().st_mtime_ns for run in runs}
-    assert (
-        "tau=" in pogospec("compare", folder).stdout.replace(" ", "=")
-        or "tau" in pogospec("list", "runs", folder).stdout
-    )
+    assert "0.1" in pogospec("compare", folder).stdout
 
 
 WRONG = {
