@@ -215,7 +215,10 @@ def _more(console: Console, path: Path, seeds: str, device: str | None, track: s
 
 def _refuse_suite(folder: Path) -> None:
     from pogospec.report.reading import open_plan
+    from pogospec.tuning.search import FILE
 
+    if (folder / FILE).is_file():
+        raise UsageError(f"{folder} holds a search; go on with: pogospec tune SPEC --out {folder}")
     plan = open_plan(folder)
     if plan is not None:
         raise UsageError(f"{folder} holds the suite '{plan.name}'; go on with: pogospec suite FILE --out {folder}")

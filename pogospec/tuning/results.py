@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pogospec.checking.check import checked
+from pogospec.data import kept
 from pogospec.report.statistics import expected_best
 from pogospec.runs import files
 from pogospec.spec.build import dump
@@ -55,6 +57,11 @@ class Results(NamedTuple):
     def unit(self) -> str:
         """What scores are: score, return, value or energy."""
         return self.ranked[0].unit if self.ranked else self.by
+
+    @property
+    def measured(self) -> str:
+        """What the curve of the expected best is of."""
+        return "score in rollouts" if self.by == "fqe" else self.unit
 
     @property
     def policies(self) -> int:
@@ -125,18 +132,20 @@ def results(search: Search) -> Results:
 
 def write(search: Search, found: Results, trials: Trials) -> None:
     """Write best.yaml, results.json and the picture of the curve into the folder of a search; raises OSError."""
-    from pogospec.report.figures.canvas import write as write_picture
-    from pogospec.tuning.picture import figure
+    from pogospec.report.figures import expected_best_figure
+    from pogospec.report.figures import write as write_picture
 
     with search.alone():
         files.publish(search.folder / RESULTS, (json_text(found.plain(), indent=1) + "\n").encode())
         best = found.best
         if best is not None:
-            spec = trials.document(best.values).spec
+            spec = checked(trials.document(best.values))
             about = f"# trial {best.number} of a search: {best.unit} {best.score:.6g}, {cell_title(best.values)}"
-            files.publish(search.folder / BEST, f"{_line(about)}\n{dump(spec)}".encode())
+            files.publish(search.folder / BEST, f"{_line(about)}\n{dump(kept(spec))}".encode())
         if len(found.expected) > 1:
-            write_picture(figure(found), search.folder / PICTURE)
+            title = f"best of k of {len(found.expected)} trials drawn at random, mean ± std"
+            title += f"; {found.episodes:,} episodes rolled out" if found.episodes else ""
+            write_picture(expected_best_figure(found.expected, found.measured, title), search.folder / PICTURE)
 
 
 def _line(text: str) -> str:

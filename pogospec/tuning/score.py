@@ -9,9 +9,7 @@ import numpy as np
 from pogospec.errors import RunError, UsageError
 from pogospec.launch.offline import DISCOUNT, Asked, evaluate
 from pogospec.offline.settings import Settings
-from pogospec.report.reading import final
-from pogospec.report.reading.flow import read_flow
-from pogospec.report.reading.scores import last_step
+from pogospec.report.reading import final, last_step, read_flow
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset
@@ -67,9 +65,10 @@ def score(run: RunDirectory, spec: Spec, by: By, base: Spec, updates: int | None
     cells = final(run)
     label = last_step(cells) or next(iter(cells), None)
     online = None if label is None else cells[label].values
+    online = online if online is not None and np.isfinite(online).all() else None
     if by == "returns":
         if label is None or online is None:
-            raise RunError("no policy was rolled out to its end")
+            raise RunError("its last policy has no finite return")
         return Found(_finite(online), cells[label].unit, online, policies, episodes)
     discount = getattr(base.critic, "discount", DISCOUNT)
     settings = Settings() if updates is None else Settings(updates=updates)

@@ -46,8 +46,9 @@ def show(console: Console, found: Results, seeds: int) -> None:
 def _curve(console: Console, found: Results) -> None:
     curve = found.expected
     if curve:
-        what = "score in rollouts" if found.by == "fqe" else found.unit
-        console.print(f"\nbest {what} of k of these trials, drawn at random: mean ± std", style="dim", highlight=False)
+        console.print(
+            f"\nbest {found.measured} of k of these trials, drawn at random: mean ± std", style="dim", highlight=False
+        )
         shown = [point for point in curve if point["k"] in STEPS or point is curve[-1]]
         head = ["k", *(f"{int(point['k'])}" for point in shown)]
         texts = [f"{_number(point['mean'], found)} ± {_number(point['std'], found)}" for point in shown]

@@ -22,6 +22,7 @@ from pogospec.spec.build import decisive
 from pogospec.spec.schema import Spec
 from pogospec.spec.sweep import leaves, value_text
 from pogospec.spec.tune import Range, grid_size
+from pogospec.training import stop
 from pogospec.tuning.engine import Engine, Pruner, Sampler
 from pogospec.tuning.score import By
 
@@ -100,7 +101,7 @@ class Search:
         None where there is none. No other process has it meanwhile.
         """
         with contextlib.ExitStack() as held:
-            with self.alone():
+            with stop.held(), self.alone():
                 number = self._stopped(held)
                 if number is not None:
                     self.engine.complete(number)
@@ -108,11 +109,8 @@ class Search:
                     number = self.engine.ask()
                     if number is not None:
                         self._claim(number, held)
+            stop.check()
             yield number
-
-    def others(self) -> int:
-        """How many trials other processes run now."""
-        return sum(trial.state.name in OPEN for trial in self.engine.trials())
 
     def _stopped(self, held: contextlib.ExitStack) -> int | None:
         """The first trial that has not ended and that nobody runs, claimed; None where there is none."""

@@ -11,12 +11,11 @@ from rich.console import Console
 
 from pogospec.checking.check import checked, located
 from pogospec.data import load_for
-from pogospec.errors import PogospecError, SpecError
+from pogospec.errors import RunDirectoryError, RunError, SpecError
 from pogospec.launch import local
 from pogospec.launch.job import Job
 from pogospec.launch.record import begin, check_data
 from pogospec.launch.view import View
-from pogospec.report.reading.scores import curves
 from pogospec.runs.columns import LAST
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.resolve import Document, Override
@@ -60,8 +59,8 @@ class Watched:
 
     def _number(self, total: int) -> int:
         """Which evaluation this is, from 1: those of a run that was interrupted count."""
-        points = [at for policy, points in curves(self.run).items() if policy != "behavior" for at in points]
-        return 1 + len({at for at in points if at < total})
+        rows = self.run.read("returns.csv")
+        return 1 + len({row["total_update"] for row in rows if row["policy"] != "behavior"} - {str(total)})
 
 
 class Trials:
@@ -75,8 +74,8 @@ class Trials:
     def run(self, number: int, most: int) -> None:
         """Train what is left of a trial, score it and tell the study.
 
-        One that fails is told as such, and stops no other. Raises RunError where a disk is full, and KeyboardInterrupt;
-        then the trial goes on when the search does.
+        One that fails is told as such, and stops no other. Raises RunError where a disk is full, DataError and
+        RunDirectoryError where files are not as they were, and KeyboardInterrupt; the trial goes on with the search.
         """
         search = self.search
         values = search.engine.values(search.engine.trials()[number])
@@ -103,8 +102,8 @@ class Trials:
         except SpecError as error:
             told = "; ".join(problem.message for problem in error.problems[:2])
             return "fail", None, {"message": told, "policies": 0, "episodes": 0}
-        except PogospecError as error:
-            if stop.asked() or isinstance(error.__context__, OSError):
+        except RunError as error:
+            if stop.asked() or isinstance(error, RunDirectoryError) or isinstance(error.__context__, OSError):
                 raise
             policies, episodes = spent(RunDirectory.open(path)) if (path / "manifest.json").is_file() else (0, 0)
             return "fail", None, {"message": str(error), "policies": policies, "episodes": episodes}
