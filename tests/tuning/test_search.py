@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def ranges_of(text=SPEC):
     return read_text(text).ranges
 
 
-def engine(folder, sampler="tpe", seed=0, text=SPEC, pruner="none"):
+def engine(folder, sampler: Any = "tpe", seed=0, text=SPEC, pruner: Any = "none"):
     folder.mkdir(exist_ok=True)
     return Engine(folder / JOURNAL, ranges_of(text), sampler, pruner, seed, 9, False)
 
@@ -36,11 +37,17 @@ def search(folder, **how):
     return Search(Plan(checked(document), document.ranges, "energy", **how), folder)
 
 
+def begun(found):
+    number = found.ask()
+    assert number is not None
+    return number
+
+
 def tried(found, count):
     """Values of so many trials, whose score is a parabola of the logarithm of tau."""
     made = []
     for _ in range(count):
-        number = found.ask()
+        number = begun(found)
         values = found.values(found.trials()[number])
         score = abs(values["schedule.steps[*].tau"] - 0.3) + values["optimizer.learning_rate"]
         found.tell(number, score, "complete", {"unit": "energy"})
@@ -81,7 +88,7 @@ def test_no_combination_is_drawn_twice_and_then_there_is_none(tmp_path):
 
 def test_halving_stops_what_falls_behind(tmp_path):
     found = engine(tmp_path / "a", pruner="halving")
-    first, second = found.ask(), found.ask()
+    first, second = begun(found), begun(found)
     assert not found.report(first, 1.0, 1)  # energies: low is good
     assert found.report(second, 5.0, 1)
     assert found.report(second, 0.0, 1)  # each evaluation counts once, as of a run that is taken up again
