@@ -56,7 +56,7 @@ class Range(NamedTuple):
 
     @property
     def grid(self) -> list[Any]:
-        """The values that a grid has: all choices, all whole numbers or evenly spaced ones, ends included."""
+        """The values that a grid has: all choices, or `points` evenly spaced numbers, ends included, each once."""
         if self.kind == "choice":
             return list(self.values)
         low, high = self.values
@@ -64,9 +64,8 @@ class Range(NamedTuple):
             count = min(self.points, high - low + 1)
             return list(dict.fromkeys(round(low + (high - low) * i / max(count - 1, 1)) for i in range(count)))
         shares = [i / (self.points - 1) for i in range(self.points)]
-        if self.kind == "log":
-            return [self.rounded(low * (high / low) ** share) for share in shares]
-        return [self.rounded(low + (high - low) * share) for share in shares]
+        spaced = [low * (high / low) ** share if self.kind == "log" else low + (high - low) * share for share in shares]
+        return list(dict.fromkeys(map(self.rounded, spaced)))
 
     def rounded(self, value: float) -> float:
         """A number of a few digits that is still within the range."""
@@ -81,8 +80,8 @@ class Range(NamedTuple):
     @property
     def tried(self) -> list[Node]:
         """The values that `check` looks at, each where it was written: choices, or both ends."""
-        return [replace(node, value=plain) if not isinstance(node.value, (dict, list)) else node
-                for node, plain in zip(self.node.value[self.kind].value, self.values, strict=True)]  # fmt: skip
+        nodes = zip(self.node.value[self.kind].value, self.values, strict=True)
+        return [node if isinstance(node.value, (dict, list)) else replace(node, value=plain) for node, plain in nodes]
 
 
 def read_ranges(tune: Node | None) -> dict[str, Range]:
