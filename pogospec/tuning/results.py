@@ -140,7 +140,8 @@ def write(search: Search, found: Results, trials: Trials) -> None:
         best = found.best
         if best is not None:
             spec = checked(trials.document(best.values))
-            about = f"# trial {best.number} of a search: {best.unit} {best.score:.6g}, {cell_title(best.values)}"
+            about = f"# the best of {len(found.ranked)} trials, {best.number}: {best.unit} {best.score:.6g}, "
+            about += cell_title(best.values) + (f"; {found.episodes:,} episodes rolled out" if found.episodes else "")
             files.publish(search.folder / BEST, f"{_line(about)}\n{dump(kept(spec))}".encode())
         if len(found.expected) > 1:
             title = f"best of k of {len(found.expected)} trials drawn at random, mean ± std"

@@ -85,6 +85,7 @@ class Trials:
             search.engine.tell(number, value, state, about)
         stop.check()
         what = f"{about['unit']} {value:.4g}" if value is not None else about["message"]
+        what += f"; {about['episodes']:,} episodes rolled out" if about["episodes"] else ""
         self.console.print(f"      {what}", highlight=False, markup=False, soft_wrap=True)
         self.count += 1
         if self.count % KEEP == 0:
