@@ -39,7 +39,7 @@ LAYERS = [
     {"explain", "report", "flow"},
     {"results", "tracking", "engines"},
     {"launch"},
-    {"shipping", "film"},
+    {"shipping", "film", "tuning"},
     {"doctor"},
     {"api"},
     {"cli", "__main__"},

@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit code; a file for each group of commands."""
 
-from pogospec.cli import data, explaining, language, machine, offline, pages, results, shipping, suite, training
+from pogospec.cli import data, explaining, language, machine, offline, pages, results, shipping, suite, training, tuning
 from pogospec.cli.app import app, main
 
 for command in (
@@ -10,6 +10,7 @@ for command in (
     training.run,
     training.resume,
     suite.suite,
+    tuning.tune,
     results.compare,
     results.plot,
     pages.report,

@@ -18,17 +18,19 @@ from pogospec.cli.app import (
     overrides,
     use_all_cores,
 )
+from pogospec.cli.language import counted, searched
 from pogospec.terminal import say
 from pogospec.text import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from rich.console import Console
 
     from pogospec.explain.overview import Caution, Cost, Explanation, Value
     from pogospec.runs.directory import RunDirectory
     from pogospec.spec.schema import Spec
+    from pogospec.spec.tune import Range
 
 WIDTH = 100
 LAYERS = {
@@ -61,14 +63,17 @@ def explain(
     allow_modules(allow)
     from pogospec.checking.at_hand import require
     from pogospec.checking.check import checked, located
+    from pogospec.checking.ranges import require_ranges
     from pogospec.spec.resolve import read
     from pogospec.spec.shipped import spec_path
     from pogospec.spec.sweep import cell_title
 
     run = _run_of(Path(spec))
     path = spec_path(spec) if run is None else run.path / "spec.yaml"
-    document = read(path, overrides(dataset, seeds, updates, set_))
+    given = overrides(dataset, seeds, updates, set_)
+    document = read(path, given)
     loaded = checked(document)
+    require_ranges(str(path), given, document)
     require([document], here=False)
     for idle in document.idle:
         say(f"note: {idle}", error=True)
@@ -88,6 +93,7 @@ def explain(
             cell = f"the first cell of a sweep over {', '.join(document.cell)}: {cell_title(document.cell)}"
             console.print(cell, style="bold", highlight=False, markup=False, soft_wrap=True)
         _mathematics(console, found)
+        _searched(console, document.ranges)
         _origins(console, found, origins)
         _pairs(console, "Fixed by the program", found.choices)
     if space is not None:
@@ -97,7 +103,7 @@ def explain(
         with located(document):
             found = replace(found, cost=cost(loaded, found.plan, space, data, measure))
     if to == "json":
-        say(json_text(plain(found)))
+        say(json_text(plain(found) | ({"tune": searched(document.ranges)} if document.ranges else {})))
         return
     _sizes(console, found, note)
     _cost(console, found)
@@ -195,6 +201,16 @@ def _origins(console: Console, found: Explanation, every: bool) -> None:
             defaults.setdefault(parent, []).append(f"{key}: {value.shown}")
     _pairs(console, "Values left to their defaults", ((path or "spec", ", ".join(v)) for path, v in defaults.items()))
     console.print("  --origins prints every value and where it was written", style="dim", highlight=False)
+
+
+def _searched(console: Console, ranges: Mapping[str, Range]) -> None:
+    """What `pogospec tune` varies."""
+    from pogospec.spec.tune import grid_size
+
+    if ranges:
+        _pairs(console, "Searched by `pogospec tune`", [(path, str(one)) for path, one in ranges.items()])
+        said = f"  a grid has {counted(grid_size(ranges), 'trial')}; `run` takes the values above"
+        console.print(said, style="dim", highlight=False)
 
 
 def _layer(value: Value) -> str:

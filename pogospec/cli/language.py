@@ -15,7 +15,10 @@ from pogospec.terminal import command, say
 from pogospec.text import json_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pogospec.spec.schema import Spec
+    from pogospec.spec.tune import Range
 
 __all__ = ["check", "list_", "new", "schema"]
 
@@ -39,26 +42,35 @@ def check(
     from pogospec.checking.at_hand import lacks
     from pogospec.checking.check import checked_all
     from pogospec.checking.inherited import notes as inherited
+    from pogospec.checking.ranges import require_ranges
     from pogospec.checking.trackers import require_trackers
     from pogospec.spec.resolve import read_cells
+    from pogospec.spec.tune import grid_size
 
     problems, told = [], []
     for name in specs:
         try:
-            documents = read_cells(spec_path(name), overrides(dataset, seeds, updates, set_))
+            given = overrides(dataset, seeds, updates, set_)
+            documents = read_cells(spec_path(name), given)
             cells, missing = checked_all(documents), lacks(documents)
             require_trackers(documents)
+            require_ranges(str(spec_path(name)), given, documents[0])
             if any(lack.note is None for lack in missing):
                 raise SpecError([lack.problem for lack in missing if lack.note is None])
             notes = [lack.note for lack in missing if lack.note is not None] + inherited(documents[0])
             about = {"notes": [_problem(note) for note in notes]} if notes else {}
-            planned = plan(cells[0]) | {"cells": len(cells)}
+            ranges = documents[0].ranges
+            planned = plan(cells[0]) | {"cells": len(cells)} | ({"tune": searched(ranges)} if ranges else {})
             told.append({"file": name, "ok": True, "problems": [], **about, "plan": planned})
             if not as_json:
                 for note in notes:
                     say(f"note: {note}", error=True)
                 many = f"{len(cells)} cells, each " if len(cells) > 1 else ""
                 say(f"{name}: fine ({many}{size(cells[0])})")
+                if ranges:
+                    names = "; ".join(f"{path}: {one}" for path, one in ranges.items())
+                    trials = counted(grid_size(ranges), "trial")
+                    say(f"{name}: `pogospec tune` searches {names} (a grid has {trials})")
         except SpecError as error:
             problems += error.problems
             told.append({"file": name, "ok": False, "problems": [_problem(problem) for problem in error.problems]})
@@ -91,6 +103,18 @@ def plan(spec: Spec) -> dict[str, Any]:
     total = sum(step.spent for step in spec.schedule.in_turn)
     about = {"name": spec.name, "dataset": spec.data.dataset, "seeds": to_plain(spec.seeds), "mode": spec.schedule.mode}
     return about | {"updates": total, "steps": steps}
+
+
+def searched(ranges: Mapping[str, Range]) -> dict[str, Any]:
+    """What a search varies, as plain data."""
+    from pogospec.spec.tune import grid_size
+
+    return {"ranges": {path: one.plain for path, one in ranges.items()}, "grid": grid_size(ranges)}
+
+
+def counted(count: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{count:,} {what}{'s'[: count != 1]}"
 
 
 def size(spec: Spec) -> str:

@@ -76,7 +76,11 @@ def run(
     loaded = checked_all([document for documents in cells for document in documents])
     require_trackers([document for documents in cells for document in documents])
     require([document for documents in cells for document in documents])
-    for note in dict.fromkeys(note for documents in cells for document in documents for note in document.idle):
+    notes = [str(note) for documents in cells for document in documents for note in document.idle]
+    for name, documents in zip(specs, cells, strict=True):
+        if documents[0].ranges:
+            notes.append(f"{name} declares a search, which `pogospec tune` makes; here it runs as it is written")
+    for note in dict.fromkeys(notes):
         say(f"note: {note}", error=True)
     if engine is not None:
         _refuse_single(specs, cells, loaded)
@@ -249,7 +253,10 @@ def _more(console: Console, path: Path, seeds: str, device: str | None, track: s
 
 def _refuse_suite(folder: Path) -> None:
     from pogospec.report.reading import open_plan
+    from pogospec.tuning.search import FILE
 
+    if (folder / FILE).is_file():
+        raise UsageError(f"{folder} holds a search; go on with: pogospec tune SPEC --out {folder}")
     plan = open_plan(folder)
     if plan is not None:
         raise UsageError(f"{folder} holds the suite '{plan.name}'; go on with: pogospec suite FILE --out {folder}")

@@ -27,6 +27,10 @@ class Listener(Protocol):
         """Take one event."""
 
 
+class Halted(Exception):
+    """Raised by a listener where the runs need not go on; they stay as they are, interrupted, with its words."""
+
+
 def train(
     specs: Sequence[Spec], dataset: Dataset, runs: Sequence[RunDirectory], listener: Listener, resume: bool = False
 ) -> None:
@@ -34,8 +38,8 @@ def train(
 
     `resume` goes on from the newest checkpoint that all have. Of several runs one that fails is marked, and the others
     go on. Raises RunDirectoryError where another process writes into a run, RunError where all have failed, or where
-    there is no room on a disk or in memory, and KeyboardInterrupt where someone asked to stop, whatever a library made
-    of it.
+    there is no room on a disk or in memory, what the listener raises, such as Halted, and KeyboardInterrupt where
+    someone asked to stop, whatever a library made of it.
     """
     from pogospec.training.loop import train_all
 
@@ -99,6 +103,8 @@ class _Status:
         """Say how the runs ended, as far as that can be written."""
         interrupted = isinstance(error, KeyboardInterrupt) or stop.asked()
         state, message = ("interrupted", "stopped by the user") if interrupted else ("failed", message_of(error))
+        if isinstance(error, Halted) and not interrupted:
+            state, message = "interrupted", str(error)
         for run in self.going.values():
             with contextlib.suppress(OSError):
                 run.status(state, message, self.done)

@@ -153,6 +153,24 @@ def _by_score(found: np.ndarray, m: int, n: int, level: float) -> tuple[np.ndarr
     return distances[0], distances[1]
 
 
+def expected_best(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std of the best of k of n values, drawn without replacement, for k = 1, …, n; each [n].
+
+    The largest of k is the i-th smallest of all with probability C(i-1, k-1)/C(n, k): the expected online performance
+    of Kurenkov and Kolesnikov, "Showing Your Offline Reinforcement Learning Work: Online Evaluation Budget Matters"
+    (2022), when k policies are chosen at random among n and tried.
+    """
+    ordered, n = np.sort(np.asarray(values, np.float64)), len(values)
+    means, squares = np.empty(n), np.empty(n)
+    centre = ordered.mean() if n else 0.0  # squares about it lose nothing where values are large
+    lower = np.arange(n - 1, 0, -1)  # ranks below the highest, downwards
+    for k in range(1, n + 1):
+        ratios = np.maximum(lower - k + 1, 0) / lower
+        weights = (k / n) * np.concatenate([[1.0], np.cumprod(ratios)])[::-1]
+        means[k - 1], squares[k - 1] = weights @ ordered, weights @ np.square(ordered - centre)
+    return means, np.sqrt(np.maximum(squares - np.square(means - centre), 0.0))
+
+
 def interval(
     statistic: Callable[..., np.ndarray], *methods: Tasks, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> tuple[float, float]:

@@ -68,8 +68,11 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a folder; raises RunDirectoryError where one is in, or it cannot be told."""
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Keep a second process out of a folder; raises RunDirectoryError where one is in, or it cannot be told.
+
+    `wait`: until the other one is out.
+    """
     import fcntl
 
     try:
@@ -77,7 +80,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RunDirectoryError(f"{reason(error)}; whether the folder is in use cannot be told") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         os.close(descriptor)
         if isinstance(error, BlockingIOError):

@@ -51,3 +51,19 @@ def closed(properties: Json, required: Iterable[str] = ()) -> Json:
     """A mapping with no other keys."""
     asked = {"required": list(required)} if required else {}
     return {"type": "object", "properties": properties, **asked, "additionalProperties": False}
+
+
+def ranges() -> Json:
+    """The range of a path in `tune`."""
+    texts = {
+        "log": "two ends > 0; numbers are drawn evenly in their logarithm",
+        "uniform": "two ends; numbers are drawn evenly",
+        "integer": "two ends; whole numbers",
+        "choice": "values of any kind",
+    }
+    ends: Json = {"type": "array", "items": number(float, []), "minItems": 2, "maxItems": 2}
+    properties: Json = {name: ends | {"description": text} for name, text in texts.items()}
+    properties["choice"] = {"type": "array", "minItems": 2, "description": texts["choice"]}
+    properties["points"] = number(int, [Within(ge=2, le=1000)]) | {"description": "values in a grid; default: 5"}
+    properties["replace"] = {"const": True}
+    return closed(properties) | {"minProperties": 1, "maxProperties": 3}

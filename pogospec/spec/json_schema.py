@@ -21,13 +21,14 @@ from typing import Any, Literal
 from pogospec.spec.annotations import mark_of, split
 from pogospec.spec.catalog import TYPES, Key, keys_of, kinds_of, show, summary
 from pogospec.spec.fields import Length, Slot, Within
-from pogospec.spec.json_parts import Json, closed, nullable, number, words
+from pogospec.spec.json_parts import Json, closed, nullable, number, ranges, words
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import DataSpec, OptimizerSpec, ProximalSpec, ScheduleSpec, Spec, StepSpec
 
 FILE = "pogospec.schema.json"
 MODELINE = f"# yaml-language-server: $schema={FILE}"
 SWEEP = "path -> list of values: every combination is run, numbers that change no shape in one program"
+TUNE = "path -> range, among which `pogospec tune` looks for the best values"
 ANEW: Json = {"replace": {"const": True, "description": "take nothing from the mapping that this one is laid over"}}
 TUNED = "settings for datasets: an id or pattern -> {path: value}, applied when that dataset runs"
 
@@ -100,6 +101,8 @@ class Writer:
             values: Json = {"type": "array", "minItems": 1}
             sweep: Json = {"type": "object", "additionalProperties": values if whole else nullable(values)}
             properties["sweep"] = (sweep if whole else nullable(sweep)) | {"description": SWEEP}
+            tune: Json = {"type": "object", "additionalProperties": ranges() if whole else nullable(ranges())}
+            properties["tune"] = (tune if whole else nullable(tune)) | {"description": TUNE}
             if not whole:
                 return closed(properties)
             schema = closed(properties, [name for name in self.top_required if name != "data"])

@@ -74,7 +74,7 @@ def idle(tree: Node) -> Iterator[Node]:
         schedule = child.value if key == "schedule" and isinstance(child.value, dict) else {}
         if schedule:
             yield from (node for node in (child, schedule.get("defaults")) if node is not None and node.whole)
-        elif key not in ("behavior", "optimizer", "tuned", "sweep"):
+        elif key not in ("behavior", "optimizer", "tuned", "sweep", "tune"):
             yield from _whole(child)
 
 

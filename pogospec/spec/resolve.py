@@ -24,11 +24,12 @@ from pogospec.spec.schema import Spec
 from pogospec.spec.shipped import spec_path
 from pogospec.spec.steps import defaults_of, idle_defaults, long_step
 from pogospec.spec.sweep import Cell, cells_of, read_grid, with_fractions
+from pogospec.spec.tune import Range, read_ranges
 from pogospec.spec.yaml import Node, join, parse, parse_mapping, plain_of, read_file, show, tree_of
 
 PART = re.compile(r"(?:^|\.)([^.\[\]]+)|\[(\d{1,9}|\*)\]")
 DEFAULT = Origin("default")
-FILE_KEYS = ("extends", "tuned", "sweep")
+FILE_KEYS = ("extends", "tuned", "sweep", "tune")
 ALSO = {"": FILE_KEYS, "schedule": ("defaults",)}
 MAX_BASES = 32
 Override = tuple[str, str] | tuple[str, str, str] | tuple[str, Node]
@@ -59,6 +60,8 @@ class Document(NamedTuple):
     """Of a branch: where it comes from."""
     idle: tuple[Problem, ...] = ()
     """Defaults of steps that no step takes, since each says the key itself."""
+    ranges: dict[str, Range] = {}
+    """Paths that a search varies."""
 
 
 def parse_set(text: str, flag: str = "--set", example: str = "1.5") -> tuple[str, str]:
@@ -105,26 +108,31 @@ def read_given(
 
 
 def _cells(text: str | Node, file: str, overrides: Sequence[Override], swept: Sequence[Override]) -> Iterator[Document]:
-    tree = _extend(marked(parse_mapping(text, file) if isinstance(text, str) else text), Path(file), ())
+    tree = _extend(_marked(parse_mapping(text, file) if isinstance(text, str) else text), Path(file), ())
     builder = Builder()
     given = _given(swept, builder)
     if builder.problems:
         raise SpecError(builder.problems)
     grid = read_grid(tree.value.pop("sweep", None), given)
-    _refuse_lost(overrides, list(grid))
+    ranges = read_ranges(tree.value.pop("tune", None))
+    refuse_lost(overrides, list(grid), "a sweep varies; allowed values of its own: --sweep '{}=[…]'")
     for cell in cells_of(grid):
         document = _resolve(tree.copy(), file, overrides, cell)
-        yield document._replace(cell={path: with_fractions(plain_of(node)) for path, node in cell})
+        values = {path: with_fractions(plain_of(node)) for path, node in cell}
+        yield document._replace(cell=values, ranges=ranges)
 
 
-def _refuse_lost(overrides: Sequence[Override], swept: Sequence[str]) -> None:
-    """Raise SpecError where an override sets what every cell of a sweep sets anew."""
+def refuse_lost(overrides: Sequence[Override], swept: Sequence[str], what: str) -> None:
+    """Raise SpecError where an override sets what every cell of a sweep, or trial of a search, sets anew.
+
+    `what` says what sets it and what is allowed; {} stands for the path.
+    """
     problems = []
     for path, _, *flags in overrides:
         parts = _parts(path)
         lost = [at for at in swept if len(_parts(at)) <= len(parts) and all(map(_meet, _parts(at), parts))]
         if lost:
-            message = f"found a value of what a sweep varies; allowed values of its own: --sweep '{lost[0]}=[…]'"
+            message = f"found a value of what {what.format(lost[0])}"
             origin = Origin("command line", str(flags[0]) if flags else f"--set {path}")
             problems.append(Problem(origin, path, message))
     if problems:
@@ -158,9 +166,19 @@ def _extend(tree: Node, path: Path, seen: tuple[str, ...]) -> Node:
     except SpecError as error:
         message = f"found {show(base.value)}, which {error.problems[0].message}"
         raise SpecError([Problem(base.origin, "extends", message)]) from None
-    whole = _extend(marked(parse_mapping(text, str(parent), "base")), parent, seen)
+    whole = _extend(_marked(parse_mapping(text, str(parent), "base")), parent, seen)
     whole.value.pop("about", None)  # the sentence is of that spec
     return merge(whole, tree)
+
+
+def _marked(tree: Node) -> Node:
+    """A file's tree whose mappings say what they replace; a range always replaces the one of a base."""
+    tree = marked(tree)
+    tune = tree.value.get("tune")
+    if tune is not None and isinstance(tune.value, dict):
+        own = {path: replace(node, whole=isinstance(node.value, dict)) for path, node in tune.value.items()}
+        tree.value["tune"] = replace(tune, value=own)
+    return tree
 
 
 def _refuse_idle(tree: Node) -> None:

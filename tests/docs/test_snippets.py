@@ -40,6 +40,7 @@ NOT_RUN = {
 TOYS = [
     (r"--updates \d+", "--updates 6"),
     (r"--seeds \d+", "--seeds 2"),
+    (r"--fqe-updates \d+", "--fqe-updates 20"),
     (r"evaluate\.every=\d+", "evaluate.every=4"),
     (r"at: \[[\d, ]+\]", "at: [2, 4, 6]"),
     (r"\[64, ?64\]", "[8]"),
@@ -73,6 +74,9 @@ def words_of(command):
         return [*words, "--hidden", "8"]
     if words[:2] == ["pogospec", "explain"]:
         return words if "--no-measure" in words else [*words, "--no-measure"]
+    if words[:2] == ["pogospec", "tune"]:
+        small = ("behavior.hidden=[8]", "critic.hidden=[8]", "train.batch_size=16", "evaluate.episodes=1")
+        return [*words, *(part for one in small for part in ("--set", one))]
     if words[:2] != ["pogospec", "run"]:
         return words
     spec = package.load(words[2])

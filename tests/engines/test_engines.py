@@ -185,6 +185,12 @@ def there(path):
     return found
 
 
+def held(path):
+    found = lease.read(path)
+    assert found is not None
+    return found
+
+
 def test_leases(tmp_path):
     path, look = tmp_path / "one.lease", dict
     mine = {"host": socket.gethostname(), "pid": os.getpid()}

@@ -1,10 +1,12 @@
 """Interquartile means, intervals and probabilities of improvement against scipy, and against rliable where it is."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from pogospec.report.statistics import better, interval, iqm, mean
+from pogospec.report.statistics import better, expected_best, interval, iqm, mean
 
 SHAPES = [(1, 1), (2, 3), (5, 1), (5, 9), (4, 2), (10, 6), (3, 4)]  # seeds, tasks
 
@@ -89,3 +91,19 @@ def test_rliable_agrees(seed, shape):
     low, high = interval(better, columns(one), columns(two), resamples=20_000)
     pairs = shape[0] ** 2 * shape[1]  # it takes values of 1 / pairs alone: a quantile may fall on the neighbour
     assert (low, high) == pytest.approx(tuple(bounds["one,two"].ravel()), abs=max(0.06 * (high - low), 1.001 / pairs))
+
+
+@pytest.mark.parametrize("values", [[3.0, 1.0, 4.0, 1.0, 5.0, 9.0], [2.0], [1e6, 1e6 + 1, 1e6 + 3]])
+def test_the_expected_best_of_k_is_the_mean_over_all_subsets(values):
+    means, stds = expected_best(np.array(values))
+    for k in range(1, len(values) + 1):
+        best = [max(subset) for subset in itertools.combinations(values, k)]
+        assert means[k - 1] == pytest.approx(np.mean(best), rel=1e-14)
+        assert stds[k - 1] == pytest.approx(np.std(best), abs=1e-7)
+
+
+def test_the_expected_best_of_many_values_is_that_of_their_ranks():
+    n = 2000
+    means, _ = expected_best(np.arange(1.0, n + 1))
+    k = np.arange(1, n + 1)
+    np.testing.assert_allclose(means, k * (n + 1) / (k + 1), rtol=1e-12)  # of k ranks out of n
