@@ -19,6 +19,7 @@ from pogospec.cli.app import (
     overrides,
     use_all_cores,
 )
+from pogospec.cli.offline import numbers_of
 from pogospec.errors import RunError, UsageError
 from pogospec.terminal import command, say
 
@@ -50,6 +51,9 @@ def tune(
     ] = "none",
     seed: Annotated[int | None, typer.Option(min=0, help="Of the search; default: the first seed of the spec.")] = None,
     fqe_updates: Annotated[int | None, typer.Option(min=1, help="Of each critic of --by fqe; default: 10000.")] = None,
+    fqe_hidden: Annotated[
+        str | None, typer.Option(metavar="N,…", help="Hidden layers of these critics; default: 128,128.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Short for --set data.dataset=…")] = None,
     seeds: Annotated[str | None, typer.Option(metavar="SEEDS", help="Short for --set seeds=…")] = None,
     updates: Annotated[int | None, typer.Option(help="Short for --set 'schedule.steps[*].updates=…'")] = None,
@@ -76,10 +80,12 @@ def tune(
     from pogospec.tuning.search import Plan
 
     scored = by_of(document.spec, by)
-    if fqe_updates is not None and scored != "fqe":
-        raise UsageError("--fqe-updates: allowed with --by fqe")
+    for option, given_value in (("--fqe-updates", fqe_updates), ("--fqe-hidden", fqe_hidden)):
+        if given_value is not None and scored != "fqe":
+            raise UsageError(f"{option}: allowed with --by fqe")
+    hidden = None if fqe_hidden is None else numbers_of("--fqe-hidden", fqe_hidden)
     number = document.spec.seed_numbers[0] if seed is None else seed
-    plan = Plan(document.spec, document.ranges, scored, sampler, pruner, number, fqe_updates)
+    plan = Plan(document.spec, document.ranges, scored, sampler, pruner, number, fqe_updates, hidden)
     _search(make_console(quiet), plan, path, given, out, trials, device, document)
 
 

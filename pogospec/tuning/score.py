@@ -53,7 +53,7 @@ def require_scores(spec: Spec, dataset: Dataset, by: By, halves: bool) -> None:
         raise UsageError(f"--pruner: found a search by {by}, allowed one by returns: it stops trials by their rollouts")
 
 
-def score(run: RunDirectory, spec: Spec, by: By, base: Spec, updates: int | None) -> Found:
+def score(run: RunDirectory, spec: Spec, by: By, base: Spec, critics: Settings) -> Found:
     """Score a finished run; by the data with the discount of the `base` spec, and the rewards as they were logged.
 
     Raises RunError where there is no finite score.
@@ -71,8 +71,7 @@ def score(run: RunDirectory, spec: Spec, by: By, base: Spec, updates: int | None
             raise RunError("its last policy has no finite return")
         return Found(_finite(online), cells[label].unit, online, policies, episodes)
     discount = getattr(base.critic, "discount", DISCOUNT)
-    settings = Settings() if updates is None else Settings(updates=updates)
-    wanted = Asked(run.policies()[-1], discount=discount, rewards="logged", estimators=("fqe",), settings=settings)
+    wanted = Asked(run.policies()[-1], discount=discount, rewards="logged", estimators=("fqe",), settings=critics)
     rows = evaluate(run, wanted).rows
     return Found(_finite(np.array([row["value"] for row in rows])), "value", online, policies, episodes)
 

@@ -37,7 +37,7 @@ def show(console: Console, found: Results, seeds: int) -> None:
         console.print(f"and {len(ranked) - SHOWN} more, in results.json", highlight=False)
     counts = [(sum(t.state == state for t in found.trials), state) for state in ("stopped early", "failed", "running")]
     others = ", ".join(f"{count} {state}" for count, state in counts if count)
-    console.print(f"{len(ranked)} trials done{', ' if others else ''}{others}", highlight=False)
+    console.print(f"{len(ranked)} trial{'s'[: len(ranked) != 1]} done{', ' if others else ''}{others}", highlight=False)
     _curve(console, found)
     failed = [trial for trial in found.trials if trial.state == "failed"]
     show_warnings(console, [f"trial {trial.number} failed: {trial.message}" for trial in failed[:3]])

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pogospec.data import kept
 from pogospec.errors import RunDirectoryError, UsageError, reason
+from pogospec.offline.settings import Settings
 from pogospec.runs import files
 from pogospec.spec.build import decisive
 from pogospec.spec.schema import Spec
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
     pruner: Pruner = "none"
     seed: int = 0
     fqe_updates: int | None = None
+    fqe_hidden: tuple[int, ...] | None = None
 
     @property
     def maximize(self) -> bool:
@@ -53,11 +55,18 @@ class Plan(NamedTuple):
             return cells if trials is None else min(trials, cells)
         return DEFAULT if trials is None else trials
 
+    @property
+    def critics(self) -> Settings:
+        """How fitted Q evaluation fits its critics."""
+        asked = {"updates": self.fqe_updates, "hidden": self.fqe_hidden}
+        return Settings(**{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
+
     def plain(self) -> dict[str, Any]:
         """As plain data, by which searches are told apart."""
         ranges = {path: one.plain for path, one in self.ranges.items()}
         how = {"by": self.by, "sampler": self.sampler, "pruner": self.pruner, "seed": self.seed}
         how |= {} if self.fqe_updates is None else {"fqe_updates": self.fqe_updates}
+        how |= {} if self.fqe_hidden is None else {"fqe_hidden": list(self.fqe_hidden)}
         whole = {"spec": decisive(kept(self.spec)), "tune": ranges, **how}
         return json.loads(json.dumps(whole))
 

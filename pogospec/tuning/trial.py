@@ -126,7 +126,7 @@ class Trials:
             run = RunDirectory.open(job.path) if job.begun else begin(job, self._loaded(spec), self.device, number)
             if run.status()["state"] != "done":
                 self._train(number, spec, run)
-        return score(run, spec, plan.by, plan.spec, plan.fqe_updates)
+        return score(run, spec, plan.by, plan.spec, plan.critics)
 
     def _train(self, number: int, spec: Spec, run: RunDirectory) -> None:
         from pogospec.explain import require_memory

@@ -40,7 +40,7 @@ NOT_RUN = {
 TOYS = [
     (r"--updates \d+", "--updates 6"),
     (r"--seeds \d+", "--seeds 2"),
-    (r"--fqe-updates \d+", "--fqe-updates 20"),
+    (r"--fqe-updates \d+", "--fqe-updates 20 --fqe-hidden 8"),
     (r"evaluate\.every=\d+", "evaluate.every=4"),
     (r"at: \[[\d, ]+\]", "at: [2, 4, 6]"),
     (r"\[64, ?64\]", "[8]"),

@@ -152,8 +152,8 @@ def test_a_search_on_an_embedded_set_by_rollouts_and_by_the_data(tmp_path):
     assert {trial["state"] for trial in results["trials"]} == {"done", "stopped early"}
     assert f"in {sum(rows):,} episodes" in said
     assert "stopped early" in said
-    other = tmp_path / "fqe"
-    said = pogospec("tune", file, "--trials", "2", "--by", "fqe", "--fqe-updates", "20", "--out", other).stdout
+    other, quick = tmp_path / "fqe", ("--fqe-updates", "20", "--fqe-hidden", "8")
+    said = pogospec("tune", file, "--trials", "2", "--by", "fqe", *quick, "--out", other).stdout
     trials = found(other)["trials"]
     assert [trial["unit"] for trial in trials] == ["value", "value"]
     assert all(trial["online"] for trial in trials)
