@@ -9,8 +9,8 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from pogospec.errors import RunError, SpecError, UsageError
 from pogospec.policies.base import normals
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
+from pogospec.steps.closed import log_size
 from pogospec.steps.schedule import Backtracking
 from pogospec.targets.base import AbstractTarget, free_energy
 from pogospec.targets.given import given
@@ -31,7 +32,7 @@ from pogospec.targets.numpyro import NumpyroTarget
 from pogospec.text import html_table
 from pogospec.training.chunk import as_floats
 from pogospec.types import Key, Transitions
-from pogospec.walk import BOUNDED, walk
+from pogospec.walk import BOUNDED, closed_path, walk
 
 SAMPLES = {"implicit": 64, "explicit": 256, "forward_backward": 256}
 """Actions over which expectations are taken where nobody says how."""
@@ -39,10 +40,10 @@ OPTIMISED = {"geometry": "wasserstein2", "tau": 0.5, "steps": 20}
 """What a flow is where nobody says otherwise."""
 NATURAL = {
     "geometry": "kl",
-    "tau": {"kind": "geometric", "start": 0.5, "factor": 0.97, "least": 0.01},
-    "steps": 200,
+    "tau": {"kind": "geometric", "start": 1.0, "factor": 0.96, "least": 0.01},
+    "steps": 150,
 }
-"""Likewise of natural steps: fast far from the end, and short enough at it that the noise of 16 points is averaged."""
+"""Likewise of natural steps: whole ones first, at the end so short that the noise of their points is averaged."""
 DRAWN = 1024
 """Actions of the start at which the log density must be finite."""
 RISE = 1e-4
@@ -72,10 +73,23 @@ class Flow:
 
     parameters: Any  # of the distributions: mean and log_std [steps + 1, d] of a Gaussian, for example
     times: np.ndarray  # flow time, the sum of the step sizes
-    energies: np.ndarray  # -E[Q] - temperature H
-    kl: np.ndarray | None  # KL(policy || exp(Q/temperature)/Z) in nats; None where Z is unknown
     temperature: float
     target: AbstractTarget = field(repr=False)
+    measured: np.ndarray = field(repr=False)  # -E[Q] on the way, of a flow without entropy
+
+    @property
+    def energies(self) -> np.ndarray:
+        """-E[Q] - temperature H of each policy, [steps + 1]; taken when first asked for."""
+        return self._looked[0]
+
+    @property
+    def kl(self) -> np.ndarray | None:
+        """KL(policy || exp(Q/temperature)/Z) in nats, [steps + 1]; None where Z is unknown."""
+        return self._looked[1]
+
+    @cached_property
+    def _looked(self) -> tuple[np.ndarray, np.ndarray | None]:
+        return _energies(self.target, self.temperature, self.parameters, self.measured)
 
     def __len__(self) -> int:
         """Steps that were taken."""
@@ -143,15 +157,15 @@ def flow(
         geometry: a kind of geometry: wasserstein2 (default), fisher_rao, kl (default of natural), …, or a mapping with
             `kind` and its keys.
         tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}; default 0.5, of natural
-            steps 0.5 · 0.97^k, not below 0.01; or {"kind": "doubling", "start": …, "tolerance": …, "time": …}: chosen
+            steps 0.96^k, not below 0.01; or {"kind": "doubling", "start": …, "tolerance": …, "time": …}: chosen
             by the local error as the flow goes, until that time.
         steps: how many; the most there may be with `until_settled`, and of attempts with doubling; default 20, of
-            natural steps 200.
+            natural steps 150.
         temperature: weight of the entropy; 0 leaves it out.
         scheme: implicit, explicit, forward_backward or natural; the last two set a Gaussian in closed form.
         actions: how expectations are taken: {"sample": n}, or "quadrature" (exact for quadratic log densities) in
             implicit and {"hermite": n} in other steps, {"antithetic": n} pairs in closed ones; default 64 and 256
-            samples, of natural steps 8 pairs.
+            samples, of natural steps {"rotated": 1}: d axes in random directions.
         updates: of Adam in each step, whose rate falls from `learning_rate` to 0 by a cosine; default 500. Closed
             steps have no optimiser.
         learning_rate: of Adam; default 0.05.
@@ -179,12 +193,54 @@ def flow(
         True
 
     """
-    try:
-        target = given(energy, arguments, model_kwargs, dimensions)
-    except UsageError as error:
-        raise UsageError(f"flow: {error}") from error
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"flow: seed: found {seed!r}, allowed a whole number from 0 to 2^32 - 1")
+    named = {"family": family, "geometry": geometry, "tau": tau, "steps": steps, "temperature": temperature}
+    named |= {"scheme": scheme, "actions": actions, "updates": updates, "learning_rate": learning_rate}
+    target = _target(energy, arguments, model_kwargs, dimensions)
+    return _run(_spec(target, start=start, until_settled=until_settled, **named), float(temperature), seed)
+
+
+class Steps(NamedTuple):
+    """Closed steps that have not been taken yet, for whoever compiles them once and takes them from many seeds."""
+
+    path: Callable[[Key], tuple[Any, Any]]  # of a root key: parameters with a leading axis, and measured energies
+    count: int
+    scheme: Any
+
+
+def closed_flow(target: AbstractTarget, **options: Any) -> Steps:
+    """The steps of `flow` with a closed scheme as a function of `jax.random.key(seed)`; options are those of `flow`."""
+    spec = _spec(target, **options)
+    rows, space = lone_state(target.dimensions)
+    program = compile_spec(spec, space)
+    _, path = closed_path(spec, program, Transitions(*map(as_floats, rows)))
+    return Steps(path, len(program.stages), spec.schedule.steps[0].scheme)
+
+
+def _target(energy: Any, arguments: Any, model_kwargs: Any, dimensions: Any) -> AbstractTarget:
+    """The target of a call; raises UsageError that says whose it is."""
+    try:
+        return given(energy, arguments, model_kwargs, dimensions)
+    except UsageError as error:
+        raise UsageError(f"flow: {error}") from error
+
+
+def _spec(
+    target: AbstractTarget,
+    family: Any = "gaussian",
+    geometry: Any = None,
+    tau: Any = None,
+    steps: Any = None,
+    temperature: Any = 1.0,
+    scheme: Any = "implicit",
+    actions: Any = None,
+    updates: Any = None,
+    learning_rate: Any = None,
+    start: Any = (0.0, 1.0),
+    until_settled: bool = False,
+) -> Spec:
+    """The spec of a flow on a target."""
     if not isinstance(start, tuple | list) or len(start) != 2:
         raise UsageError(f"flow: start: found {start!r}, allowed a pair (mean, std)")
     kind = dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme}
@@ -197,7 +253,7 @@ def flow(
         **_steps(kind, geometry, tau, steps, updates, learning_rate, until_settled),
     }
     # the language knows no functions: the rest of the spec is checked with a target of the same size in its place
-    return _run(replace(_checked(plain), target=target), float(temperature), seed)
+    return replace(_checked(plain), target=target)
 
 
 def _steps(
@@ -269,9 +325,13 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
     data = Transitions(*map(as_floats, rows))
     start = partial(_check_start, target)
     path, measured, times = walk(spec, compile_spec(spec, space), data, jax.random.key(seed), start)
-    energies, divergence = _energies(target, temperature, path, measured)
-    _check_energies(energies)
-    return Flow(path, times, energies, divergence, temperature, target)
+    found = Flow(path, times, temperature, target, measured)
+    step = spec.schedule.steps[0]
+    if step.scheme.closed and temperature != 0:
+        _check_ends(found)
+    else:
+        _check_energies(found.energies)
+    return found
 
 
 def _check_start(target: AbstractTarget, start: Any) -> None:
@@ -291,11 +351,26 @@ def _check_start(target: AbstractTarget, start: Any) -> None:
 _KINDS = {"NaN": np.isnan, "-inf": np.isneginf, "inf": np.isposinf}
 
 
-def _check_energies(energies: np.ndarray) -> None:
-    """Raise RunError for energies that are not finite, and warn of an end above the start."""
+def _check_ends(flow: Flow) -> None:
+    """The same from a few actions of the first and the last policy: all energies would cost more than closed steps."""
+    ends = jax.tree.map(lambda leaf: leaf[np.array([0, -1])], flow.parameters)
+    z = normals(jax.tree.map(lambda leaf: leaf[0], ends), DRAWN, jax.random.key(0))
+
+    def look(end: Any) -> Any:
+        values = -flow.target.log_density(end.at(z))
+        return values.mean() - flow.temperature * log_size(end), values.std() / np.sqrt(DRAWN)
+
+    energies, errors = map(np.asarray, jax.jit(jax.vmap(look))(ends))
+    sure = np.abs(energies[1] - energies[0]) > 3 * errors.max()
+    if sure or not np.isfinite(energies).all():
+        _check_energies(energies, len(flow))
+
+
+def _check_energies(energies: np.ndarray, last: int | None = None) -> None:
+    """Raise RunError for energies that are not finite, and warn of an end above the start; `last`: its number."""
     lost = np.flatnonzero(~np.isfinite(energies))
     if len(lost):
-        where = "the start" if lost[0] == 0 else f"step {lost[0]}"
+        where = "the start" if lost[0] == 0 else f"step {lost[0] if last is None else last}"
         wide = "a narrower or nearer start, or jax.enable_x64(True) where it only overflows"
         raise RunError(f"flow: the energy of {where} is not finite: the density is 0 in its tails; {BOUNDED}; {wide}")
     rise = energies[-1] - energies[0]
@@ -304,7 +379,7 @@ def _check_energies(energies: np.ndarray) -> None:
             f"flow: it has diverged: the energy is {energies[-1]:.4g} at the end and was {energies[0]:.4g} at the "
             "start; a smaller tau or learning_rate, or more updates",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=4 if last is None else 5,
         )
 
 
