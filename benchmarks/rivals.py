@@ -55,7 +55,7 @@ def natural(target: GivenModel, family: str) -> Iterator[Fit]:
     """The defaults of `pogospec.flow(model, scheme="natural")`."""
     steps = closed_flow(target, family=family, scheme="natural")
     points, size = steps.scheme.count(target.dimensions), target.dimensions
-    each = steps.scheme.gradients(size) + points
+    each = steps.scheme.gradients(size) + points  # at most three values a point
 
     def run(key: Any) -> tuple[Any, Any]:
         path = jax.tree.map(lambda leaf: leaf[1:], steps.path(key)[0])
@@ -65,31 +65,38 @@ def natural(target: GivenModel, family: str) -> Iterator[Fit]:
 
 
 def svi(target: GivenModel, family: str) -> Iterator[Fit]:
-    """NumPyro's SVI with the guides of a family, Adam and a cosine, all rates and budgets."""
-    guides = {"AutoNormal": AutoNormal}
+    """NumPyro's SVI with the guide of the family, all budgets."""
+    for budget in BUDGETS:
+        yield from _svi(target, AutoNormal if family == "gaussian" else AutoMultivariateNormal, budget)
+
+
+def low_rank(target: GivenModel, family: str) -> Iterator[Fit]:
+    """NumPyro's SVI with a guide between both families, the larger budget."""
     if family == "full_gaussian":
-        guides = {"AutoMultivariateNormal": AutoMultivariateNormal, "AutoLowRank": AutoLowRankMultivariateNormal}
+        yield from _svi(target, AutoLowRankMultivariateNormal, BUDGETS[-1])
+
+
+def _svi(target: GivenModel, guide: Any, budget: tuple[int, int]) -> Iterator[Fit]:
+    """Adam and a cosine, all rates."""
     model, arguments, known, _ = target._model
-    for name, guide in guides.items():
-        for particles, updates in BUDGETS[-1:] if name == "AutoLowRank" else BUDGETS:
+    particles, updates = budget
 
-            def run(key: Any, rate: Any, guide: Any = guide, particles: int = particles, updates: int = updates) -> Any:
-                loss = Trace_ELBO(num_particles=particles, vectorize_particles=True)
-                optimizer = optax.adam(lambda k: rate * optax.cosine_decay_schedule(1.0, updates, 1e-3)(k))
-                inference = SVI(model, guide(model, init_scale=SCALE), optimizer, loss)
+    def run(key: Any, rate: Any) -> Any:
+        loss = Trace_ELBO(num_particles=particles, vectorize_particles=True)
+        optimizer = optax.adam(lambda k: rate * optax.cosine_decay_schedule(1.0, updates, 1e-3)(k))
+        inference = SVI(model, guide(model, init_scale=SCALE), optimizer, loss)
 
-                def part(state: Any, _: Any) -> Any:
-                    one = lambda s, _: (inference.update(s, *arguments, **known)[0], None)  # noqa: E731
-                    state, _ = jax.lax.scan(one, state, length=updates // CHECKS)
-                    return state, _guided(target, inference.get_params(state))
+        def part(state: Any, _: Any) -> Any:
+            one = lambda s, _: (inference.update(s, *arguments, **known)[0], None)  # noqa: E731
+            state, _ = jax.lax.scan(one, state, length=updates // CHECKS)
+            return state, _guided(target, inference.get_params(state))
 
-                return jax.lax.scan(part, inference.init(key, *arguments, **known), length=CHECKS)[1]
+        return jax.lax.scan(part, inference.init(key, *arguments, **known), length=CHECKS)[1]
 
-            compiled = jax.jit(run)
-            for rate in RATES:
-                gradients = particles * (updates // CHECKS) * np.arange(1, CHECKS + 1)
-                choice = f"rate {rate:g}, {particles} x {updates:,}"
-                yield Fit(f"SVI {name}", choice, lambda key, f=compiled, r=rate: f(key, r), gradients)
+    compiled, name = jax.jit(run), f"SVI {guide.__name__}"
+    for rate in RATES:
+        gradients = particles * (updates // CHECKS) * np.arange(1, CHECKS + 1)
+        yield Fit(name, f"rate {rate:g}, {particles} x {updates:,}", lambda key, r=rate: compiled(key, r), gradients)
 
 
 def laplace(target: GivenModel, family: str) -> Iterator[Fit]:
@@ -162,6 +169,7 @@ def blackjax_vi(target: GivenModel, family: str) -> Iterator[Fit]:
 METHODS: dict[str, Callable[[GivenModel, str], Iterator[Fit]]] = {
     "natural": natural,
     "svi": svi,
+    "low_rank": low_rank,
     "laplace": laplace,
     "pathfinder": pathfinder,
     "blackjax_vi": blackjax_vi,
