@@ -326,7 +326,7 @@ def _run(spec: Spec, temperature: float, seed: int) -> Flow:
     start = partial(_check_start, target)
     path, measured, times = walk(spec, compile_spec(spec, space), data, jax.random.key(seed), start)
     found = Flow(path, times, temperature, target, measured)
-    step = spec.schedule.steps[0]
+    step: Any = spec.schedule.steps[0]
     if step.scheme.closed and temperature != 0:
         _check_ends(found)
     else:

@@ -222,7 +222,7 @@ RULED = {
 RULED |= {f"ParticlesPolicy.{key}" for key in ("moves", "action", "critics")}
 
 
-MEASURED = {(case, "energy.q.actions") for case in ("explicit", "split", "forward-backward", "natural")}
+MEASURED = {(case, "energy.q.actions") for case in ("explicit", "split", "forward-backward", "natural", "rotated")}
 MEASURED |= {("vgf", "geometry.coupling"), ("vgf", "geometry.coupling.shared_noise")}
 """Where a field decides what is measured alone: such a step looks at Q at its points, whatever the term says."""
 

@@ -437,6 +437,17 @@ def test_arguments_of_an_optimiser_are_refused_in_closed_steps():
             pogospec.flow(q, dimensions=2, scheme="natural", **given)
 
 
+def test_energies_of_a_flow_are_taken_when_asked_for():
+    q = quadratic(np.eye(2), np.zeros(2))
+    found = pogospec.flow(q, dimensions=2, scheme="natural", family="full_gaussian", steps=3, start=(2.0, 0.5))
+    assert "_looked" not in vars(found)
+    exact = (np.square(found.parameters.mean).sum(-1) + np.trace(covariance(found.parameters), axis1=1, axis2=2)) / 2
+    exact -= 1 + np.log(2 * np.pi) + np.asarray(found.parameters.log_diagonal).sum(-1)
+    np.testing.assert_allclose(found.energies, exact, atol=1e-8)
+    assert found.kl is not None
+    np.testing.assert_allclose(found.kl, exact + np.log(2 * np.pi), atol=1e-6)
+
+
 @pytest.mark.exhaustive(reason="compiles two models twice")
 @pytest.mark.parametrize("model", ["eight_schools", "logistic_regression"])
 def test_natural_flows_need_no_tuning(model):
