@@ -112,7 +112,7 @@ def laplace(target: GivenModel, family: str) -> Iterator[Fit]:
         state = inference.init(key, *arguments, **known)
         one = lambda s, _: (inference.update(s, *arguments, **known)[0], None)  # noqa: E731
         state, _ = jax.lax.scan(one, state, length=updates)
-        mode = inference.get_params(state)["auto_loc"]
+        mode, _ = _ordered(target, inference.get_params(state)["auto_loc"], jnp.eye(target.dimensions))
         precision = -jax.hessian(target.log_density)(mode)
         return mode[None], jnp.linalg.cholesky(jnp.linalg.inv(precision))[None]
 
@@ -185,14 +185,21 @@ def _factors(path: Any) -> Any:
 def _guided(target: GivenModel, found: dict[str, Any]) -> tuple[Any, Any]:
     """Mean and factor of a guide, in the order of the target's vector."""
     if "auto_scale_tril" in found:
-        return found["auto_loc"], found["auto_scale_tril"]
+        return _ordered(target, found["auto_loc"], found["auto_scale_tril"])
     if "auto_cov_factor" in found:
         # AutoLowRankMultivariateNormal: scale (W W^T + I) scale, of its parameters as NumPyro holds them
         scale = found["auto_scale"]
         wide = found["auto_cov_factor"] * scale[:, None]
-        return found["auto_loc"], jnp.linalg.cholesky(wide @ wide.T + jnp.diag(scale**2))
+        return _ordered(target, found["auto_loc"], jnp.linalg.cholesky(wide @ wide.T + jnp.diag(scale**2)))
     mean, std = (
         jnp.concatenate([jnp.ravel(found[f"{site.name}_auto_{part}"]) for site in target.sites])
         for part in ("loc", "scale")
     )
     return mean, jnp.diag(std)
+
+
+def _ordered(target: GivenModel, mean: Any, factor: Any) -> tuple[Any, Any]:
+    """From NumPyro's order of sites, that of their names, to the target's, which is that of the model."""
+    sites = sorted(target.sites, key=lambda site: site.name)
+    places = np.argsort(np.concatenate([np.arange(site.start, site.stop) for site in sites]))
+    return mean[places], jnp.linalg.cholesky(factor[places] @ factor[places].T)
