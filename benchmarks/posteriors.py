@@ -251,15 +251,17 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _ratios(rows: list[dict[str, Any]]) -> tuple[float | None, float | None]:
-    """Gradients and seconds of the best SVI over those of the flow; None where neither gets there."""
+    """Those of the best SVI over the flow's; 0 where SVI alone gets there, None where neither does."""
     flow, svi = (chosen(rows, kind) for kind in (lambda one: one == FLOW, lambda one: one.startswith("SVI")))
     if flow is None or svi is None or not np.isfinite(min(median(flow["gradients"]), median(svi["gradients"]))):
         return None, None
-    # a method that never gets there counts with all that it took
+    if not np.isfinite(median(flow["gradients"])):
+        return 0.0, 0.0
+    # an SVI that never gets there counts with all that it took
     both = []
     for part in ("gradients", "seconds"):
-        ends = [median(row[part]) if np.isfinite(median(row[part])) else row[f"all_{part}"] for row in (svi, flow)]
-        both.append(ends[0] / ends[1])
+        took = median(svi[part])
+        both.append((took if np.isfinite(took) else svi[f"all_{part}"]) / median(flow[part]))
     return both[0], both[1]
 
 
