@@ -1,5 +1,8 @@
 """The benchmark of posteriors: its models can be used, its rule of arrival, and a run of one."""
 
+# pyright: reportMissingImports=false
+# the folder of the benchmark is on the path of these tests alone
+
 import json
 import os
 import subprocess
