@@ -9,8 +9,8 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,18 +23,19 @@ from pogospec.data.known import lone_state
 from pogospec.errors import RunError, SpecError, UsageError
 from pogospec.policies.base import normals
 from pogospec.posterior.answers import Answers
-from pogospec.posterior.curvature import with_curvature
+from pogospec.posterior.curvature import lacks_curvature
 from pogospec.posterior.drift import warn_of_drift
 from pogospec.posterior.start import Start, begun, found
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
+from pogospec.steps.closed import log_size
 from pogospec.steps.schedule import Backtracking
 from pogospec.targets.base import AbstractTarget, free_energy
 from pogospec.targets.given import given
 from pogospec.targets.numpyro import NumpyroTarget
 from pogospec.training.chunk import as_floats
 from pogospec.types import Key, Transitions
-from pogospec.walk import BOUNDED, walk
+from pogospec.walk import BOUNDED, closed_path, walk
 
 SAMPLES = {"implicit": 64, "explicit": 256, "forward_backward": 256}
 """Actions over which expectations are taken where nobody says how."""
@@ -42,10 +43,10 @@ OPTIMISED = {"geometry": "wasserstein2", "tau": 0.5, "steps": 20}
 """What a flow is where nobody says otherwise."""
 NATURAL = {
     "geometry": "kl",
-    "tau": {"kind": "geometric", "start": 0.5, "factor": 0.97, "least": 0.01},
-    "steps": 200,
+    "tau": {"kind": "geometric", "start": 1.0, "factor": 0.96, "least": 0.01},
+    "steps": 150,
 }
-"""Likewise of natural steps: fast far from the end, and short enough at it that the noise of 16 points is averaged."""
+"""Likewise of natural steps: whole ones first, at the end so short that the noise of their points is averaged."""
 DRAWN = 1024
 """Actions of the start at which the log density must be finite."""
 RISE = 1e-4
@@ -77,10 +78,23 @@ class Flow(Answers):
 
     parameters: Any  # of the distributions: mean and log_std [steps + 1, d] of a Gaussian, for example
     times: np.ndarray  # flow time, the sum of the step sizes
-    energies: np.ndarray  # -E[Q] - temperature H
-    kl: np.ndarray | None  # KL(policy || exp(Q/temperature)/Z) in nats; None where Z is unknown
     temperature: float
     target: AbstractTarget = field(repr=False)
+    measured: np.ndarray = field(repr=False)  # -E[Q] on the way, of a flow without entropy
+
+    @property
+    def energies(self) -> np.ndarray:
+        """-E[Q] - temperature H of each policy, [steps + 1]; taken when first asked for."""
+        return self._looked[0]
+
+    @property
+    def kl(self) -> np.ndarray | None:
+        """KL(policy || exp(Q/temperature)/Z) in nats, [steps + 1]; None where Z is unknown."""
+        return self._looked[1]
+
+    @cached_property
+    def _looked(self) -> tuple[np.ndarray, np.ndarray | None]:
+        return _energies(self.target, self.temperature, self.parameters, self.measured)
 
     def __len__(self) -> int:
         """Steps that were taken."""
@@ -88,12 +102,13 @@ class Flow(Answers):
 
     def __repr__(self) -> str:
         kind = type(self.target).__name__.removesuffix("Target").lower()
-        ends = [f"energy {self.energies[0]:.4g} to {self.energies[-1]:.4g}"]
-        ends += [] if self.kl is None else [f"KL to the optimum {self.kl[0]:.4g} to {self.kl[-1]:.4g} nats"]
+        ends = [f"energy {self.energies[0]:.4g} to {self.energies[-1]:.4g}"] if self.at_hand else []
+        known = self.at_hand and self.kl is not None
+        ends += [f"KL to the optimum {self.kl[0]:.4g} to {self.kl[-1]:.4g} nats"] if known else []
         where = f"{self.target.dimensions} dimension{'s'[: self.target.dimensions > 1]}"
         return (
-            f"Flow on {kind} in {where}: {len(self)} steps, flow time {self.times[-1]:.4g}, {', '.join(ends)}; ends at "
-            f"{self.distribution()}"
+            f"Flow on {kind} in {where}: {len(self)} steps, {', '.join([f'flow time {self.times[-1]:.4g}', *ends])}; "
+            f"ends at {self.distribution()}"
         )
 
     def distribution(self, step: int = -1) -> dist.Distribution:
@@ -139,15 +154,15 @@ def flow(
         geometry: a kind of geometry: wasserstein2 (default), fisher_rao, kl (default of natural), …, or a mapping with
             `kind` and its keys.
         tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}; default 0.5, of natural
-            steps 0.5 · 0.97^k, not below 0.01; or {"kind": "doubling", "start": …, "tolerance": …, "time": …}: chosen
+            steps 0.96^k, not below 0.01; or {"kind": "doubling", "start": …, "tolerance": …, "time": …}: chosen
             by the local error as the flow goes, until that time.
         steps: how many; the most there may be with `until_settled`, and of attempts with doubling; default 20, of
-            natural steps 200.
+            natural steps 150.
         temperature: weight of the entropy; 0 leaves it out.
         scheme: implicit, explicit, forward_backward or natural; the last two set a Gaussian in closed form.
         actions: how expectations are taken: {"sample": n}, or "quadrature" (exact for quadratic log densities) in
             implicit and {"hermite": n} in other steps, {"antithetic": n} pairs in closed ones; default 64 and 256
-            samples, of natural steps 8 pairs.
+            samples, of natural steps {"rotated": 1}: d axes in random directions.
         updates: of Adam in each step, whose rate falls from `learning_rate` to 0 by a cosine; default 500. Closed
             steps have no optimiser.
         learning_rate: of Adam; default 0.05.
@@ -177,28 +192,67 @@ def flow(
         True
 
     """
-    try:
-        target = given(energy, arguments, model_kwargs, dimensions)
-    except UsageError as error:
-        raise UsageError(f"flow: {error}") from error
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise UsageError(f"flow: seed: found {seed!r}, allowed a whole number from 0 to 2^32 - 1")
-    heat = temperature if isinstance(temperature, int | float) else 1.0  # what else it is, is told below
+    named = {"family": family, "geometry": geometry, "tau": tau, "steps": steps, "temperature": temperature}
+    named |= {"scheme": scheme, "actions": actions, "updates": updates, "learning_rate": learning_rate}
     try:
+        target = given(energy, arguments, model_kwargs, dimensions)
+        heat = temperature if isinstance(temperature, int | float) else 1.0  # what else it is, is told below
         place = found(start, target, heat, jax.random.key(seed))
     except (UsageError, RunError) as error:
         raise type(error)(f"flow: {error}") from error
-    kind = with_curvature(target, dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme})
+    pair = start if place is None else (place.mean, place.std)
+    return _run(_spec(target, start=pair, until_settled=until_settled, **named), float(temperature), seed, place)
+
+
+class Steps(NamedTuple):
+    """Closed steps that have not been taken yet, for whoever compiles them once and takes them from many seeds."""
+
+    path: Callable[[Key], tuple[Any, Any]]  # of a root key: parameters with a leading axis, and measured energies
+    count: int
+    scheme: Any
+
+
+def closed_flow(target: AbstractTarget, **options: Any) -> Steps:
+    """The steps of `flow` with a closed scheme as a function of `jax.random.key(seed)`; options are those of `flow`."""
+    spec = _spec(target, **options)
+    rows, space = lone_state(target.dimensions)
+    program = compile_spec(spec, space)
+    _, path = closed_path(spec, program, Transitions(*map(as_floats, rows)))
+    return Steps(path, len(program.stages), spec.schedule.steps[0].scheme)
+
+
+def _spec(
+    target: AbstractTarget,
+    family: Any = "gaussian",
+    geometry: Any = None,
+    tau: Any = None,
+    steps: Any = None,
+    temperature: Any = 1.0,
+    scheme: Any = "implicit",
+    actions: Any = None,
+    updates: Any = None,
+    learning_rate: Any = None,
+    start: Any = (0.0, 1.0),
+    until_settled: bool = False,
+) -> Spec:
+    """The spec of a flow on a target; without second derivatives closed steps lay a plane, unless somebody asks."""
+    kind = dict(scheme) if isinstance(scheme, Mapping) else {"kind": scheme}
     energies, kind = _expectations(target, family, kind, actions, temperature)
+    schedule = geometry, tau, steps, updates, learning_rate, until_settled
     plain = {
         "target": {"kind": "quadratic", "center": [0.0] * target.dimensions, "curvature": [1.0] * target.dimensions},
-        "start": {"mean": start[0], "std": start[1]} if place is None else {"mean": place.mean, "std": place.std},
+        "start": {"mean": start[0], "std": start[1]},
         "policy": family,
         "energy": energies,
-        **_steps(kind, geometry, tau, steps, updates, learning_rate, until_settled),
+        **_steps(kind, *schedule),
     }
     # the language knows no functions: the rest of the spec is checked with a target of the same size in its place
-    return _run(replace(_checked(plain), target=target), float(temperature), seed, place)
+    spec = _checked(plain)
+    if lacks_curvature(target, spec.schedule.steps[0].scheme):
+        spec = _checked(plain | _steps(kind | {"curvature": "plane"}, *schedule))
+    return replace(spec, target=target)
 
 
 def _steps(
@@ -269,11 +323,16 @@ def _run(spec: Spec, temperature: float, seed: int, place: Start | None) -> Flow
     rows, space = lone_state(target.dimensions)
     data = Transitions(*map(as_floats, rows))
     start = partial(_check_start, target)
-    path, measured, times = walk(spec, begun(compile_spec(spec, space), spec, place), data, jax.random.key(seed), start)
-    energies, divergence = _energies(target, temperature, path, measured)
-    _check_energies(energies, temperature)
+    program = begun(compile_spec(spec, space), spec, place)
+    path, measured, times = walk(spec, program, data, jax.random.key(seed), start)
+    found = Flow(path, times, temperature, target, measured)
+    step: Any = spec.schedule.steps[0]
+    if step.scheme.closed and temperature != 0:
+        _check_ends(found)
+    else:
+        _check_energies(found.energies, temperature)
     warn_of_drift(target, temperature, path)
-    return Flow(path, times, energies, divergence, temperature, target)
+    return found
 
 
 def _check_start(target: AbstractTarget, start: Any) -> None:
@@ -293,11 +352,26 @@ def _check_start(target: AbstractTarget, start: Any) -> None:
 _KINDS = {"NaN": np.isnan, "-inf": np.isneginf, "inf": np.isposinf}
 
 
-def _check_energies(energies: np.ndarray, temperature: float) -> None:
-    """Raise RunError for energies that are not finite, and warn of an end above the start."""
+def _check_ends(flow: Flow) -> None:
+    """The same from a few actions of the first and the last policy: all energies would cost more than closed steps."""
+    ends = jax.tree.map(lambda leaf: leaf[np.array([0, -1])], flow.parameters)
+    z = normals(jax.tree.map(lambda leaf: leaf[0], ends), DRAWN, jax.random.key(0))
+
+    def look(end: Any) -> Any:
+        values = -flow.target.log_density(end.at(z))
+        return values.mean() - flow.temperature * log_size(end), values.std() / np.sqrt(DRAWN)
+
+    energies, errors = map(np.asarray, jax.jit(jax.vmap(look))(ends))
+    sure = np.abs(energies[1] - energies[0]) > 3 * errors.max()
+    if sure or not np.isfinite(energies).all():
+        _check_energies(energies, flow.temperature, len(flow))
+
+
+def _check_energies(energies: np.ndarray, temperature: float, last: int | None = None) -> None:
+    """Raise RunError for energies that are not finite, and warn of an end above the start; `last`: its number."""
     lost = np.flatnonzero(~np.isfinite(energies))
     if len(lost):
-        where = "the start" if lost[0] == 0 else f"step {lost[0]}"
+        where = "the start" if lost[0] == 0 else f"step {lost[0] if last is None else last}"
         wide = "a narrower or nearer start, or jax.enable_x64(True) where it only overflows"
         raise RunError(f"flow: the energy of {where} is not finite: the density is 0 in its tails; {BOUNDED}; {wide}")
     rise = energies[-1] - energies[0]
@@ -306,7 +380,7 @@ def _check_energies(energies: np.ndarray, temperature: float) -> None:
             f"flow: it has diverged: the energy is {energies[-1]:.4g} at the end and was {energies[0]:.4g} at the "
             "start; a smaller tau or learning_rate, or more updates",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=4 if last is None else 5,
         )
 
 

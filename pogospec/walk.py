@@ -62,35 +62,44 @@ def _at_once(
     spec: Spec, program: Program, data: Transitions, root: Key, check: Callable[[Any], None]
 ) -> tuple[Any, np.ndarray, np.ndarray]:
     """The same of closed steps in one program; energies alone where there is no entropy, else they are found later."""
-    first, same = program.stages[0], jax.random.key(0)
-    each = jax.tree.map(lambda *leaves: jnp.stack(leaves), *program.numbers)
-    start = jax.jit(program.init)(program.numbers, stream(fold(root, 0), INIT, 0))
-    check(_heads(spec, start, data))
-
-    def seen(numbers: Any, state: State) -> Any:
-        measured = {} if "entropy" in spec.energy else first.measure(numbers, state, data, same)
-        return _heads(spec, state, data), measured.get("energy", jnp.zeros(()))
-
-    def go(state: State, now: tuple[Any, Any]) -> tuple[State, Any]:
-        numbers, number = (now[0],), now[1]  # of the first stage, whose functions are those of all
-        here = fold(root, number)
-        state = first.enter(numbers, state, data, stream(here, INIT, 1))
-        state, _ = first.update(numbers, state, data, stream(here, UPDATE, 0), 0)
-        return state, seen(numbers, state)
-
-    @jax.jit
-    def go_all(state: State, each: Any) -> Any:
-        begun = first.enter(program.numbers, state, data, same)
-        _, found = jax.lax.scan(go, begun, (each, jnp.arange(len(program.stages))))
-        return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), seen(program.numbers, begun), found)
-
-    path, measured = go_all(start, each)
+    start, go_all = closed_path(spec, program, data)
+    check(_heads(spec, jax.jit(start)(root), data))
+    path, measured = jax.jit(go_all)(root)
     whole = [np.isfinite(leaf).reshape(len(leaf), -1).all(-1) for leaf in map(np.asarray, jax.tree.leaves(path))]
     lost = np.flatnonzero(~np.all(whole, axis=0))
     if len(lost):
         raise RunError(f"flow: step {lost[0]} {NOT_FINITE} {_slower(spec)}")
     sizes = [_size(program, number) for number in range(len(program.stages))]
     return path, np.asarray(measured, np.float64), np.cumsum([0.0, *sizes])
+
+
+def closed_path(
+    spec: Spec, program: Program, data: Transitions
+) -> tuple[Callable[[Key], State], Callable[[Key], tuple[Any, Any]]]:
+    """Closed steps as functions of a root key: the state at the start; parameters and energies of all steps."""
+    first, same = program.stages[0], jax.random.key(0)
+    each = jax.tree.map(lambda *leaves: jnp.stack(leaves), *program.numbers)
+
+    def start(root: Key) -> State:
+        return program.init(program.numbers, stream(fold(root, 0), INIT, 0))
+
+    def seen(numbers: Any, state: State) -> Any:
+        measured = {} if "entropy" in spec.energy else first.measure(numbers, state, data, same)
+        return _heads(spec, state, data), measured.get("energy", jnp.zeros(()))
+
+    def go_all(root: Key) -> tuple[Any, Any]:
+        def go(state: State, now: tuple[Any, Any]) -> tuple[State, Any]:
+            numbers, number = (now[0],), now[1]  # of the first stage, whose functions are those of all
+            here = fold(root, number)
+            state = first.enter(numbers, state, data, stream(here, INIT, 1))
+            state, _ = first.update(numbers, state, data, stream(here, UPDATE, 0), 0)
+            return state, seen(numbers, state)
+
+        begun = first.enter(program.numbers, start(root), data, same)
+        _, found = jax.lax.scan(go, begun, (each, jnp.arange(len(program.stages))))
+        return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), seen(program.numbers, begun), found)
+
+    return start, go_all
 
 
 class _Steps:

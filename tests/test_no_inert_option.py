@@ -188,6 +188,9 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
         ("schedule.defaults.tau", "{kind: geometric, start: 0.5, factor: 0.5, least: 0.2}"),
         ("schedule.steps[0]", "{repeat: 3}"),
     ),
+    "rotated": known(
+        ("schedule.defaults.scheme", "{kind: natural, actions: {rotated: 2}}"), ("schedule.steps[0]", "{repeat: 3}")
+    ),
     "advantage": shipped(
         "kl_brac", ("energy", "{advantage: {actions: {sample: 1}, baseline: {sample: 2}, copies: slow, weight: 0.5}}")
     ),
@@ -219,7 +222,7 @@ RULED = {
 RULED |= {f"ParticlesPolicy.{key}" for key in ("moves", "action", "critics")}
 
 
-MEASURED = {(case, "energy.q.actions") for case in ("explicit", "split", "forward-backward", "natural")}
+MEASURED = {(case, "energy.q.actions") for case in ("explicit", "split", "forward-backward", "natural", "rotated")}
 MEASURED |= {("vgf", "geometry.coupling"), ("vgf", "geometry.coupling.shared_noise")}
 """Where a field decides what is measured alone: such a step looks at Q at its points, whatever the term says."""
 

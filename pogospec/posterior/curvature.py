@@ -7,31 +7,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pogospec import registry
 from pogospec.errors import UsageError
 from pogospec.targets.base import AbstractTarget
 from pogospec.targets.traced import said
 
 
-def with_curvature(target: AbstractTarget, scheme: dict[str, Any]) -> dict[str, Any]:
-    """The scheme of a flow, by a plane where nobody asked for second derivatives that the density does not have.
+def lacks_curvature(target: AbstractTarget, scheme: Any) -> bool:
+    """Whether a scheme would take second derivatives that the density does not have.
 
-    Raises UsageError where somebody did.
+    Raises UsageError where somebody asked for them.
     """
-    kind = scheme.get("kind")
-    if not isinstance(kind, str) or kind not in registry.table("scheme") or not registry.load("scheme", kind).closed:
-        return scheme
-    asked = scheme.get("curvature")
-    exact = (
-        asked == "exact" if asked is not None else registry.load("scheme", kind)().curved(target.dimensions) == "exact"
-    )
-    why = _lacking(target) if exact else None
-    if why is None:
-        return scheme
-    if asked == "exact":
+    if not scheme.closed or scheme.curved(target.dimensions) != "exact":
+        return False
+    why = _lacking(target)
+    if why is not None and scheme.curvature == "exact":
         what = f"found 'exact', which takes second derivatives that the log density does not have ({why})"
         raise UsageError(f"flow: scheme.curvature: {what}; allowed plane, which takes gradients alone")
-    return scheme | {"curvature": "plane"}
+    return why is not None
 
 
 def _lacking(target: AbstractTarget) -> str | None:

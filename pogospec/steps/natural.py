@@ -1,34 +1,48 @@
 """The natural gradient step of a Gaussian: steepest descent in the Fisher metric, positive definite at any length.
 
-With g = E[grad Q] and H = E[Hess Q] under the reference N(m, S), P = S^-1, G = lambda P + H and tau the length,
+With g = E[grad Q] and H = E[Hess Q] under the reference N(m, S), P = S^-1 and tau the length,
 
-    P+ = P - tau G + (tau^2/2) G S G,    m+ = m + tau S+ g.
+    P+ = (1 - tau lambda) P - tau H,    m+ = m + tau S+ g.
 
 To first order in tau this is the natural gradient of -E[Q] - lambda H(pi), and so the step of every divergence whose
 second derivative is the Fisher metric (kl, fisher_rao, gaussian_fisher_rao); Khan and Rue, "The Bayesian learning rule"
-(2023). The term of second order is the retraction of Lin, Schmidt and Khan, "Handling the positive-definite constraint
-in the Bayesian learning rule" (2020): with S = L L^T and the symmetric B = I - tau (lambda I + L^T H L)
+(2023). Lin, Schmidt and Khan, "Handling the positive-definite constraint in the Bayesian learning rule" (2020), add a
+term of second order for the sake of positive definiteness; here the step is left as it is where it at least halves no
+precision, and bent elsewhere: with S = L L^T and the eigenvalues w of L^T H L
 
-    P+ = L^-T (I + B^2)/2 L^-1,
+    P+ = L^-T V f(-tau (lambda + w)) V^T L^-1,    f(x) = 1 + x for x >= -1/2, (1 + exp(4 x + 2))/4 below,
 
-which is positive definite for every tau and H, and not below P/2. Steps come to rest where g = 0 and lambda P = -H.
-Of a Gaussian with independent dimensions the same holds with the diagonal of H.
+so that P+ > P/4 for every tau and H. Steps come to rest where g = 0 and lambda P = -H.
+
+Of a Gaussian with independent dimensions the precision takes the diagonal of H. Its mean moves by the S+ that a full
+Gaussian would have there, m+ = m + tau ((1 - tau lambda) P - tau H)^-1 g, by absolute values of the two parts: with the
+diagonal alone, correlated dimensions would each correct the same gap, and swing.
+
+A step that raises the energy at its own points by more than a nat (times lambda) is not taken: its length is quartered
+until it does not. Near the end no step does; far from it g and H at a few points may tell nothing of where they lead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from pogospec.policies.base import DiagonalNormal, FullNormal
 from pogospec.steps.closed import AbstractClosed, Curvature, factor_of, triangular
-from pogospec.types import Actions
+from pogospec.steps.points import Points, Rotated
+from pogospec.types import Actions, Values
 
-MOST_EXACT = 256
-"""Dimensions up to which second derivatives are taken where nobody says how."""
 GEOMETRIES = ("kl", "fisher_rao", "gaussian_fisher_rao")
 """Kinds of geometries whose second derivative is the Fisher metric."""
+MOST_EXACT = 256
+"""Dimensions up to which second derivatives are taken at points that the spec names."""
+RISE, TRIES = 1.0, 12
+"""Rise of the energy in nats above which a step is shortened, and how often at most."""
+LEAST = 1e-9
+"""Curvature, relative to the precision, below which a direction counts as flat."""
 
 
 class Natural(AbstractClosed):
@@ -37,24 +51,58 @@ class Natural(AbstractClosed):
     known: ClassVar[bool] = True
 
     def curved(self, act_dim: int) -> Curvature:
-        """By second derivatives, unless the spec says otherwise or there are many dimensions."""
-        return self.curvature or ("exact" if act_dim <= MOST_EXACT else "plane")
+        """By the plane, unless the spec says otherwise or names points that may be too few for one."""
+        own = self.actions is not None and not isinstance(self.actions, Rotated)
+        return self.curvature or ("exact" if own and act_dim <= MOST_EXACT else "plane")
+
+    def points(self, act_dim: int) -> Points:
+        """Where the reference is looked at: a plane wants one rotation."""
+        plane = self.actions is None and self.curved(act_dim) == "plane"
+        return Rotated(1) if plane else super().points(act_dim)
+
+    def compares(self, act_dim: int) -> bool:
+        """Always: energies before and after a step, too."""
+        return True
 
     def moved(self, reference: Any, level: Actions, slopes: Any, length: Any, heat: Any) -> Any:
-        """The next Gaussian, from g and H L."""
+        """The next Gaussian, from g and H L; `length` [..., 1], that of each row."""
         if isinstance(reference, DiagonalNormal):
-            bent = jnp.exp(reference.log_std) * jnp.diagonal(slopes, axis1=-2, axis2=-1)
-            log_std = reference.log_std - _log_root(1 - length * (heat + bent))
-            return DiagonalNormal(reference.mean + length * jnp.exp(2 * log_std) * level, log_std)
+            std = jnp.exp(reference.log_std)
+            values, axes = _bends(std[..., None] * slopes)
+            stiff = jnp.abs(1 - length * heat) + length * jnp.abs(values)
+            shift = jnp.swapaxes(axes, -1, -2) @ (std * level)[..., None]
+            shift = (axes @ (shift / jnp.maximum(stiff, LEAST)[..., None]))[..., 0]
+            own = std * jnp.diagonal(slopes, axis1=-2, axis2=-1)
+            log_std = reference.log_std - jnp.log(_bent(-length * (heat + own))) / 2
+            return DiagonalNormal(reference.mean + length * std * shift, log_std)
         factor = factor_of(reference)
-        bent = jnp.swapaxes(factor, -1, -2) @ slopes
-        bent = (bent + jnp.swapaxes(bent, -1, -2)) / 2
-        values, axes = jnp.linalg.eigh(bent)
-        root = factor @ (axes * jnp.exp(-_log_root(1 - length * (heat + values)))[..., None, :])
+        values, axes = _bends(jnp.swapaxes(factor, -1, -2) @ slopes)
+        root = factor @ (axes / jnp.sqrt(_bent(-length * (heat + values)))[..., None, :])
         mean = reference.mean + length * (root @ (jnp.swapaxes(root, -1, -2) @ level[..., None]))[..., 0]
         return FullNormal(mean, *triangular(root))
 
+    def taken(self, move: Callable[[Any], Any], length: Any, rise: Callable[[Any], Values], heat: Any) -> Any:
+        """The Gaussian of the longest of length, length/4, ... that raises the energy by no more than a nat."""
+        most = RISE * jnp.where(heat > 0, heat, 1.0)
+        lost = lambda found: ~(rise(found) <= most)[..., None]  # noqa: E731 - where it is not a number too
 
-def _log_root(b: Actions) -> Actions:
-    """Log of ((1 + b^2)/2)^(1/2), without overflow."""
-    return jnp.logaddexp(jnp.zeros_like(b), 2 * jnp.log(jnp.abs(b))) / 2 - jnp.log(2.0) / 2
+        def again(now: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+            tries, lengths, found, bad = now
+            lengths = jnp.where(bad, lengths / 4, lengths)
+            found = move(lengths)
+            return tries + 1, lengths, found, lost(found)
+
+        lengths = jnp.full((*move(length).mean.shape[:-1], 1), length)
+        found = move(lengths)
+        start = jnp.zeros((), jnp.int32), lengths, found, lost(found)
+        return jax.lax.while_loop(lambda now: (now[0] < TRIES) & now[-1].any(), again, start)[2]
+
+
+def _bends(matrix: Any) -> tuple[Any, Any]:
+    """Eigenvalues and axes of the symmetric part."""
+    return jnp.linalg.eigh((matrix + jnp.swapaxes(matrix, -1, -2)) / 2)
+
+
+def _bent(x: Actions) -> Actions:
+    """1 + x where it is at least 1/2; below a continuation of the same slope that stays above 1/4."""
+    return jnp.where(x >= -0.5, 1 + x, (1 + jnp.exp(4 * jnp.minimum(x, -0.5) + 2)) / 4)

@@ -1,10 +1,11 @@
-"""Points at which a scheme looks at a reference: samples, pairs of them, or a grid of Gauss-Hermite nodes."""
+"""Points at which a scheme looks at a reference: samples, pairs of them, rotated axes, or a Gauss-Hermite grid."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -28,13 +29,30 @@ class Antithetic(eqx.Module):
     antithetic: Annotated[int, Within(ge=1), "pairs of points at z and -z, z standard normal"]
 
 
-Points = Sample | Hermite | Antithetic
+class Rotated(eqx.Module):
+    """Expectations over a Gaussian by its mean and pairs of points along axes that are rotated at random.
+
+    Of each rotation: z = +-r_i q_i along the d columns q_i of a random orthogonal matrix with share 1/(2 r_i^2), r_i
+    chi-distributed with d + 2 degrees of freedom, and z = 0 with what is left of 1: the stochastic spherical-radial
+    rule of degree 3 of Genz and Monahan, "Stochastic integration rules for infinite regions" (1998), with a radius for
+    each axis. Exact for polynomials of degree 3 in every draw, and without bias for all functions. The plane nearest to
+    grad Q has no bias either, neither in its level E[grad Q] nor, by Stein's identity, in its slopes E[Hess Q].
+    """
+
+    rotated: Annotated[
+        int, Within(ge=1), "rotations, each of 2d points along d axes in random directions; and the mean, a point more"
+    ]
+
+
+Points = Sample | Hermite | Antithetic | Rotated
 
 
 def count_of(points: Points, act_dim: int) -> int:
     """Points in a state."""
     if isinstance(points, Antithetic):
         return 2 * points.antithetic
+    if isinstance(points, Rotated):
+        return 2 * act_dim * points.rotated + 1
     return points.sample if isinstance(points, Sample) else points.hermite**act_dim
 
 
@@ -47,7 +65,10 @@ def too_many(points: Points, act_dim: int) -> str | None:
 
 
 def noise_at(points: Points, reference: Any, key: Key) -> tuple[Actions, Values]:
-    """Standard normal points [n, ..., d] of a reference and their weights [n], of sum 1."""
+    """Standard normal points [n, ..., d] of a reference and their weights [n], of sum 1.
+
+    Weights are positive, but for that of the mean among rotated axes.
+    """
     like = noise_of(reference)
     size, dtype = like.shape[-1], like.dtype
     if isinstance(points, Sample):
@@ -55,8 +76,25 @@ def noise_at(points: Points, reference: Any, key: Key) -> tuple[Actions, Values]
     if isinstance(points, Antithetic):
         half, count = normals(reference, points.antithetic, key), count_of(points, size)
         return jnp.concatenate([half, -half]), jnp.full(count, 1 / count, dtype)
+    if isinstance(points, Rotated):
+        return _rotated(points.rotated, like, key)
     nodes, weights = np.polynomial.hermite_e.hermegauss(points.hermite)
     grid = np.stack(np.meshgrid(*[nodes] * size, indexing="ij"), -1).reshape(-1, size)
     shares = np.prod(np.stack(np.meshgrid(*[weights / weights.sum()] * size, indexing="ij"), -1), -1).ravel()
     z = jnp.asarray(grid, dtype).reshape(-1, *(1,) * (len(like.shape) - 1), size)
     return jnp.broadcast_to(z, (len(grid), *like.shape)), jnp.asarray(shares, dtype)
+
+
+def _rotated(count: int, like: Any, key: Key) -> tuple[Actions, Values]:
+    """Pairs along rotated axes, and the mean; each row has its own rotations, and all have the same radii."""
+    *rows, size = like.shape
+    turn, stretch = jax.random.split(key)
+    axes = jnp.linalg.qr(jax.random.normal(turn, (count, *rows, size, size), like.dtype))[0]
+    squares = 2 * jax.random.gamma(stretch, size / 2 + 1, (count * size,), like.dtype)  # chi^2, d + 2 degrees
+    axes = jnp.moveaxis(axes, -1, 1).reshape(count * size, *like.shape)
+    half = jnp.sqrt(squares).reshape(-1, *(1,) * len(like.shape)) * axes
+    shares = 1 / (2 * count * squares)
+    return (
+        jnp.concatenate([half, -half, jnp.zeros((1, *like.shape), like.dtype)]),
+        jnp.concatenate([shares, shares, 1 - 2 * shares.sum(keepdims=True)]),
+    )

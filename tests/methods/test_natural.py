@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 import yaml
 from closed_forms import exponentiated_quadratic, kl_prox_quadratic
 from commands import pogospec as command
@@ -33,10 +34,10 @@ from pogospec.policies.full_gaussian import FullGaussianPolicy
 from pogospec.policies.gaussian import GaussianPolicy
 from pogospec.spec.resolve import read_text
 from pogospec.steps.base import Problem, Proximal
-from pogospec.steps.closed import derivatives
+from pogospec.steps.closed import derivatives, plane
 from pogospec.steps.gradient import Euclidean
 from pogospec.steps.natural import Natural
-from pogospec.steps.points import Antithetic, Hermite, noise_at
+from pogospec.steps.points import Antithetic, Hermite, Rotated, noise_at
 from pogospec.steps.schedule import Geometric
 
 FAMILIES = {DiagonalNormal: GaussianPolicy(), FullNormal: FullGaussianPolicy()}
@@ -110,11 +111,24 @@ def scattered(rows=6, size=3):
 
 
 BENT = quadratic(MATRIX, CENTER)
-SCHEMES = [Natural(), Natural(Sample(5), "plane"), Natural(Antithetic(3), "plane"), Natural(Hermite(2))]
+
+
+class Bold(Natural):
+    """A natural step of its whole length, wherever that leads."""
+
+    def taken(self, move, length, rise, heat):
+        return move(length)
+
+
+SCHEMES = [Bold(), Bold(Sample(5), "plane"), Bold(Antithetic(3), "plane"), Bold(Hermite(2)), Bold(Rotated(2), "exact")]
+
+
+def bent(x):
+    return 1 + x if x >= -0.5 else (1 + np.exp(4 * x + 2)) / 4
 
 
 @pytest.mark.thinned(2, "compiles a step for each")
-@pytest.mark.parametrize("scheme", SCHEMES, ids=("exact", "samples", "pairs", "grid"))
+@pytest.mark.parametrize("scheme", SCHEMES, ids=("rotated", "samples", "pairs", "grid", "exact"))
 def test_the_step_of_a_full_gaussian_is_the_formula(scheme):
     """At any points, since derivatives and plane are exact here; precision and mean by inverses of matrices."""
     means, covariances = scattered()
@@ -122,22 +136,35 @@ def test_the_step_of_a_full_gaussian_is_the_formula(scheme):
         found = step(scheme, tau, full(means, covariances), BENT)
         for row, (mean, s) in enumerate(zip(means, covariances, strict=True)):
             p = np.linalg.inv(s)
-            g = HEAT * p - MATRIX
-            new = np.linalg.inv(p - tau * g + tau**2 / 2 * g @ s @ g)
+            values, axes = scipy.linalg.eigh(MATRIX, p)  # axes^T P axes = I
+            f = np.array([bent(-tau * (HEAT - value)) for value in values])
+            new = np.linalg.inv(p @ (axes * f) @ axes.T @ p)
             np.testing.assert_allclose(covariance(found)[row], new, rtol=1e-6, atol=1e-7 * np.abs(new).max())
             moved = mean - tau * new @ MATRIX @ (mean - CENTER)
             np.testing.assert_allclose(found.mean[row], moved, rtol=1e-6, atol=1e-6)
 
 
 def test_the_step_of_a_diagonal_gaussian_has_the_diagonal_of_the_curvature():
+    """And its mean moves by the covariance that a full Gaussian would have, so that correlations do not swing it."""
     means, stds = scattered()[0], np.exp(np.random.default_rng(2).uniform(-4, 4, (6, 3)))
-    for scheme in (Natural(), Natural(Sample(6), "plane")):
+    for scheme in (Bold(), Bold(Antithetic(3)), Bold(Sample(6), "plane")):
         found = step(scheme, 0.3, DiagonalNormal(means, np.log(stds)), BENT)
         p = stds**-2.0
-        g = HEAT * p - np.diag(MATRIX)
-        p = p - 0.3 * g + 0.3**2 / 2 * g**2 / p
-        np.testing.assert_allclose(np.exp(-2 * found.log_std), p, rtol=1e-9)
-        np.testing.assert_allclose(found.mean, means - 0.3 * ((means - CENTER) @ MATRIX) / p, rtol=1e-8, atol=1e-8)
+        precision = p - 0.3 * (HEAT * p - np.diag(MATRIX))
+        np.testing.assert_allclose(np.exp(-2 * found.log_std), precision, rtol=1e-9)
+        for row, mean in enumerate(means):
+            stiff = (1 - 0.3 * HEAT) * np.diag(p[row]) + 0.3 * MATRIX
+            moved = mean - 0.3 * np.linalg.solve(stiff, MATRIX @ (mean - CENTER))
+            np.testing.assert_allclose(found.mean[row], moved, rtol=1e-8, atol=1e-8)
+
+
+def test_a_diagonal_gaussian_follows_a_ridge_that_its_own_covariance_does_not_see():
+    """Ten dimensions that share one gap of strength 1e3: steps by the diagonal alone swing, at tau > 2/10 apart."""
+    matrix = np.eye(10) + 1e3 * np.ones((10, 10))
+    start = DiagonalNormal(jnp.ones((1, 10)), jnp.zeros((1, 10)))
+    found = path(Natural(), 0.9 / HEAT, start, quadratic(matrix, np.zeros(10)), 12)
+    np.testing.assert_allclose(found.mean[-1], 0.0, atol=1e-3)
+    np.testing.assert_allclose(np.exp(-2 * found.log_std[-1]) * HEAT, 1001.0, rtol=1e-6)
 
 
 def test_the_optimum_of_a_quadratic_is_a_fixed_point():
@@ -163,24 +190,25 @@ def test_steps_converge_at_the_rate_that_no_curvature_changes():
     assert means[81] / means[80] == pytest.approx(1 - tau * HEAT, rel=5e-3)
 
 
-def test_short_steps_tend_to_the_implicit_and_to_the_exponentiated_step_at_order_two():
+def test_steps_are_the_exponentiated_ones_of_a_quadratic_and_tend_to_the_implicit_ones_at_order_two():
     a, center = np.array([4.0, 0.5]), np.array([1.0, -0.5])
     mean, std = np.array([[0.2, 0.4]]), np.array([[0.8, 0.6]])
     taus = np.array([0.02, 0.01, 0.005, 0.0025])
     q = quadratic(np.diag(a), center)
-    for closed in (kl_prox_quadratic, exponentiated_quadratic):
-        gaps = []
-        for tau in taus:
-            found = step(Natural(), tau, DiagonalNormal(mean, np.log(std)), q)
-            other = closed(mean, std, center, a, HEAT, tau)
-            gaps.append(np.abs(found.mean - other[0]).max() + np.abs(np.exp(found.log_std) - other[1]).max())
-        assert np.polyfit(np.log(taus), np.log(gaps), 1)[0] == pytest.approx(2, abs=0.1)
+    gaps = []
+    for tau in taus:
+        found = step(Natural(), tau, DiagonalNormal(mean, np.log(std)), q)
+        other, same = (f(mean, std, center, a, HEAT, tau) for f in (kl_prox_quadratic, exponentiated_quadratic))
+        gaps.append(np.abs(found.mean - other[0]).max() + np.abs(np.exp(found.log_std) - other[1]).max())
+        np.testing.assert_allclose(found.mean, same[0], atol=1e-12)
+        np.testing.assert_allclose(np.exp(found.log_std), same[1], atol=1e-12)
+    assert np.polyfit(np.log(taus), np.log(gaps), 1)[0] == pytest.approx(2, abs=0.1)
 
 
 @pytest.mark.thinned(1, "compiles four steps for each")
 @pytest.mark.parametrize("single", [False, True], ids=("double", "single"))
 def test_ten_times_too_long_steps_stay_positive_definite(single):
-    """Of concave, convex and wild energies; the precision is never less than half of the one before."""
+    """Of concave, convex and wild energies; the precision is never less than a quarter of the one before."""
     with jax.enable_x64(not single):
         means, covariances = (x.astype(np.float32 if single else float) for x in scattered())
         for q in (quadratic(-MATRIX, CENTER), lambda a: jnp.cos(9 * a).sum(-1) * 50):
@@ -193,7 +221,7 @@ def test_ten_times_too_long_steps_stay_positive_definite(single):
                             np.linalg.eigvals(np.linalg.solve(s, new)).real.max()
                             for s, new in zip(covariances, covariance(found), strict=True)
                         ]
-                        assert max(ratio) <= 2 * (1 + 1e-6)
+                        assert max(ratio) <= 4 * (1 + 1e-6)
 
 
 def test_derivatives_are_those_of_the_mean_in_blocks_too():
@@ -215,6 +243,55 @@ def test_pairs_are_on_both_sides_of_the_mean():
     assert z.shape == (10, 2, 3)
     np.testing.assert_array_equal(z[:5], -z[5:])
     np.testing.assert_allclose(shares, 0.1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_rotated_axes_are_exact_to_degree_three_in_every_draw(size):
+    like = DiagonalNormal(jnp.zeros((4, size)), jnp.zeros((4, size)))
+    for seed in range(3):
+        z, shares = (np.asarray(x) for x in noise_at(Rotated(2), like, jax.random.key(seed)))
+        assert z.shape == (4 * size + 1, 4, size)
+        assert shares.sum() == pytest.approx(1)
+        for row in range(4):
+            np.testing.assert_allclose(shares @ z[:, row], 0, atol=1e-12)
+            np.testing.assert_allclose(np.einsum("n,ni,nj->ij", shares, z[:, row], z[:, row]), np.eye(size), atol=1e-12)
+            np.testing.assert_allclose(np.einsum("n,ni,nj,nk->ijk", shares, *[z[:, row]] * 3), 0, atol=1e-12)
+    assert size == 1 or np.abs(z[:, 0] - z[:, 1]).max() > 1e-3  # rows have rotations of their own
+
+
+def test_rotated_axes_have_no_bias_in_level_and_slopes_of_what_is_not_linear():
+    """E[v] and E[dv/dz] of v = exp(0.8 z_1 - 0.5 z_2) in closed form, within four standard errors."""
+    b = np.array([0.8, -0.5, 0.0])
+
+    def one(key):
+        z, shares = noise_at(Rotated(1), DiagonalNormal(jnp.zeros(3), jnp.zeros(3)), key)
+        return plane(jnp.exp(z @ b)[:, None] * jnp.ones(3), z, shares)
+
+    level, slopes = (np.asarray(x) for x in jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 20_000)))
+    true = np.exp(b @ b / 2)
+    errors = np.abs(level[:, 0].mean() - true), np.abs(slopes[:, 0].mean(0) - true * b)
+    assert errors[0] < 4 * level[:, 0].std() / np.sqrt(20_000)
+    assert (errors[1] < 4 * slopes[:, 0].std(0) / np.sqrt(20_000)).all()
+    assert level[:, 0].std() < 0.5 * true  # of seven points; a single sample has a standard deviation of 1.2 true
+
+
+def test_a_step_that_raises_the_energy_is_quartered_until_it_does_not():
+    """E of a Gaussian in a double well by moments: at the first length that is not 1 nat times lambda up, or less."""
+    q = lambda a: -((a**2 - 1) ** 2).sum(-1) * 20  # noqa: E731
+    start = DiagonalNormal(jnp.array([[3.0], [0.577], [1.0]]), jnp.log(jnp.array([[0.05], [0.1], [0.1]])))
+    bold, kept = (step(scheme(Hermite(8), "exact"), 1.0 / HEAT, start, q) for scheme in (Bold, Natural))
+
+    def energy(p):
+        m, v = np.asarray(p.mean)[:, 0], np.exp(2 * np.asarray(p.log_std)[:, 0])
+        fourth = m**4 + 6 * m**2 * v + 3 * v**2
+        return 20 * (fourth - 2 * (m**2 + v) + 1) - HEAT * np.asarray(p.log_std)[:, 0]
+
+    rises = energy(bold) - energy(start), energy(kept) - energy(start)
+    lost = rises[0] > HEAT
+    assert lost.any()
+    assert not lost.all()
+    np.testing.assert_allclose(np.asarray(kept.mean)[~lost], np.asarray(bold.mean)[~lost])
+    assert (rises[1] <= HEAT).all()
 
 
 def test_the_floor_of_step_sizes():
@@ -289,11 +366,12 @@ def test_explain_says_what_a_step_is_set_to():
     said = "\n".join(text for _, text in block.rows)
     assert block.heading.startswith("set at once, without an optimiser")
     assert "set π to  N(m⁺, S⁺), a natural step" in said
-    assert "(S⁺)⁻¹ = S⁻¹ − 0.4 · G + 0.08 · G S G" in said
+    assert "(S⁺)⁻¹ = S⁻¹ − 0.4 · G; eigenvalues below S⁻¹/2 are bent" in said
+    assert "0.4 is quartered while the energy at a_k would rise by more than 0.5" in said
     assert "G = 0.5 · S⁻¹ + H" in said
-    assert "forward over reverse: 16 gradients of Q and 32 of its second derivatives along a column" in said
+    assert "the mean of π₀ and points on both sides of it along 2 axes in random directions, anew" in said
     assert "Adam" not in said
-    assert r"(S^+)^{-1} = S^{-1} - 0.4\, G + 0.08\, G S G" in latex(spec, stages(spec), 2)
+    assert r"(S^+)^{-1} = S^{-1} - 0.4\, G \;\succ\;" in latex(spec, stages(spec), 2)
 
 
 @pytest.mark.parametrize(("tau", "name"), [(0.4, None), (3.0, "swinging"), (5.0, "overshoot")])
@@ -359,12 +437,23 @@ def test_arguments_of_an_optimiser_are_refused_in_closed_steps():
             pogospec.flow(q, dimensions=2, scheme="natural", **given)
 
 
+def test_energies_of_a_flow_are_taken_when_asked_for():
+    q = quadratic(np.eye(2), np.zeros(2))
+    found = pogospec.flow(q, dimensions=2, scheme="natural", family="full_gaussian", steps=3, start=(2.0, 0.5))
+    assert "_looked" not in vars(found)
+    exact = (np.square(found.parameters.mean).sum(-1) + np.trace(covariance(found.parameters), axis1=1, axis2=2)) / 2
+    exact -= 1 + np.log(2 * np.pi) + np.asarray(found.parameters.log_diagonal).sum(-1)
+    np.testing.assert_allclose(found.energies, exact, atol=1e-8)
+    assert found.kl is not None
+    np.testing.assert_allclose(found.kl, exact + np.log(2 * np.pi), atol=1e-6)
+
+
 @pytest.mark.exhaustive(reason="compiles two models twice")
 @pytest.mark.parametrize("model", ["eight_schools", "logistic_regression"])
 def test_natural_flows_need_no_tuning(model):
     """The last 50 steps are within 0.02 nats of the best of all, and below all of the first ten."""
     found = pogospec.flow(pogospec.targets.numpyro.NumpyroTarget(model), scheme="natural", family="full_gaussian")
-    assert len(found) == 200
-    late = found.energies[150:]
+    assert len(found) == 150
+    late = found.energies[100:]
     assert late.max() - found.energies.min() < 0.02
     assert late.max() < found.energies[:10].min()

@@ -71,22 +71,37 @@ def _forward_backward(reference: Written, length: float, heat: float, diagonal: 
 
 
 def _natural(reference: Written, length: float, heat: float, diagonal: bool) -> Lines:
-    """The precision first, then the mean with the new covariance."""
-    step, half = (number(length), latex_number(length)), (number(length**2 / 2), latex_number(length**2 / 2))
+    """Precision and mean, and when a step is shortened."""
+    step = number(length), latex_number(length)
     curved = ("diag(H)", r"\mathrm{diag}(H)") if diagonal else ("H", "H")
     bent = (
         curved
         if not heat
         else (f"{number(heat)} · S⁻¹ + {curved[0]}", rf"{latex_number(heat)}\, S^{{-1}} + {curved[1]}")
     )
-    named = _named(reference)
+    named, moves, whole = _named(reference), ("S⁺", "S^+"), []
+    if diagonal:
+        left = abs(1 - length * heat)
+        moves = "C", "C"
+        whole = [
+            (
+                f"C⁻¹ = {number(left)} · S⁻¹ + {step[0]} · |H|: the whole H, by absolute eigenvalues of S^½ H S^½",
+                rf"C^{{-1}} = {latex_number(left)}\, S^{{-1}} + {step[1]}\, |H|",
+            )
+        ]
+    rise = heat or 1.0
     return [
-        (f"m⁺ = m + {step[0]} · S⁺ g; {named[0]}", rf"m^+ = m + {step[1]}\, S^+ g,\quad {named[1]}"),
+        (f"m⁺ = m + {step[0]} · {moves[0]} g; {named[0]}", rf"m^+ = m + {step[1]}\, {moves[1]} g,\quad {named[1]}"),
         (
-            f"(S⁺)⁻¹ = S⁻¹ − {step[0]} · G + {half[0]} · G S G, positive definite whatever G is",
-            rf"(S^+)^{{-1}} = S^{{-1}} - {step[1]}\, G + {half[1]}\, G S G",
+            f"(S⁺)⁻¹ = S⁻¹ − {step[0]} · G; eigenvalues below S⁻¹/2 are bent to stay above S⁻¹/4",
+            rf"(S^+)^{{-1}} = S^{{-1}} - {step[1]}\, G \;\succ\; \tfrac{{1}}{{4}} S^{{-1}}",
         ),
         (f"G = {bent[0]}", f"G = {bent[1]}"),
+        *whole,
+        (
+            f"{step[0]} is quartered while the energy at a_k would rise by more than {number(rise)}",
+            rf"{step[1]} \to {step[1]}/4 \;\text{{while}}\; \Delta E > {latex_number(rise)}",
+        ),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pogospec.explain.mathematics.formula import Written
 from pogospec.explain.numbers import latex_number, number
 from pogospec.policies.base import Sample
-from pogospec.steps.points import Antithetic
+from pogospec.steps.points import Antithetic, Rotated, count_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ def points_of(points: Any, act_dim: int, law: str) -> tuple[str, int]:
         count = 2 * points.antithetic
         pairs = f"{points.antithetic} pair{'s' * (count > 2)} of samples of {law} on both sides of its mean"
         return f"{pairs}, anew at every update; ω_k = 1/{count}", count
+    if isinstance(points, Rotated):
+        times = f", {points.rotated} times" if points.rotated > 1 else ""
+        axes = f"the mean of {law} and points on both sides of it along {act_dim} axes in random directions{times}"
+        return f"{axes}, anew at every update; ω_k: 1/r² of each axis, r its χ-distributed length", count_of(
+            points, act_dim
+        )
     nodes = points.hermite
     grid = " × ".join([str(nodes)] * act_dim) if act_dim <= 3 else f"{nodes}^{act_dim}"
     return f"the {grid} Gauss-Hermite nodes of {law}; ω_k: their weights, of sum 1", nodes**act_dim
