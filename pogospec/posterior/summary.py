@@ -64,6 +64,11 @@ class Summary:
         """The energy at start and end; by the draws of a summary where nobody has asked for the whole path."""
         if self.flow.at_hand or self.flow.temperature == 0:  # where they were measured on the way
             return f"{self.flow.energies[0]:.4g}", f"{self.flow.energies[-1]:.4g}"
+        return self.drawn
+
+    @cached_property
+    def drawn(self) -> tuple[str, str]:
+        """Both by draws, with their errors."""
         heat = self.flow.temperature
         ends = [elbo(log_weights(self.target, heat, self.flow.at(i), jax.random.key(0), DRAWS)[1]) for i in (0, -1)]
         first, last = (Estimate(-heat * end.value, heat * end.error) for end in ends)

@@ -60,10 +60,6 @@ class Natural(AbstractClosed):
         plane = self.actions is None and self.curved(act_dim) == "plane"
         return Rotated(1) if plane else super().points(act_dim)
 
-    def compares(self, act_dim: int) -> bool:
-        """Always: energies before and after a step, too."""
-        return True
-
     def moved(self, reference: Any, level: Actions, slopes: Any, length: Any, heat: Any) -> Any:
         """The next Gaussian, from g and H L; `length` [..., 1], that of each row."""
         if isinstance(reference, DiagonalNormal):

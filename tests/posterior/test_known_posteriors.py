@@ -102,7 +102,7 @@ def test_minibatches_end_at_the_posterior_of_all_data():
     y = 0.7 + 1.5 * x + 0.5 * rng.normal(size=400)
     mean, covariance = models.regression_posterior(x, y)
     std = np.sqrt(covariance.diagonal())
-    flow = pogospec.flow(models.minibatches, x, y, 40, **FULL)
+    flow = pogospec.flow(models.minibatches, x, y, 40, actions={"antithetic": 8}, **FULL)
     ends = np.asarray(flow.parameters.mean[-60:])
     assert (np.abs(ends.mean(0) - mean) < 0.1 * std).all()
     assert 1e-4 < (ends.std(0) / std).max() < 0.3  # fresh minibatches move it, and little

@@ -12,8 +12,11 @@ import pytest
 
 import pogospec
 from pogospec.errors import RunError, UsageError
-from pogospec.posterior.curvature import with_curvature
+from pogospec.posterior.curvature import lacks_curvature
 from pogospec.posterior.start import Start, found
+from pogospec.steps.implicit import Implicit
+from pogospec.steps.natural import Natural
+from pogospec.steps.points import Antithetic
 from pogospec.targets.given import given
 
 KEY = jax.random.key(0)
@@ -124,6 +127,7 @@ def test_densities_with_rules_of_their_own(function):
         "steps": 40,
         "tau": 0.5,
         "start": ([28.0, 0.0], 1.0),
+        "actions": {"antithetic": 8},
     }
     end: Any = pogospec.flow(function, dimensions=2, **options).distribution()
     np.testing.assert_allclose(end.mean, [30.0, -2.0], atol=1e-3)
@@ -135,10 +139,10 @@ def test_second_derivatives_that_somebody_asked_for():
     with pytest.raises(
         UsageError, match="scheme.curvature: found 'exact', which takes second derivatives .* allowed plane"
     ):
-        with_curvature(target, {"kind": "natural", "curvature": "exact"})
-    assert with_curvature(target, {"kind": "natural"}) == {"kind": "natural", "curvature": "plane"}
-    assert with_curvature(target, {"kind": "forward_backward"}) == {"kind": "forward_backward"}
-    for kind in ("implicit", "leapfrog", 3, []):
-        assert with_curvature(target, {"kind": kind}) == {"kind": kind}
-    plain = {"kind": "natural", "curvature": "exact"}
-    assert with_curvature(target_of(own_rule), plain) == with_curvature(target_of(quadratic), plain) == plain
+        lacks_curvature(target, Natural(curvature="exact"))
+    own = Natural(actions=Antithetic(4))
+    assert lacks_curvature(target, own)
+    assert not lacks_curvature(target, Natural())  # lays a plane anyway
+    assert not lacks_curvature(target, Implicit())
+    assert not lacks_curvature(target_of(own_rule), own)
+    assert not lacks_curvature(target_of(quadratic), own)

@@ -18,6 +18,7 @@ from pogospec.steps.explicit import Explicit
 from pogospec.steps.forward_backward import ForwardBackward
 from pogospec.steps.implicit import Implicit
 from pogospec.steps.natural import Natural
+from pogospec.steps.points import Antithetic
 from pogospec.targets.given import GivenModel, given
 from pogospec.targets.traced import joint, minibatch
 
@@ -89,8 +90,9 @@ def test_schemes_that_compare_their_points_see_the_same_rows():
     assert Natural(curvature="plane").compares(2)
     assert ForwardBackward().compares(2)
     assert Explicit().compares(2)
-    assert not Natural().compares(2)
-    assert Natural().compares(1000)  # where a plane is laid
+    assert Natural().compares(2)
+    assert not Natural(actions=Antithetic(8)).compares(2)
+    assert Natural(actions=Antithetic(8)).compares(1000)  # where a plane is laid
     assert not Implicit().compares(2)
 
 
