@@ -32,9 +32,8 @@ class Worker:
         command = [sys.executable, "-m", "pogospec.launch.worker", file]
         self.log = file.removesuffix(".json") + ".log"
         with open(self.log, "a", encoding="utf-8") as log:
-            print(
-                f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()} {engine} {job}", file=log, flush=True
-            )
+            log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {socket.gethostname()} {engine} {job}\n")
+            log.flush()
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,  # whose end tells the worker that this process is gone

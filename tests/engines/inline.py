@@ -63,6 +63,4 @@ def registered() -> Iterator[type[Inline]]:
         patch.setattr("pogospec.launch.worker.terminal.prepare", lambda: None)
         for name, value in (("fates", []), ("told", {}), ("submitted", []), ("size", Size())):
             patch.setattr(Inline, name, value)
-        registry.table.cache_clear()
         yield Inline
-    registry.table.cache_clear()

@@ -9,8 +9,6 @@ from pogospec.report.reading.keys import differing
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.sweep import cell_title
 
-FILE = "file:"
-"""Before the path of a file, in the id of a dataset."""
 LABEL = 3
 """Keys that a title takes, at most."""
 
@@ -45,16 +43,19 @@ def titles(runs: Sequence[RunDirectory]) -> list[str]:
 
 
 def dataset_names(datasets: Iterable[str]) -> dict[str, str]:
-    """Dataset -> what it is called for people: a file by its name, with the folders that tell it from others."""
-    known = dict.fromkeys(datasets)
-    paths = {one: PurePath(one.removeprefix(FILE)) for one in known if one.startswith(FILE)}
-    found = {one: one for one in known}
+    """Dataset -> what it is called for people: a file by its name, with the folders that tell it from others.
+
+    A file is what has a whole path behind the colon, whichever source it is of.
+    """
+    found = {one: one for one in datasets}
+    paths = {one: PurePath(one.partition(":")[2]) for one in found}
+    paths = {one: path for one, path in paths.items() if path.is_absolute()}
     for one, path in paths.items():
         others = [other.parts for key, other in paths.items() if key != one]
         depths = range(1, len(path.parts) + 1)
         apart = [n for n in depths if not any(other[-n:] == path.parts[-n:] for other in others)]
         if apart:
-            found[one] = f"{FILE}{PurePath(*path.parts[-apart[0] :])}"
+            found[one] = f"{one.partition(':')[0]}:{PurePath(*path.parts[-apart[0] :])}"
     return found
 
 
