@@ -62,8 +62,8 @@ def pytest_collection_finish():
     gc.set_threshold(20_000, 20, 20)
 
 
-MUCH_MEMORY, MOST_MEMORY = 900_000_000, 1_500_000_000
-"""Bytes that a worker may take before it forgets what it has compiled, between two files and within one."""
+MOST_MEMORY = 1_500_000_000
+"""Bytes that a worker may take before it forgets what it has compiled."""
 
 
 class Scheduler(LoadScopeScheduling):
@@ -133,19 +133,16 @@ def compile_cache(of_all_workers):
 
 @pytest.fixture(scope="module", autouse=True)
 def programs(request, compile_cache):
-    """How the programs of a file are compiled, and that they are gone when it ends where they take much memory.
+    """How the programs of a file are compiled, and that they are gone when it ends: kept ones would fill the memory.
 
     Optimising most programs of tests takes longer than running them as they are.
     """
     quick = request.path.name not in OPTIMISED
-    if not quick:
-        _forget()
     jax.config.update("jax_disable_most_optimizations", quick)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quick)))
         yield
-    if not quick or _memory() > MUCH_MEMORY:
-        _forget()
+    _forget()
 
 
 @pytest.hookimpl(trylast=True)

@@ -79,6 +79,7 @@ def flow_rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.exhaustive("a run of many attempts; those of a flow from Python are made in the quick part")
 def test_a_run_makes_the_attempts_of_exact_steps(tmp_path):
     (tmp_path / "spec.yaml").write_text(spec_text())
     done = command("run", tmp_path / "spec.yaml", "--out", tmp_path / "run")

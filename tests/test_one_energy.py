@@ -127,6 +127,7 @@ def test_an_inequality_fails_beyond_error_and_rounding():
     assert violated({}, 1e-7) == {}
 
 
+@pytest.mark.exhaustive("a run of its own")
 def test_a_step_that_is_not_solved_and_a_flow_that_rises_are_told(tmp_path):
     (tmp_path / "spec.yaml").write_text(KNOWN)
     wild = ["--set", "optimizer={kind: adam, learning_rate: 30.0}", "--set", "schedule.steps[0].updates=3"]

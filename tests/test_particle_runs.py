@@ -47,6 +47,7 @@ def folder(tmp_path_factory):
     return found
 
 
+@pytest.mark.exhaustive("trains a sweep")
 def test_particles_of_a_sweep_are_valued_from_the_data_alone(folder):
     quick = ("--offline", "--updates", "10", "--hidden", "4", "--samples", "2")
     said = pogospec("evaluate", folder / "cells", *quick).stdout

@@ -242,6 +242,7 @@ def test_every_command_says_in_a_line_what_is_damaged(whole, tmp_path, file, way
     assert_told(tmp_path / "runs" / "run", file, way, monkeypatch)
 
 
+@pytest.mark.thinned(2, "a command for each")
 @pytest.mark.parametrize("entry", [
     {"seeds": "2"}, {"seeds": 0}, {"versions": 3}, {"reference": {"low": 1}}, {"episodes": 1.5}, {"name": None},
     {"environment": 'Reacher-v4 {"a": '}, {"dataset": ["x"]}, {"sweep": 1}, {"format": "2"}, {"action": {}},

@@ -29,6 +29,7 @@ def flow(tmp_path):
     return file
 
 
+@pytest.mark.exhaustive("a real process")
 def test_a_closed_pipe_does_not_end_a_training(flow, tmp_path):
     process = subprocess.Popen(
         [*COMMAND, "run", str(flow), "--out", str(tmp_path / "run")], stdout=subprocess.PIPE, stderr=subprocess.PIPE

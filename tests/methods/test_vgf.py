@@ -151,6 +151,7 @@ def test_losses_gradients_and_whole_updates(compiled, float64):
         same(state.policy.behavior, networks["behavior"], 1e-5)
 
 
+@pytest.mark.exhaustive("compiles a policy for each number of moves")
 def test_the_best_of_fresh_particles_acts_after_its_own_number_of_moves(compiled, float64):
     """As saved and loaded, of two seeds, whose networks are stacked; the mean action is that of fixed noise."""
     program, state, batch, space = compiled

@@ -69,6 +69,7 @@ def test_actions_have_the_shape_of_the_batch(policy):
     assert shapes["values"] == [(7,)] * (3 if policy.has_density else 1)
 
 
+@pytest.mark.thinned(6, "trains a policy for each")
 @pytest.mark.parametrize("policy", FAMILIES, ids=str)
 def test_fitting_moves_the_policy_to_the_data(policy):
     rows, adam = observations(64), optax.adam(1e-3)

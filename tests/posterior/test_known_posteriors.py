@@ -95,6 +95,7 @@ def test_a_correlation_by_its_weights_and_quadrature():
     agrees(flow, "rho", mean, np.sqrt(mass @ (rho - mean) ** 2))
 
 
+@pytest.mark.exhaustive("hundreds of steps; a minibatch is right on average in tests/targets")
 def test_minibatches_end_at_the_posterior_of_all_data():
     """On average over the last steps, whose noise is that of 16 minibatches of a tenth of the rows each."""
     rng = np.random.default_rng(0)

@@ -112,6 +112,7 @@ def test_suites_on_the_terminal(plan):
         assert "suite.json is damaged" in shown("compare", plan, check=False).stderr
 
 
+@pytest.mark.exhaustive("every command that prints a spec")
 def test_specs_on_the_terminal(spec, tmp_path):
     assert r"[bold]\x1b[31m=.yaml: fine" in shown("check", spec).stdout
     assert "=[bold]x[/red] [link=http://e.x]:smile: " in shown("explain", spec, "--no-measure").stdout
