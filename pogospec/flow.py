@@ -103,8 +103,8 @@ class Flow(Answers):
     def __repr__(self) -> str:
         kind = type(self.target).__name__.removesuffix("Target").lower()
         ends = [f"energy {self.energies[0]:.4g} to {self.energies[-1]:.4g}"] if self.at_hand else []
-        known = self.at_hand and self.kl is not None
-        ends += [f"KL to the optimum {self.kl[0]:.4g} to {self.kl[-1]:.4g} nats"] if known else []
+        known = self.kl if self.at_hand else None
+        ends += [] if known is None else [f"KL to the optimum {known[0]:.4g} to {known[-1]:.4g} nats"]
         where = f"{self.target.dimensions} dimension{'s'[: self.target.dimensions > 1]}"
         return (
             f"Flow on {kind} in {where}: {len(self)} steps, {', '.join([f'flow time {self.times[-1]:.4g}', *ends])}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -183,7 +183,7 @@ def _points(node: Node, refuse: Any) -> int:
     return value
 
 
-def grid_size(ranges: dict[str, Range]) -> int:
+def grid_size(ranges: Mapping[str, Range]) -> int:
     """How many trials a grid over all ranges has."""
     return math.prod(len(one.grid) for one in ranges.values())
 
