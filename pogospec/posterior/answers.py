@@ -49,7 +49,7 @@ class Answers:
         return not LOOKED.isdisjoint(vars(self))
 
     def predictive(self, key: Key, n: int, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Posterior predictive draws [n, *shape] of all sites that are not latent, deterministic ones too.
+        """Posterior predictive draws `[n, *shape]` of all sites that are not latent, deterministic ones too.
 
         With arguments the model is run with these in the place of its own, as NumPyro's `Predictive` does: inputs that
         were not seen, and None for what is observed. Without any, the observed sites are drawn anew at the arguments of
