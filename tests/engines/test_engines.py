@@ -130,7 +130,7 @@ def test_branches_begin_when_their_trunk_has_ended(tmp_path):
     more += ["--set", "schedule.steps=[{tau: 0.1, updates: 8}, {tau: 0.2, updates: 4}]"]
     with registered() as engine:
         assert both(tmp_path, *more) == 3
-    assert [name[:6] for name in engine.submitted] == [".trunk", "update", "update"]
+        assert [name[:6] for name in engine.submitted] == [".trunk", "update", "update"]
 
 
 def test_other_versions_are_refused_once(file, inline, tmp_path, monkeypatch):
