@@ -105,6 +105,23 @@ def test_a_skipped_actor_update_is_not_computed_with_three_seeds():
     assert not chosen
 
 
+def test_the_rate_of_a_policy_falls_over_its_own_updates(float64):
+    """Steps so small that gradients stay: Adam's are the rates, those of a cosine over one update in two of eight."""
+    changes = {"optimizer": "{learning_rate: 1.0e-9, decay: cosine}", "schedule.steps[0].updates": "8"}
+    changes |= {"train.precision": "float64", "policy.hidden": "[8]", "critic.hidden": "[8]"}
+    program = compile_spec(load(SPECS / "td3_bc.yaml", list(changes.items())), Space(4, 2, (-1.0,) * 2, (1.0,) * 2))
+    batch = transitions(32, 4, 2)
+    state = jax.tree.map(lambda leaf: leaf[0], entered(program)(jax.vmap(jax.random.key)(np.arange(1)), batch))
+    update, moved = jax.jit(program.stages[0].update), []
+    for index in range(8):
+        before = jax.tree.leaves(state.policy)
+        state, _ = update(program.numbers, state, batch, jax.random.key(index), jnp.int32(index))
+        pairs = zip(jax.tree.leaves(state.policy), before, strict=True)
+        moved.append(max(float(jnp.abs(new - old).max()) for new, old in pairs))
+    rates = 1e-9 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
+    np.testing.assert_allclose(moved, np.stack([0 * rates, rates], 1).ravel(), rtol=1e-2)
+
+
 def test_a_chunk_function_traces_once():
     spec = load(
         SPECS / "pogo_w.yaml",

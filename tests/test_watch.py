@@ -9,8 +9,11 @@ from again import interrupted_after
 from commands import pogospec as command
 
 import pogospec
+from pogospec.checking.check import load
 from pogospec.runs.directory import RunDirectory
 from pogospec.steps.until import CriticSettled, EnergySettled
+from pogospec.training.decisions import judge
+from pogospec.training.place import Place
 
 SMALL = ["--set", "policy.hidden=[8]", "--set", "critic.hidden=[8]", "--set", "evaluate.episodes=1"]
 
@@ -25,6 +28,20 @@ def test_a_critic_settles_when_noise_is_level_and_q_rests():
     moving[-1, 0] = 0.2
     assert rule.settled({"critic_noise": falling, "q_drift": rest}).tolist() == [True, False]
     assert rule.settled({"critic_noise": level, "q_drift": moving}).tolist() == [False, True]
+
+
+def test_a_critic_is_compared_with_the_window_just_before():
+    rule, rest = CriticSettled(window=2, spread=0.1, drift=0.05), np.full((6, 2), 0.01)
+    noise = np.array([[9.0, 3.0], [9.0, 3.0], [3.0, 6.0], [3.0, 6.0], [3.0, 3.0], [3.0, 3.0]])
+    assert rule.settled({"critic_noise": noise, "q_drift": rest}).tolist() == [True, False]
+
+
+def test_a_step_is_accepted_where_the_inequality_holds_beyond_its_error():
+    rule = [("data.holdout", "0.2"), ("schedule.steps[1].tau", "{kind: backtracking, start: 2, errors: 2}")]
+    place, step = Place.fresh(4), load("pogo_w_two_step", rule).schedule.steps[1]
+    found = {name: np.array(of) for name, of in (("gap", [-3.0, -1.0, 1.0, 3.0]), ("gap_error", [1.0] * 4))}
+    assert judge(step, place, found | {"tau": np.full(4, 2.0)}).holds.tolist() == [True, False, False, False]
+    assert (place.accepted, place.tries, place.flow_time) == ([True, False, False, False], [0, 1, 1, 1], [2.0, 0, 0, 0])
 
 
 def test_energy_settles_when_its_last_fall_is_a_small_part_of_the_whole():

@@ -10,7 +10,7 @@ import pytest
 
 from pogospec import data
 from pogospec.checking.check import load
-from pogospec.data.arrays import from_episodes, standardize, transform_rewards
+from pogospec.data.arrays import from_episodes, held_out, split, standardize, transform_rewards
 from pogospec.data.columns import Episode
 from pogospec.data.pocket import FOLDER, collect
 from pogospec.data.sources import pocket
@@ -113,6 +113,15 @@ def test_training_sees_the_transformed_rewards(tmp_path):
     returns = np.bincount(dataset.transitions.episodes, dataset.transitions.rewards)
     wanted = dataset.transitions.rewards * 2 * 1000 / (returns.max() - returns.min()) - 1
     np.testing.assert_allclose(trainer.programs.data.rewards, wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.4, 0.99])
+def test_held_out_episodes_are_measured_and_never_trained_on(share):
+    rows = from_episodes([episode(0, 5, True) for _ in range(10)], [-1.0], [1.0])
+    kept, held = (set(part.episodes.tolist()) for part in split(rows, share))
+    assert len(held) == {0.0: 10, 0.01: 1, 0.4: 4, 0.99: 9}[share]
+    assert kept == (set(range(10)) - held if share else held)
+    assert set(held_out(rows, share).episodes.tolist()) == (held if share else set())
 
 
 def test_standardised_observations():

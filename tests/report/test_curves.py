@@ -64,6 +64,16 @@ def test_seconds_are_those_of_training(make):
     assert axes.get_xlabel().startswith("training time [s]")
 
 
+@pytest.mark.parametrize(("seconds", "unit", "one"), [(299.0, "s", 1), (301.0, "min", 60), (10801.0, "h", 3600)])
+def test_long_times_are_drawn_in_the_unit_that_is_named(make, seconds, unit, one):
+    run = make()
+    run.append_metrics(0, "step 2", 300, 500, seconds - 10, 1.0, {})
+    run.append_returns("step 2", 500, np.full((3, 2), 20.0), "step 2")
+    (axes,) = figure([run], x="seconds").axes
+    assert axes.get_xlabel().startswith(f"training time [{unit}]")
+    np.testing.assert_allclose(data(lines(axes)["flow: step 2"]).x, np.array([7, 8, 10, seconds]) / one)
+
+
 def test_metrics_are_means_over_seeds_and_steps_stay_apart(make):
     (axes,) = figure([make()], y="energy.q").axes
     found = lines(axes)
