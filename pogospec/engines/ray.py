@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -57,7 +58,9 @@ class Ray(AbstractEngine):
                 ray.init(address="local", _node_ip_address=LOOPBACK, **quiet)
             else:
                 del quiet["include_dashboard"]
-                ray.init(address=self.address or os.environ.get("RAY_ADDRESS") or "auto", **quiet)
+                address = self.address or os.environ.get("RAY_ADDRESS") or "auto"
+                _listens(address)
+                ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"ray:{self.address}" if self.address else "ray"
             said = printable(" ".join(str(error).split()), 300)
@@ -98,6 +101,13 @@ class Ray(AbstractEngine):
     def close(self) -> None:
         """Leave the cluster; a cluster of this machine alone ends."""
         self.ray.shutdown()
+
+
+def _listens(address: str, seconds: float = 10.0) -> None:
+    """Raise OSError where nothing listens at HOST:PORT; Ray itself would go on asking for minutes, and say nothing."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), seconds).close()
 
 
 @contextlib.contextmanager
