@@ -77,7 +77,7 @@ def _without(step: StepSpec, where: str) -> Problems:
     rules: list[tuple[Any, str]] = [(step.until, f"{where}.until"), (step.repeat_until, f"{where}.repeat_until")]
     for rule, place in [*rules, *_sizes(step, where)]:
         if isinstance(rule, (Judged, Choice)):
-            yield place, "asks the judge of the step, which has none; add one, for example judge: fqe"
+            yield place, "asks the judge of the step, which has none; add one, such as the cautious judge: fqe"
 
 
 def _sizes(step: StepSpec, where: str) -> list[tuple[Any, str]]:

@@ -132,7 +132,9 @@ class StepSpec:
         Any | None, Slot("until"), "end the repetitions early, when this has settled; repeat is the bound"
     ] = None
     judge: Annotated[
-        Any | None, Slot("judge"), "what decides by held-out episodes whether the step is taken; null: it is"
+        Any | None,
+        Slot("judge", default="fqe"),
+        "what decides by held-out episodes whether the step is taken; without a kind fqe; null: it is taken",
     ] = None
 
     @property

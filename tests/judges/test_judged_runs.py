@@ -11,6 +11,7 @@ from again import interrupted_after
 import pogospec
 from pogospec.cli.training import resume
 from pogospec.errors import DataError, SpecError
+from pogospec.judges.fqe import FQE
 from pogospec.report.reading import read_flow, troubles
 from pogospec.report.tables import warnings
 from pogospec.runs.directory import RunDirectory
@@ -105,7 +106,7 @@ def test_what_was_not_taken_is_told(chain):
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        ("until: judged", "has none; add one, for example judge: fqe"),
+        ("until: judged", "has none; add one, such as the cautious judge: fqe"),
         ("repeat: 2, repeat_until: judged", "has none; add one"),
         ("tau: {kind: choice, of: [1, 2]}", "has none; add one"),
         ("tau: {kind: choice, of: [2, 1]}, judge: fqe", "numbers that increase"),
@@ -134,6 +135,11 @@ def test_judges_that_cannot_be_are_refused(tmp_path, step, words):
 def test_what_a_judge_needs_of_the_rest(tmp_path, overrides, words):
     with pytest.raises(SpecError, match=words):
         written(tmp_path, "judge: fqe", **overrides)
+
+
+def test_a_judge_without_a_kind_is_the_cautious_one(tmp_path):
+    spec = written(tmp_path, "judge: {errors: 2, margin: 0.5}")
+    assert spec.schedule.steps[-1].judge == FQE(errors=2.0, margin=0.5)
 
 
 def test_too_few_held_out_episodes_are_refused_with_what_to_do(tmp_path):
