@@ -78,7 +78,7 @@ def low_rank(target: GivenModel, family: str) -> Iterator[Fit]:
 
 def _svi(target: GivenModel, guide: Any, budget: tuple[int, int]) -> Iterator[Fit]:
     """Adam and a cosine, all rates."""
-    model, arguments, known, _ = target._model
+    model, arguments, known = target._model[:3]
     particles, updates = budget
 
     def run(key: Any, rate: Any) -> Any:
@@ -103,7 +103,7 @@ def laplace(target: GivenModel, family: str) -> Iterator[Fit]:
     """NumPyro's Laplace approximation at the mode that 2,000 updates of Adam find."""
     if family != "full_gaussian":
         return
-    model, arguments, known, _ = target._model
+    model, arguments, known = target._model[:3]
     updates = 2000
 
     def run(key: Any) -> Any:
