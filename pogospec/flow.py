@@ -6,11 +6,11 @@ The same steps as those of a spec with a target, compiled by the same functions;
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,6 +26,7 @@ from pogospec.posterior.answers import Answers
 from pogospec.posterior.curvature import lacks_curvature
 from pogospec.posterior.drift import warn_of_drift
 from pogospec.posterior.start import Start, begun, found
+from pogospec.runs.directory import RunDirectory
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
 from pogospec.steps.closed import log_size
@@ -35,7 +36,10 @@ from pogospec.targets.given import given
 from pogospec.targets.numpyro import NumpyroTarget
 from pogospec.training.chunk import as_floats
 from pogospec.types import Key, Transitions
-from pogospec.walk import BOUNDED, closed_path, walk
+from pogospec.walk import DRAWN, check_energies, check_start, closed_path, walk
+
+if TYPE_CHECKING:
+    from pogospec.report.figures import Motion
 
 SAMPLES = {"implicit": 64, "explicit": 256, "forward_backward": 256}
 """Actions over which expectations are taken where nobody says how."""
@@ -47,12 +51,6 @@ NATURAL = {
     "steps": 150,
 }
 """Likewise of natural steps: whole ones first, at the end so short that the noise of their points is averaged."""
-DRAWN = 1024
-"""Actions of the start at which the log density must be finite."""
-RISE = 1e-4
-"""How far the last energy may lie above the first, relative: rounding, and an optimiser that wanders about the end."""
-NOISE = 0.05
-"""The same in units of the temperature: nats, about which a flow that starts at its end moves by its samples."""
 ARGUMENTS = {
     "target": "dimensions",
     "start": "start",
@@ -81,6 +79,7 @@ class Flow(Answers):
     temperature: float
     target: AbstractTarget = field(repr=False)
     measured: np.ndarray = field(repr=False)  # -E[Q] on the way, of a flow without entropy
+    spec: Spec = field(repr=False)  # whose steps were taken; its target is the one above
 
     @property
     def energies(self) -> np.ndarray:
@@ -121,6 +120,72 @@ class Flow(Answers):
             raise UsageError("posterior_samples: allowed for flows of NumPyro models; use distribution(step).sample")
         samples: Any = self.distribution(step).sample(key, (n,))
         return self.target.constrain(samples)
+
+    def motion(self) -> Motion:
+        """The path as `pogospec.animate` shows it, named by geometry and scheme."""
+        from pogospec.report.figures import of_path
+
+        step: Any = self.spec.schedule.steps[0]
+        scheme = registry.kind_of("scheme", type(step.scheme))
+        name = step.geometry.kind + (f", {scheme}" if scheme != "implicit" else "")
+        return of_path(self.spec, self.parameters, self.times, self.energies, self.kl, name)
+
+    def animate(self, out: str | Path, **options: Any) -> Path:
+        """Film the path into a file .gif or .mp4 (extra film); options are those of `pogospec.animate`."""
+        return animate(self, out, **options)
+
+
+def animate(
+    flows: Flow | RunDirectory | str | Path | Sequence[Flow | RunDirectory | str | Path],
+    out: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+    axes: Sequence[int] | None = None,
+    particles: int = 100,
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
+    dpi: int | None = None,
+) -> Path:
+    """Film the paths of flows on densities side by side, all at the same flow time, beside their energies.
+
+    One dimension: densities as curves; two: particles, which keep their noise, and ellipses of Gaussians over the
+    density of the optimum; more: two of them. Where the flow of small steps is known, its energy and rate are shown.
+
+    Args:
+        flows: one or several, up to six: flows, or run directories of specs with a target (of their first seed).
+        out: a file .gif, or .mp4 (extra film).
+        labels: names of the flows; default: what tells them apart, of flows geometry, scheme and family.
+        axes: two dimensions, counted from 1 as they are written at the axes; default: the first two.
+        particles: how many are drawn; 0 for none.
+        title: in the place of the picture's own; "" for none.
+        size: width and height in inches.
+        dpi: dots an inch.
+
+    Returns the file.
+
+    Raises UsageError for what cannot be filmed, RunDirectoryError for broken runs.
+
+    """
+    from pogospec.report import figures, reading
+
+    one = isinstance(flows, Flow | RunDirectory | str | Path)
+    given: list[Any] = [flows] if one else list(flows)  # type: ignore[arg-type]
+    wrong = [found for found in given if not isinstance(found, Flow | RunDirectory | str | Path)]
+    if wrong or not given:
+        found = f"a {type(wrong[0]).__name__}" if wrong else "no flow"
+        raise UsageError(f"animate: found {found}, allowed flows and run directories")
+    if labels is not None and (isinstance(labels, str) or len(labels) != len(given)):
+        raise UsageError(f"animate: labels: found {labels!r}, allowed a name for each of {len(given)} flows")
+    paths = [path for path in given if not isinstance(path, Flow)]
+    places = [path.path if isinstance(path, RunDirectory) else Path(path) for path in paths]
+    runs = reading.open_any(places)[0] if places else []
+    if len(runs) != len(paths):
+        raise UsageError(f"animate: found folders of {len(runs)} runs, allowed run directories")
+    look = figures.look_of(title, size, dpi)
+    opened = iter(figures.of_runs(runs) if runs else [])
+    motions = [found.motion() if isinstance(found, Flow) else next(opened) for found in given]
+    motions = figures.told_apart(motions, labels)
+    return figures.animate(motions, Path(out), axes, particles, look).path
 
 
 def flow(
@@ -322,34 +387,17 @@ def _run(spec: Spec, temperature: float, seed: int, place: Start | None) -> Flow
     target: Any = spec.target
     rows, space = lone_state(target.dimensions)
     data = Transitions(*map(as_floats, rows))
-    start = partial(_check_start, target)
+    start = partial(check_start, target)
     program = begun(compile_spec(spec, space), spec, place)
     path, measured, times = walk(spec, program, data, jax.random.key(seed), start)
-    found = Flow(path, times, temperature, target, measured)
+    found = Flow(path, times, temperature, target, measured, spec)
     step: Any = spec.schedule.steps[0]
     if step.scheme.closed and temperature != 0:
         _check_ends(found)
     else:
-        _check_energies(found.energies, temperature)
+        check_energies(found.energies, temperature)
     warn_of_drift(target, temperature, path)
     return found
-
-
-def _check_start(target: AbstractTarget, start: Any) -> None:
-    """Raise RunError where the log density is not finite at an action that the start draws."""
-    actions = start.at(normals(start, DRAWN, jax.random.key(0)))
-    values = np.asarray(jax.jit(target.log_density)(actions))
-    lost = np.count_nonzero(~np.isfinite(values))
-    if not lost:
-        return
-    what = " or ".join(name for name, found in _KINDS.items() if found(values).any())
-    where = f"flow: start: the log density is {what} at {lost:,} of {DRAWN:,} actions that the start draws"
-    if lost == DRAWN:
-        raise RunError(f"{where}; look for NaN in its data, or start where it is finite: start=(mean, std)")
-    raise RunError(f"{where}; {BOUNDED}")
-
-
-_KINDS = {"NaN": np.isnan, "-inf": np.isneginf, "inf": np.isposinf}
 
 
 def _check_ends(flow: Flow) -> None:
@@ -364,24 +412,7 @@ def _check_ends(flow: Flow) -> None:
     energies, errors = map(np.asarray, jax.jit(jax.vmap(look))(ends))
     sure = np.abs(energies[1] - energies[0]) > 3 * errors.max()
     if sure or not np.isfinite(energies).all():
-        _check_energies(energies, flow.temperature, len(flow))
-
-
-def _check_energies(energies: np.ndarray, temperature: float, last: int | None = None) -> None:
-    """Raise RunError for energies that are not finite, and warn of an end above the start; `last`: its number."""
-    lost = np.flatnonzero(~np.isfinite(energies))
-    if len(lost):
-        where = "the start" if lost[0] == 0 else f"step {lost[0] if last is None else last}"
-        wide = "a narrower or nearer start, or jax.enable_x64(True) where it only overflows"
-        raise RunError(f"flow: the energy of {where} is not finite: the density is 0 in its tails; {BOUNDED}; {wide}")
-    rise = energies[-1] - energies[0]
-    if rise > max(RISE * max(1.0, abs(energies[0])), NOISE * temperature):
-        warnings.warn(
-            f"flow: it has diverged: the energy is {energies[-1]:.4g} at the end and was {energies[0]:.4g} at the "
-            "start; a smaller tau or learning_rate, or more updates",
-            RuntimeWarning,
-            stacklevel=4 if last is None else 5,
-        )
+        check_energies(energies, flow.temperature, len(flow))
 
 
 def _energies(
