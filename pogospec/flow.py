@@ -6,7 +6,7 @@ The same steps as those of a spec with a target, compiled by the same functions;
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,7 +26,6 @@ from pogospec.posterior.answers import Answers
 from pogospec.posterior.curvature import lacks_curvature
 from pogospec.posterior.drift import warn_of_drift
 from pogospec.posterior.start import Start, begun, found
-from pogospec.runs.directory import RunDirectory
 from pogospec.spec.resolve import read_text
 from pogospec.spec.schema import Spec
 from pogospec.steps.closed import log_size
@@ -132,60 +131,9 @@ class Flow(Answers):
 
     def animate(self, out: str | Path, **options: Any) -> Path:
         """Film the path into a file .gif or .mp4 (extra film); options are those of `pogospec.animate`."""
+        from pogospec.report.figures import animate
+
         return animate(self, out, **options)
-
-
-def animate(
-    flows: Flow | RunDirectory | str | Path | Sequence[Flow | RunDirectory | str | Path],
-    out: str | Path,
-    *,
-    labels: Sequence[str] | None = None,
-    axes: Sequence[int] | None = None,
-    particles: int = 100,
-    title: str | None = None,
-    size: tuple[float, float] | None = None,
-    dpi: int | None = None,
-) -> Path:
-    """Film the paths of flows on densities side by side, all at the same flow time, beside their energies.
-
-    One dimension: densities as curves; two: particles, which keep their noise, and ellipses of Gaussians over the
-    density of the optimum; more: two of them. Where the flow of small steps is known, its energy and rate are shown.
-
-    Args:
-        flows: one or several, up to six: flows, or run directories of specs with a target (of their first seed).
-        out: a file .gif, or .mp4 (extra film).
-        labels: names of the flows; default: what tells them apart, of flows geometry, scheme and family.
-        axes: two dimensions, counted from 1 as they are written at the axes; default: the first two.
-        particles: how many are drawn; 0 for none.
-        title: in the place of the picture's own; "" for none.
-        size: width and height in inches.
-        dpi: dots an inch.
-
-    Returns the file.
-
-    Raises UsageError for what cannot be filmed, RunDirectoryError for broken runs.
-
-    """
-    from pogospec.report import figures, reading
-
-    one = isinstance(flows, Flow | RunDirectory | str | Path)
-    given: list[Any] = [flows] if one else list(flows)  # type: ignore[arg-type]
-    wrong = [found for found in given if not isinstance(found, Flow | RunDirectory | str | Path)]
-    if wrong or not given:
-        found = f"a {type(wrong[0]).__name__}" if wrong else "no flow"
-        raise UsageError(f"animate: found {found}, allowed flows and run directories")
-    if labels is not None and (isinstance(labels, str) or len(labels) != len(given)):
-        raise UsageError(f"animate: labels: found {labels!r}, allowed a name for each of {len(given)} flows")
-    paths = [path for path in given if not isinstance(path, Flow)]
-    places = [path.path if isinstance(path, RunDirectory) else Path(path) for path in paths]
-    runs = reading.open_any(places)[0] if places else []
-    if len(runs) != len(paths):
-        raise UsageError(f"animate: found folders of {len(runs)} runs, allowed run directories")
-    look = figures.look_of(title, size, dpi)
-    opened = iter(figures.of_runs(runs) if runs else [])
-    motions = [found.motion() if isinstance(found, Flow) else next(opened) for found in given]
-    motions = figures.told_apart(motions, labels)
-    return figures.animate(motions, Path(out), axes, particles, look).path
 
 
 def flow(

@@ -176,11 +176,11 @@ def plot(
     from pogospec.report.figures import (
         ALL,
         PLAIN_CURVES,
-        animate,
         chosen,
         draw_all,
         draw_curves,
         draw_figure,
+        film,
         look_of,
         of_runs,
     )
@@ -190,11 +190,11 @@ def plot(
     name = chosen(opened, figure, (y, x, by) == PLAIN_CURVES, state)
     if (y_label, x_label) != (None, None) and name not in ("curves", "sweep"):
         raise UsageError(f"--y-label, --x-label: found with --figure {name}, allowed with curves and sweep")
-    film = name == "path" and out is not None and out.suffix.lower() in SUFFIXES
-    if axes is not None and not film:
+    filmed = name == "path" and out is not None and out.suffix.lower() in SUFFIXES
+    if axes is not None and not filmed:
         raise UsageError("--axes: allowed with --figure path and a film, --out path.gif")
-    if film and out is not None:
-        found = animate(of_runs(opened), out, None if axes is None else _axes(axes), look=look)
+    if filmed and out is not None:
+        found = film(of_runs(opened), out, None if axes is None else _axes(axes), look=look)
         say(f"{found.path}  ({found.pictures} pictures, {found.seconds:.1f} s)")
         return
     if name == ALL:

@@ -7,15 +7,12 @@ same noise throughout, ellipses of one and two std of Gaussians and of component
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec import frames
-from pogospec.errors import UsageError
 from pogospec.policies.base import Point
 from pogospec.report.figures.canvas import PLAIN, WIDTH, Look, as_written, fold, head, legend_below, tidy
 from pogospec.report.figures.density import marginal, optimum_marginal
@@ -30,9 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-MOST_FLOWS, MOST_PARTICLES, MOST_FRAMES = 6, 5_000, 150
-SECONDS, SLOWEST, FASTEST, PAUSE = 6.0, 4.0, 25.0, 1.0
-"""How long a film lasts where its pictures allow it, pictures a second, and how long the end stands."""
+MOST_FRAMES = 150
+"""Pictures of a film, but for those of its end."""
 DPI, NODES, LINE = 110, 160, 601
 """Dots of an inch; nodes along an axis of a density in the plane, and on the line."""
 REACH, SLENDER = 2.6, 4.0
@@ -41,66 +37,6 @@ LOWER = 2.2
 """Inches of the panel of the energy below several flows."""
 LEVELS = (0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 1.01)
 """Of a density beside its peak."""
-
-
-class Filmed(NamedTuple):
-    """What was written."""
-
-    path: Path
-    pictures: int
-    seconds: float
-
-
-def animate(
-    motions: Sequence[Motion],
-    out: Path,
-    axes: Sequence[int] | None = None,
-    count: int = 100,
-    look: Look = PLAIN,
-) -> Filmed:
-    """Film motions side by side into a file .gif or .mp4.
-
-    `axes`: two dimensions, counted from 1, of more; default: the first two. `count`: particles. Raises UsageError.
-    """
-    frames.require(out, "--out")
-    pair = _pair(motions, axes)
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_PARTICLES:
-        raise UsageError(f"particles: found {count!r}, allowed a whole number from 0 to {MOST_PARTICLES:,}")
-    film = Film(motions, pair, count, look)
-    moments = film.moments()
-    rate = min(max(len(moments) / SECONDS, SLOWEST), FASTEST)
-    ends = [film.at(moments[place]) for place in (len(moments) // 2, -1)]
-
-    def shown() -> Iterator[Image.Image]:
-        for time in moments:
-            yield film.at(time)
-        for _ in range(round(PAUSE * rate)):
-            yield ends[-1]
-
-    try:
-        number = frames.write(out, shown(), rate, lambda first: [first, *ends])
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}; choose another file") from None
-    return Filmed(out, number, number / rate)
-
-
-def _pair(motions: Sequence[Motion], axes: Sequence[int] | None) -> tuple[int, int]:
-    """The two dimensions that are shown, counted from 0."""
-    if not 1 <= len(motions) <= MOST_FLOWS:
-        raise UsageError(f"found {len(motions)} flows, allowed 1 to {MOST_FLOWS} in a film")
-    sizes = sorted({motion.dimensions for motion in motions})
-    if axes is None:
-        return 0, 1
-    one, *other = axes
-    found = ", ".join(map(str, axes))
-    whole = all(isinstance(axis, int) and not isinstance(axis, bool) for axis in axes)
-    if sizes[0] < 2:
-        raise UsageError(
-            f"axes: found {', '.join(map(str, axes))} for one dimension, which has no others; leave it out"
-        )
-    if len(other) != 1 or not whole or one == other[0] or not all(1 <= axis <= sizes[0] for axis in axes):
-        raise UsageError(f"axes: found {found}, allowed two different numbers from 1 to {sizes[0]}, such as 1,2")
-    return one - 1, other[0] - 1
 
 
 class Film:
@@ -113,11 +49,11 @@ class Film:
         self.picture, places, below = _layout(len(motions))
         canvas = FigureCanvasAgg(self.picture)
         self.panels: list[_Line | _Plane] = []
-        lone = len(motions) == 1
+        lone, wide = len(motions) == 1, 36 if len(motions) in (2, 4) else 24
         for number, (axes, motion) in enumerate(zip(places, motions, strict=True)):
             color = COLORS[number % len(COLORS)]
             kind = _Line if motion.dimensions == 1 else _Plane
-            self.panels.append(kind(axes, motion, color, pair, count, "" if lone else motion.label))
+            self.panels.append(kind(axes, motion, color, pair, count, "" if lone else fold(motion.label, wide)))
         groups = _alike(self.panels)
         for members in groups:
             every = np.stack([panel.reach() for panel in members])
@@ -128,7 +64,8 @@ class Film:
             for panel in members:
                 panel.axes.set_ylim(min(low for low, _ in tops), max(high for _, high in tops))
         for panel in self.panels[1:] if len(groups) == 1 else ():
-            if not panel.axes.get_subplotspec().is_first_col():
+            place: Any = panel.axes.get_subplotspec()
+            if not place.is_first_col():
                 panel.axes.set_ylabel("")
         self.fall = _Fall(below, motions, fall_of(motions))
         head(self.picture, motions[0].label if lone else "paths at the same flow time")
@@ -190,7 +127,7 @@ class _Panel:
     def __init__(self, axes: Axes, motion: Motion, color: str, title: str):
         self.axes, self.motion, self.color = axes, motion, color
         self.artists: list[Any] = []
-        self.title = fold(title, 36) if title else ""
+        self.title = title
         self.told = axes.text(0.03, 0.97, "", transform=axes.transAxes, va="top", fontsize=8, animated=True, zorder=9)
         self.told.set_bbox({"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5})
 
@@ -206,7 +143,8 @@ class _Plane(_Panel):
         super().__init__(axes, motion, color, title)
         self.pair = pair
         point = isinstance(motion.parameters, Point)
-        self.points = particles(motion, 1 if point else count)[..., list(pair)] if count or point else None
+        drawn = 1 if point else count
+        self.points = particles(motion, drawn)[..., list(pair)] if drawn else np.zeros((len(motion.times), 0, 2))
         self.ellipses = ellipses(motion.parameters, pair)
         optimum = motion.known.optimum
         which = np.asarray(pair)
@@ -222,7 +160,7 @@ class _Plane(_Panel):
     def reach(self) -> np.ndarray:
         """The least and the greatest of what is to be seen, [2, 2]."""
         ends = [_around(one.mean, np.diagonal(one.covariance, axis1=-2, axis2=-1)) for one in self.ellipses]
-        if self.points is not None and not self.ellipses and self.points.size:
+        if self.points.size and not self.ellipses:
             ends.append(np.quantile(self.points, (0.01, 0.99), axis=1).reshape(-1, 2))
         if self.optimum is not None:
             ends.append(_around(self.optimum[0], np.diag(self.optimum[1])))
@@ -264,8 +202,7 @@ class _Plane(_Panel):
 
     def show(self, step: int) -> None:
         """Move what moves."""
-        if self.points is not None:
-            self.dots.set_data(*self.points[step].T)
+        self.dots.set_data(*self.points[step].T)
         for one, lines in zip(self.ellipses, self.rings, strict=True):
             for line, reach in zip(lines, (1, 2), strict=True):
                 line.set_data(*_ring(one.mean[step], one.covariance[step], reach))
@@ -307,7 +244,8 @@ class _Line(_Panel):
     def __init__(self, axes: Axes, motion: Motion, color: str, pair: tuple[int, int], count: int, title: str):
         super().__init__(axes, motion, color, title)
         point = isinstance(motion.parameters, Point)
-        self.points = particles(motion, 1 if point else count)[..., 0] if count or point else None
+        drawn = 1 if point else count
+        self.points = particles(motion, drawn)[..., 0] if drawn else np.zeros((len(motion.times), 0))
         self.curves = np.zeros((0, 0))
         style: Any = {"color": color, "animated": True}
         (self.curve,) = axes.plot([], [], linewidth=1.8, **style)
@@ -316,7 +254,7 @@ class _Line(_Panel):
 
     def reach(self) -> np.ndarray:
         """The least and the greatest action to be seen, [2, 1]."""
-        drawn = self.points if self.points is not None and self.points.size else particles(self.motion, 100)[..., 0]
+        drawn = self.points if self.points.size else particles(self.motion, 100)[..., 0]
         ends = [np.quantile(drawn, (0.0, 1.0), axis=1).ravel()]
         if self.motion.known.optimum is not None:
             mean, covariance = self.motion.known.optimum
@@ -343,15 +281,13 @@ class _Line(_Panel):
             self.axes.fill_between(self.x, optimum, color="0.82", zorder=0, linewidth=0)
             top = min(top, 4 * tops[0])
         self.axes.set_ylim(-0.08 * top, 1.15 * top)
-        if self.points is not None:
-            self.level = np.full(self.points.shape[1], -0.04 * top)
+        self.level = np.full(self.points.shape[1], -0.04 * top)
 
     def show(self, step: int) -> None:
         """Move what moves."""
         if self.curves.size:
             self.curve.set_data(self.x, self.curves[:, step])
-        if self.points is not None:
-            self.dots.set_data(self.points[step], self.level)
+        self.dots.set_data(self.points[step], self.level)
         self.tell(step)
 
     def handles(self) -> list[Artist]:
