@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pogospec.checking.check import load
     from pogospec.compiler.compile import compile_spec as compile
     from pogospec.flow import Flow, flow
+    from pogospec.report.figures import animate
 
 __version__ = "0.1.0"
 
@@ -48,10 +49,11 @@ _PUBLIC = {
     "Selection": "pogospec.api:Selection",
     "flow": "pogospec.flow:flow",
     "Flow": "pogospec.flow:Flow",
+    "animate": "pogospec.report.figures:animate",
 }
 __all__ = [
-    "Comparison", "Flow", "Policy", "Run", "Selection", "__version__", "compare", "compile", "estimate", "export",
-    "flow", "load", "load_policy", "plot", "render", "report", "run", "select", "sweep",
+    "Comparison", "Flow", "Policy", "Run", "Selection", "__version__", "animate", "compare", "compile", "estimate",
+    "export", "flow", "load", "load_policy", "plot", "render", "report", "run", "select", "sweep",
 ]  # fmt: skip
 
 

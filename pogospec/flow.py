@@ -6,11 +6,11 @@ The same steps as those of a spec with a target, compiled by the same functions;
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -35,7 +35,10 @@ from pogospec.targets.given import given
 from pogospec.targets.numpyro import NumpyroTarget
 from pogospec.training.chunk import as_floats
 from pogospec.types import Key, Transitions
-from pogospec.walk import BOUNDED, closed_path, walk
+from pogospec.walk import DRAWN, check_energies, check_start, closed_path, walk
+
+if TYPE_CHECKING:
+    from pogospec.report.figures import Motion
 
 SAMPLES = {"implicit": 64, "explicit": 256, "forward_backward": 256}
 """Actions over which expectations are taken where nobody says how."""
@@ -47,12 +50,6 @@ NATURAL = {
     "steps": 150,
 }
 """Likewise of natural steps: whole ones first, at the end so short that the noise of their points is averaged."""
-DRAWN = 1024
-"""Actions of the start at which the log density must be finite."""
-RISE = 1e-4
-"""How far the last energy may lie above the first, relative: rounding, and an optimiser that wanders about the end."""
-NOISE = 0.05
-"""The same in units of the temperature: nats, about which a flow that starts at its end moves by its samples."""
 ARGUMENTS = {
     "target": "dimensions",
     "start": "start",
@@ -81,6 +78,7 @@ class Flow(Answers):
     temperature: float
     target: AbstractTarget = field(repr=False)
     measured: np.ndarray = field(repr=False)  # -E[Q] on the way, of a flow without entropy
+    spec: Spec = field(repr=False)  # whose steps were taken; its target is the one above
 
     @property
     def energies(self) -> np.ndarray:
@@ -121,6 +119,21 @@ class Flow(Answers):
             raise UsageError("posterior_samples: allowed for flows of NumPyro models; use distribution(step).sample")
         samples: Any = self.distribution(step).sample(key, (n,))
         return self.target.constrain(samples)
+
+    def motion(self) -> Motion:
+        """The path as `pogospec.animate` shows it, named by geometry and scheme."""
+        from pogospec.report.figures import of_path
+
+        step: Any = self.spec.schedule.steps[0]
+        scheme = registry.kind_of("scheme", type(step.scheme))
+        name = step.geometry.kind + (f", {scheme}" if scheme != "implicit" else "")
+        return of_path(self.spec, self.parameters, self.times, self.energies, self.kl, name)
+
+    def animate(self, out: str | Path, **options: Any) -> Path:
+        """Film the path into a file .gif or .mp4 (extra film); options are those of `pogospec.animate`."""
+        from pogospec.report.figures import animate
+
+        return animate(self, out, **options)
 
 
 def flow(
@@ -322,34 +335,17 @@ def _run(spec: Spec, temperature: float, seed: int, place: Start | None) -> Flow
     target: Any = spec.target
     rows, space = lone_state(target.dimensions)
     data = Transitions(*map(as_floats, rows))
-    start = partial(_check_start, target)
+    start = partial(check_start, target)
     program = begun(compile_spec(spec, space), spec, place)
     path, measured, times = walk(spec, program, data, jax.random.key(seed), start)
-    found = Flow(path, times, temperature, target, measured)
+    found = Flow(path, times, temperature, target, measured, spec)
     step: Any = spec.schedule.steps[0]
     if step.scheme.closed and temperature != 0:
         _check_ends(found)
     else:
-        _check_energies(found.energies, temperature)
+        check_energies(found.energies, temperature)
     warn_of_drift(target, temperature, path)
     return found
-
-
-def _check_start(target: AbstractTarget, start: Any) -> None:
-    """Raise RunError where the log density is not finite at an action that the start draws."""
-    actions = start.at(normals(start, DRAWN, jax.random.key(0)))
-    values = np.asarray(jax.jit(target.log_density)(actions))
-    lost = np.count_nonzero(~np.isfinite(values))
-    if not lost:
-        return
-    what = " or ".join(name for name, found in _KINDS.items() if found(values).any())
-    where = f"flow: start: the log density is {what} at {lost:,} of {DRAWN:,} actions that the start draws"
-    if lost == DRAWN:
-        raise RunError(f"{where}; look for NaN in its data, or start where it is finite: start=(mean, std)")
-    raise RunError(f"{where}; {BOUNDED}")
-
-
-_KINDS = {"NaN": np.isnan, "-inf": np.isneginf, "inf": np.isposinf}
 
 
 def _check_ends(flow: Flow) -> None:
@@ -364,24 +360,7 @@ def _check_ends(flow: Flow) -> None:
     energies, errors = map(np.asarray, jax.jit(jax.vmap(look))(ends))
     sure = np.abs(energies[1] - energies[0]) > 3 * errors.max()
     if sure or not np.isfinite(energies).all():
-        _check_energies(energies, flow.temperature, len(flow))
-
-
-def _check_energies(energies: np.ndarray, temperature: float, last: int | None = None) -> None:
-    """Raise RunError for energies that are not finite, and warn of an end above the start; `last`: its number."""
-    lost = np.flatnonzero(~np.isfinite(energies))
-    if len(lost):
-        where = "the start" if lost[0] == 0 else f"step {lost[0] if last is None else last}"
-        wide = "a narrower or nearer start, or jax.enable_x64(True) where it only overflows"
-        raise RunError(f"flow: the energy of {where} is not finite: the density is 0 in its tails; {BOUNDED}; {wide}")
-    rise = energies[-1] - energies[0]
-    if rise > max(RISE * max(1.0, abs(energies[0])), NOISE * temperature):
-        warnings.warn(
-            f"flow: it has diverged: the energy is {energies[-1]:.4g} at the end and was {energies[0]:.4g} at the "
-            "start; a smaller tau or learning_rate, or more updates",
-            RuntimeWarning,
-            stacklevel=4 if last is None else 5,
-        )
+        check_energies(energies, flow.temperature, len(flow))
 
 
 def _energies(

@@ -13,13 +13,20 @@ import numpy as np
 
 from pogospec.compiler.program import Program, State
 from pogospec.errors import RunError
-from pogospec.policies.base import row_of
+from pogospec.policies.base import normals, row_of
 from pogospec.spec.schema import Spec
 from pogospec.steps.schedule import Doubling
+from pogospec.targets.base import AbstractTarget
 from pogospec.training.chunk import INIT, SECOND, UPDATE, chunk_function, fold, stream
 from pogospec.types import Key, Transitions
 
 BOUNDED = "let the flow run on a variable without bounds, as NumPyro models do, and add the log of the slope"
+DRAWN = 1024
+"""Actions of the start at which the log density must be finite."""
+RISE = 1e-4
+"""How far the last energy may lie above the first, relative: rounding, and an optimiser that wanders about the end."""
+NOISE = 0.05
+"""The same in units of the temperature: nats, about which a flow that starts at its end moves by its samples."""
 NOT_FINITE = "ended in numbers that are not finite; try a smaller"
 
 
@@ -196,3 +203,37 @@ def _slower(spec: Spec) -> str:
     """What to make smaller where a step ends in numbers that are not finite."""
     scheme: Any = spec.schedule.steps[0].scheme
     return "tau" if scheme.closed else "learning_rate"
+
+
+def check_start(target: AbstractTarget, start: Any) -> None:
+    """Raise RunError where the log density is not finite at an action that the start draws."""
+    actions = start.at(normals(start, DRAWN, jax.random.key(0)))
+    values = np.asarray(jax.jit(target.log_density)(actions))
+    lost = np.count_nonzero(~np.isfinite(values))
+    if not lost:
+        return
+    what = " or ".join(name for name, found in _KINDS.items() if found(values).any())
+    where = f"flow: start: the log density is {what} at {lost:,} of {DRAWN:,} actions that the start draws"
+    if lost == DRAWN:
+        raise RunError(f"{where}; look for NaN in its data, or start where it is finite: start=(mean, std)")
+    raise RunError(f"{where}; {BOUNDED}")
+
+
+_KINDS = {"NaN": np.isnan, "-inf": np.isneginf, "inf": np.isposinf}
+
+
+def check_energies(energies: np.ndarray, temperature: float, last: int | None = None) -> None:
+    """Raise RunError for energies that are not finite, and warn of an end above the start; `last`: its number."""
+    lost = np.flatnonzero(~np.isfinite(energies))
+    if len(lost):
+        where = "the start" if lost[0] == 0 else f"step {lost[0] if last is None else last}"
+        wide = "a narrower or nearer start, or jax.enable_x64(True) where it only overflows"
+        raise RunError(f"flow: the energy of {where} is not finite: the density is 0 in its tails; {BOUNDED}; {wide}")
+    rise = energies[-1] - energies[0]
+    if rise > max(RISE * max(1.0, abs(energies[0])), NOISE * temperature):
+        warnings.warn(
+            f"flow: it has diverged: the energy is {energies[-1]:.4g} at the end and was {energies[0]:.4g} at the "
+            "start; a smaller tau or learning_rate, or more updates",
+            RuntimeWarning,
+            stacklevel=4 if last is None else 5,
+        )

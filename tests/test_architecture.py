@@ -17,6 +17,7 @@ LAYERS = [
         "places",
         "extras",
         "regular",
+        "frames",
         "text",
         "terminal",
         "console",

@@ -28,10 +28,6 @@ def closed_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     if scheme is None or not scheme.closed:
         return
     kind = kind_of("scheme", type(scheme))
-    if scheme.known and spec.target is None:
-        why = "a step on a known energy (target), where parameters are free numbers"
-        yield f"{where}.scheme", f"found {kind}, {why}; on data gradient: {kind} is its kin, use scheme: implicit"
-        return
     if step.from_ is None:
         yield f"{where}.scheme", f"{kind} moves one reference; allowed with from, geometry and tau"
         return
@@ -46,7 +42,7 @@ def closed_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield f"{where}.from", message
     else:
         yield from family_rules(spec, step, where, kind)
-    yield from _geometry_rules(step, where)
+    yield from _geometry_rules(spec, step, where)
     if scheme.curvature == "exact" and spec.target is None:
         why = "but critics have kinks, where second derivatives are none; allowed plane"
         yield f"{where}.scheme.curvature", f"found 'exact', {why}"
@@ -54,7 +50,7 @@ def closed_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
         yield from _idle_rules(spec, step, where)
 
 
-def _geometry_rules(step: StepSpec, where: str) -> Problems:
+def _geometry_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     """The geometry in which a closed step is one of steepest descent."""
     geometry, kind = step.geometry, kind_of("scheme", type(step.scheme))
     if kind == "natural":
@@ -62,6 +58,8 @@ def _geometry_rules(step: StepSpec, where: str) -> Problems:
             yield f"{where}.geometry", f"natural is a step in the Fisher metric; allowed {', '.join(GEOMETRIES)}"
         elif geometry is not None and geometry.weight == 0:
             yield f"{where}.geometry.weight", "found 0, which leaves a natural step no length; allowed a number > 0"
+        elif geometry is not None and spec.target is None and geometry.estimated():
+            yield f"{where}.geometry", "natural regresses on a Gaussian in closed form; allowed without an estimate"
     elif getattr(geometry, "retraction", None) != "transport":
         yield f"{where}.geometry", "forward_backward is a step of Wasserstein; allowed wasserstein2"
     elif geometry is not None and geometry.estimated():

@@ -125,7 +125,8 @@ def plot(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A file .png, .svg or .pdf; with --figure all a directory; default: in the run, or beside the first.",
+            help="A file .png, .svg or .pdf, of path a film .gif or .mp4 too; with --figure all a directory; "
+            "default: in the run, or beside the first.",
         ),
     ] = None,
     y: Annotated[
@@ -147,6 +148,9 @@ def plot(
     state: Annotated[
         int | None, typer.Option(min=0, metavar="ROW", help="Of density: a row of the data; default: the first.")
     ] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="I,J", help="Of a film of path: two dimensions of more; default: 1,2.")
+    ] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="The title; '' for none.")] = None,
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Width and height in inches, such as 3.3x2.5.")
@@ -165,15 +169,34 @@ def plot(
     flow (default for flows on known energies). sweep: the last step of every cell against what was swept, of two paths
     as a heat map. switching: of branches, later steps against the moment where they branch off. density: action
     densities of the behaviour and each step in one state.
-    On known energies alone, path: the policies on their manifold, and proximal: E + D/tau before and after re-centring.
+    On known energies alone, path: the policies on their manifold, and proximal: E + D/tau before and after re-centring;
+    --figure path --out path.gif films densities and particles along flow time, of several runs side by side.
     """
-    from pogospec.report.figures import ALL, PLAIN_CURVES, chosen, draw_all, draw_curves, draw_figure, look_of
+    from pogospec.frames import SUFFIXES
+    from pogospec.report.figures import (
+        ALL,
+        PLAIN_CURVES,
+        chosen,
+        draw_all,
+        draw_curves,
+        draw_figure,
+        film,
+        look_of,
+        of_runs,
+    )
 
     look = look_of(title, None if size is None else _size(size), dpi, y_label, x_label)
     opened = _open(runs)
     name = chosen(opened, figure, (y, x, by) == PLAIN_CURVES, state)
     if (y_label, x_label) != (None, None) and name not in ("curves", "sweep"):
         raise UsageError(f"--y-label, --x-label: found with --figure {name}, allowed with curves and sweep")
+    filmed = name == "path" and out is not None and out.suffix.lower() in SUFFIXES
+    if axes is not None and not filmed:
+        raise UsageError("--axes: allowed with --figure path and a film, --out path.gif")
+    if filmed and out is not None:
+        found = film(of_runs(opened), out, None if axes is None else _axes(axes), look=look)
+        say(f"{found.path}  ({found.pictures} pictures, {found.seconds:.1f} s)")
+        return
     if name == ALL:
         drawn = draw_all(opened, out, state, look)
         for reason in drawn.reasons:
@@ -191,6 +214,12 @@ def _size(text: str) -> tuple[float, float]:
     if found := re.fullmatch(r"(\d*\.?\d+)\s*[x×]\s*(\d*\.?\d+)", text.strip()):
         return float(found[1]), float(found[2])
     raise UsageError(f"--size: found '{text}', allowed width and height in inches, such as 3.3x2.5")
+
+
+def _axes(text: str) -> list[int]:
+    if found := re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text):
+        return [int(found[1]), int(found[2])]
+    raise UsageError(f"--axes: found '{text}', allowed two dimensions, counted from 1, such as 1,3")
 
 
 def _open(paths: list[Path]) -> list[RunDirectory]:

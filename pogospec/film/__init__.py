@@ -2,7 +2,6 @@
 
 play        what the environments of several policies look like, step by step
 picture     panels with their labels and returns in one picture
-files       pictures into a GIF or an MP4
 renderers   which of MuJoCo's ways to draw without a screen works on this machine
 render      all of it in its order
 """

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from pogospec import frames
 from pogospec.errors import UsageError
-from pogospec.film import files, picture, renderers
+from pogospec.film import picture, renderers
 from pogospec.film.play import Act, Panel, Stage
 from pogospec.report.reading import is_target
 from pogospec.runs.directory import RunDirectory
@@ -70,8 +71,11 @@ def render_run(
     """
     about = run.manifest
     path = run.path / "film.gif" if out is None else out
-    files.require(path)
-    if is_target(run) or about["environment"] is None:
+    frames.require(path)
+    if is_target(run):
+        how = command("plot", run.path, "--figure", "path", "--out", "path.gif")
+        raise UsageError(f"{run.path} is a flow on a known energy, which has no episodes; its path is filmed by: {how}")
+    if about["environment"] is None:
         raise UsageError(f"{run.path} names no environment, which a film needs; set data.environment in the spec")
     labels = list(policies or run.policies())
     if not labels:
@@ -101,7 +105,7 @@ def render_run(
                 gains = ", ".join(f"{label} {panel.gained:.1f}" for label, panel in zip(labels, panels, strict=True))
                 tell(f"episode {number + 1} of {episodes}, reset seed {begin + number}: {gains}")
 
-        count = files.write(path, shown(), rate)
+        count = frames.write(path, shown(), rate, lambda first: [first, picture.paled(first)])
     return Filmed(path, count, count / rate)
 
 

@@ -39,7 +39,6 @@ class AbstractClosed(AbstractScheme):
 
     at_reference: ClassVar[bool] = True
     closed: ClassVar[bool] = True
-    known: ClassVar[bool] = False  # whether it takes known energies alone
 
     actions: Annotated[
         Rotated | Antithetic | Sample | Hermite | None,

@@ -20,12 +20,14 @@ diagonal alone, correlated dimensions would each correct the same gap, and swing
 
 A step that raises the energy at its own points by more than a nat (times lambda) is not taken: its length is quartered
 until it does not. Near the end no step does; far from it g and H at a few points may tell nothing of where they lead.
+On data g and H are those of the critic in each state, and the divergence of the network from the next Gaussian is
+minimised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,9 +48,7 @@ LEAST = 1e-9
 
 
 class Natural(AbstractClosed):
-    """Natural gradient step of a known energy: the next Gaussian in closed form, positive definite at any length."""
-
-    known: ClassVar[bool] = True
+    """Natural gradient step: the next Gaussian in closed form, positive definite at any length."""
 
     def curved(self, act_dim: int) -> Curvature:
         """By the plane, unless the spec says otherwise or names points that may be too few for one."""

@@ -9,8 +9,9 @@ from commands import pogospec
 from gymnasium.error import DependencyNotInstalled
 from PIL import Image, ImageSequence
 
+from pogospec import frames
 from pogospec.errors import RunError, UsageError
-from pogospec.film import files, play, renderers
+from pogospec.film import play, renderers
 from pogospec.film.picture import PARTED, composed
 from pogospec.film.play import Panel, Stage
 from pogospec.film.render import render_run
@@ -119,7 +120,7 @@ def test_what_cannot_be_filmed_is_said(run, options, message):
 def test_a_missing_encoder_is_named_with_its_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
     with pytest.raises(UsageError, match=r'pip install "pogospec\[film\]", or write a .gif'):
-        files.require(tmp_path / "film.mp4")
+        frames.require(tmp_path / "film.mp4")
 
 
 def test_where_pygame_draws_and_is_missing_it_is_said(monkeypatch):

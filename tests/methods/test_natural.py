@@ -348,16 +348,54 @@ def test_a_key_of_a_step_alone_is_laid_over_the_scheme_of_the_defaults():
     assert (step.scheme, step.updates) == (Natural(curvature="plane"), 1)
 
 
-def test_natural_is_for_known_energies():
-    logged = "data: {dataset: pocket/reacher-mixed}\npolicy: gaussian\nenergy: {q: {}}\ngeometry: kl\n"
-    logged += "critic: clipped_double_q\nschedule: {steps: [{from: behavior, tau: 1, updates: 9, scheme: natural}]}\n"
-    kin = r"found natural, a step on a known energy \(target\), .* gradient: natural is its kin, use scheme: implicit"
-    with pytest.raises(SpecError, match=kin):
-        checked(read_text(logged))
-    logged = logged.replace("geometry: kl", "geometry: wasserstein2")
-    logged = logged.replace("natural", "{kind: forward_backward, curvature: exact}")
-    with pytest.raises(SpecError, match="found 'exact', but critics have kinks"):
-        checked(read_text(logged))
+LOGGED = """\
+data: {dataset: pocket/reacher-mixed}
+policy: gaussian
+energy: {q: {}, entropy: {weight: 0.1}}
+geometry: kl
+critic: clipped_double_q
+schedule: {steps: [{from: behavior, tau: 1, updates: 9, scheme: natural}]}
+"""
+
+
+def test_what_it_cannot_take_from_data_is_refused():
+    checked(read_text(LOGGED))
+    for old, new, message in (
+        ("natural", "{kind: natural, curvature: exact}", "found 'exact', but critics have kinks"),
+        ("from: behavior", "from: data", "found 'data', where the reference is a point without a width to move"),
+        ("kl", "wasserstein2", "natural is a step in the Fisher metric; allowed kl, fisher_rao"),
+        ("geometry:", "behavior: full_gaussian\ngeometry:", "natural needs a policy of the same family"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            checked(read_text(LOGGED.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize("family", [DiagonalNormal, FullNormal])
+def test_on_data_a_network_is_led_to_the_next_gaussian_of_each_state(family):
+    """KL(heads, N(m+, S+)) and its gradient in the mean, P+ (mean - m+), by NumPy; each state has its own peak of Q."""
+    rng, tau, rows = np.random.default_rng(3), 0.6, 5
+    peaks, start, now = (rng.normal(size=(rows, 3)) for _ in range(3))
+    diagonal = family is DiagonalNormal
+    matrix = np.diag([2.0, 0.7, 0.3]) if diagonal else MATRIX
+    gaussian = lambda mean, std: (  # noqa: E731
+        DiagonalNormal(jnp.asarray(mean), jnp.full((rows, 3), np.log(std)))
+        if diagonal
+        else full(mean, np.tile(std**2 * np.eye(3), (rows, 1, 1)))
+    )
+    energy = {"q": QTerm(critics="first"), "entropy": EntropyTerm(weight=HEAT)}
+    problem = Problem(energy, (Proximal(KL(), "behavior", tau),), Euclidean())
+    reference, heads = gaussian(start, 0.8), gaussian(now, 1.3)
+    q = lambda a, count=None, slow=False: quadratic(matrix, 0.0)(a - jnp.asarray(peaks))[None]  # noqa: E731
+    seen = Context(jnp.zeros((rows, 0)), jnp.zeros((rows, 3)), FAMILIES[family], q, {})
+    key = jax.random.key(0)
+    gradient, info = Natural().gradient(problem, lambda network: network, heads, (reference,), seen, key)
+    precision = np.eye(3) / 0.8**2 - tau * (HEAT * np.eye(3) / 0.8**2 - matrix)
+    aims = start - tau * np.linalg.solve(precision, matrix @ (start - peaks).T).T
+    gaps = now - aims
+    trace = 1.3**2 * np.trace(precision) - 3 - np.linalg.slogdet(1.3**2 * precision)[1]
+    value = (trace + np.einsum("ni,ij,nj->n", gaps, precision, gaps)) / 2
+    assert float(info["objective"]) == pytest.approx(value.mean(), rel=1e-8)
+    np.testing.assert_allclose(gradient.mean, gaps @ precision / rows, rtol=1e-7, atol=1e-10)
 
 
 def test_explain_says_what_a_step_is_set_to():

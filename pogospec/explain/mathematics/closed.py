@@ -24,7 +24,10 @@ def closed_lines(stage: Stage, parts: list[Part], reference: Written, length: fl
     natural = kind_of("scheme", scheme) == "natural"
     moved = _natural if natural else _forward_backward
     aim = "N(m⁺, S⁺)", r"\mathcal{N}(m^+, S^+)"
-    if not stage.is_set:
+    if not stage.is_set and natural:
+        geometry: Any = stage.proximal[0].geometry
+        aim = geometry.formula(("π", r"\pi"), aim)[:2]
+    elif not stage.is_set:
         aim = f"W₂²(π, {aim[0]})/2", rf"\tfrac{{1}}{{2}} W_2^2(\pi, {aim[1]})"
     return [
         aim,

@@ -18,7 +18,8 @@ import numpy as np
 from pogospec.policies.base import DiagonalNormal, FullNormal, Point
 from pogospec.registry import kind_of
 from pogospec.report.reading.flow import START
-from pogospec.report.reading.known_energy import Known, Moments
+from pogospec.report.reading.known_energy import Compiled, Moments
+from pogospec.targets.quadratic import QuadraticTarget
 
 FISHER_RAO = ("fisher_rao", "gaussian_fisher_rao", "kl", "hellinger")
 """Geometries that agree to leading order, so that their flows are one."""
@@ -95,16 +96,14 @@ def _phi(rates: np.ndarray, t: np.ndarray) -> np.ndarray:
     return np.where(rates == 0, t[:, None], -np.expm1(-np.outer(t, safe)) / safe)
 
 
-def continuous(known: Known, seed: int = 0) -> Continuous | None:
-    """The continuous flow that the steps of a run follow, where it is known in closed form.
+def continuous(known: Compiled, seed: int = 0) -> Continuous | None:
+    """The continuous flow that the steps follow, where it is known in closed form.
 
     Known for a quadratic target, Gaussians (with independent dimensions: a diagonal A) or, in Wasserstein geometry, a
     Dirac, an energy of Q in expectation and entropy, one geometry, and steps that are re-centred each time.
     """
     start = known.parameters(START)
-    if kind_of("target", type(known.target)) != "quadratic" or not isinstance(
-        start, DiagonalNormal | FullNormal | Point
-    ):
+    if not isinstance(known.target, QuadraticTarget) or not isinstance(start, DiagonalNormal | FullNormal | Point):
         return None
     steps = [(stage.step, known.proximal(stage)) for stage in known.stages]
     first, terms = steps[0]
@@ -133,10 +132,10 @@ def continuous(known: Known, seed: int = 0) -> Continuous | None:
     return Continuous(wasserstein, np.asarray(known.target.center, float), matrix, heat, weight, speed, place)
 
 
-def minimum(known: Known) -> float | None:
+def minimum(known: Compiled) -> float | None:
     """The least energy that any distribution has, where the recorded energy of Gaussians and Diracs is exact."""
     start, energies = known.parameters(START), [stage.step.energy for stage in known.stages]
-    if kind_of("target", type(known.target)) != "quadratic" or any(energy != energies[0] for energy in energies):
+    if not isinstance(known.target, QuadraticTarget) or any(energy != energies[0] for energy in energies):
         return None
     point = isinstance(start, Point)
     if not isinstance(start, DiagonalNormal | FullNormal | Point) or not _plain(energies[0], point):

@@ -17,7 +17,7 @@ from pogospec.policies.particles import Cloud
 from pogospec.report.figures.canvas import columns_of, draw_mean, head, legend_below, panels, tidy
 from pogospec.report.figures.styles import GREY, step_color
 from pogospec.report.reading.flow import START, is_target, picked
-from pogospec.report.reading.known_energy import Known, drawn, moments, parameters_at
+from pogospec.report.reading.known_energy import Compiled, Known, drawn, moments, parameters_at
 from pogospec.report.reading.names import dataset_of
 from pogospec.report.statistics import over_seeds
 from pogospec.runs.directory import RunDirectory
@@ -163,7 +163,7 @@ def _normal(x: Any, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * ((x - mean) / std) ** 2) / (np.sqrt(2 * np.pi) * std)
 
 
-def optimum_marginal(known: Known, which: int, x: np.ndarray) -> np.ndarray | None:
+def optimum_marginal(known: Compiled, which: int, x: np.ndarray) -> np.ndarray | None:
     """Density [n] of one dimension of the optimum: a Gaussian, or any law in one or two dimensions; else None."""
     target, heat = known.least.target, known.heat
     if heat <= 0 or known.optimum is None:

@@ -1,7 +1,8 @@
-"""A run on a known energy, opened: its spec, its policies as moments, and the optimum that it flows to."""
+"""A flow on a known energy, a run or one from Python: its spec, its policies, and the optimum that it flows to."""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,20 +46,11 @@ class Moments(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Known:
-    """A run on a known energy."""
+class Compiled(abc.ABC):
+    """A spec on a known energy and its steps."""
 
-    run: RunDirectory
     spec: Spec
     stages: tuple[Stage, ...]
-
-    @classmethod
-    def open(cls, run: RunDirectory) -> Known:
-        """Read the spec of a run; raises as `reread` does, and UsageError where it has no target."""
-        _, spec = reread(run)
-        if spec.target is None:
-            raise UsageError(f"{run.path} is no flow on a known energy; its spec has no target")
-        return cls(run, spec, compile_spec(spec, one_state(spec.target, spec.data.dataset).space).stages)
 
     @property
     def target(self) -> Any:
@@ -80,11 +72,6 @@ class Known:
         from pogospec.compiler.nodes import proximal_terms
 
         return tuple(proximal_terms(stage.step, self.stages.index(stage) - stage.source))
-
-    @property
-    def labels(self) -> list[str]:
-        """The start and the Euler steps whose policies are saved."""
-        return [START, *self.run.policies()]
 
     @cached_property
     def least(self) -> Least:
@@ -109,6 +96,35 @@ class Known:
             unknown = self.least.why or self.heat <= 0
             return None if unknown else self.least.target.log_normalizer(self.heat)
 
+    @abc.abstractmethod
+    def parameters(self, label: str) -> Any:
+        """Parameters [seeds, ...] of the policies of a step, or of the start."""
+
+    def moments(self, label: str) -> Moments:
+        """Moments of the policies of a step, a row a seed."""
+        with self.precision():
+            return moments(self.parameters(label))
+
+
+@dataclass(frozen=True)
+class Known(Compiled):
+    """A run on a known energy."""
+
+    run: RunDirectory
+
+    @classmethod
+    def open(cls, run: RunDirectory) -> Known:
+        """Read the spec of a run; raises as `reread` does, and UsageError where it has no target."""
+        _, spec = reread(run)
+        if spec.target is None:
+            raise UsageError(f"{run.path} is no flow on a known energy; its spec has no target")
+        return cls(spec, compile_spec(spec, one_state(spec.target, spec.data.dataset).space).stages, run)
+
+    @property
+    def labels(self) -> list[str]:
+        """The start and the Euler steps whose policies are saved."""
+        return [START, *self.run.policies()]
+
     def parameters(self, label: str) -> Any:
         """Parameters [seeds, ...] of the policies of a step, or of the start."""
         seeds = self.run.manifest["seeds"]
@@ -121,11 +137,6 @@ class Known:
                 found = self.spec.policy.parameters(placed, jnp.zeros(0))
                 return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (seeds, *leaf.shape)), found)
             return parameters_at(self.run, label, np.zeros(0))
-
-    def moments(self, label: str) -> Moments:
-        """Moments of the policies of a step, a row a seed."""
-        with self.precision():
-            return moments(self.parameters(label))
 
 
 def parameters_at(run: RunDirectory, label: str, observation: np.ndarray) -> Any:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 from PIL import Image
 
 from pogospec.errors import UsageError
-from pogospec.film.picture import paled
 
+Colours = Callable[[Image.Image], Sequence[Image.Image]]
+"""The first picture of a film -> pictures of its width, whose colours a GIF has."""
 SUFFIXES = (".gif", ".mp4")
 COLOURS = 256
 
 
-def require(path: Path) -> None:
-    """Raise UsageError for a file that is no film, or that this machine cannot write."""
+def require(path: Path, name: str = "-o") -> None:
+    """Raise UsageError for a file that is no film, or that this machine cannot write; `name`: who asked for it."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"-o: found '{path.name}', allowed a file {' or '.join(SUFFIXES)}")
+        raise UsageError(f"{name}: found '{path.name}', allowed a file {' or '.join(SUFFIXES)}")
     if path.is_dir():
-        raise UsageError(f"-o: {path} is a folder, allowed a file {' or '.join(SUFFIXES)}")
+        raise UsageError(f"{name}: {path} is a folder, allowed a file {' or '.join(SUFFIXES)}")
     if path.suffix.lower() == ".mp4":
         try:
             import imageio_ffmpeg  # noqa: F401
@@ -33,21 +35,21 @@ def require(path: Path) -> None:
             ) from None
 
 
-def write(path: Path, pictures: Iterator[Image.Image], rate: float) -> int:
+def write(path: Path, pictures: Iterator[Image.Image], rate: float, colours: Colours = lambda first: [first]) -> int:
     """Write pictures, so many a second, and publish the file as a whole; how many there were. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        count = (_gif if path.suffix.lower() == ".gif" else _mp4)(part, pictures, rate)
+        count = _gif(part, pictures, rate, colours) if path.suffix.lower() == ".gif" else _mp4(part, pictures, rate)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
     return count
 
 
-def _gif(path: Path, pictures: Iterator[Image.Image], rate: float) -> int:
+def _gif(path: Path, pictures: Iterator[Image.Image], rate: float, colours: Colours) -> int:
     first = next(pictures)
-    palette = _palette(first)
+    palette = _palette(colours(first))
     count = 0
 
     def reduced() -> Iterator[Image.Image]:
@@ -62,12 +64,14 @@ def _gif(path: Path, pictures: Iterator[Image.Image], rate: float) -> int:
     return count
 
 
-def _palette(picture: Image.Image) -> Image.Image:
-    """Colours of a picture, and of what it becomes where an episode is over."""
-    both = Image.new("RGB", (picture.width, 2 * picture.height))
-    both.paste(picture, (0, 0))
-    both.paste(paled(picture), (0, picture.height))
-    return both.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # small things keep theirs
+def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Colours of several pictures of one width."""
+    every = Image.new("RGB", (pictures[0].width, sum(picture.height for picture in pictures)))
+    top = 0
+    for picture in pictures:
+        every.paste(picture, (0, top))
+        top += picture.height
+    return every.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # small things keep theirs
 
 
 def _mp4(path: Path, pictures: Iterator[Image.Image], rate: float) -> int:
@@ -77,7 +81,9 @@ def _mp4(path: Path, pictures: Iterator[Image.Image], rate: float) -> int:
     writer = imageio_ffmpeg.write_frames(
         str(path), first.size, fps=fps, codec="libx264", quality=7, macro_block_size=2, ffmpeg_log_level="error"
     )
-    writer.send(None)
+    with warnings.catch_warnings():  # of JAX: a process that starts another one at once is not what it fears
+        warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
+        writer.send(None)
     count = 0
     try:
         for picture in itertools.chain([first], pictures):
