@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -137,9 +137,9 @@ def join(episodes: Iterable[Sequence], short: bool = False, room: Room | None = 
     `room`: where vectors and rewards are put as they come, to be read from there. Raises DataError on columns of
     unequal length or size, and where there are no data.
     """
-    from pogospec.data.staged import InMemory
+    from pogospec.data.staged import Room
 
-    room, flags, lacking = InMemory() if room is None else room, ([], []), []
+    room, flags, lacking = Room() if room is None else room, ([], []), []
     for number, columns in enumerate(episodes):
         episode = Episode(*(np.asarray(column) for column in columns))
         if len(episode.actions):
@@ -246,7 +246,7 @@ def faults(
         )
 
 
-def _finite(numbers: np.ndarray) -> np.ndarray:
+def _finite(numbers: Any) -> Any:
     return np.isfinite(numbers) & (np.abs(numbers) <= np.finfo(np.float32).max)
 
 

@@ -11,8 +11,8 @@ from pogospec.data.columns import kind_of_column, parts
 from pogospec.errors import DataError
 
 
-class InMemory:
-    """Parts of columns, joined when they are taken."""
+class Room:
+    """Memory: parts of columns, joined when they are taken."""
 
     in_parts: ClassVar[bool] = False
     """Whether no column is ever held whole."""
@@ -45,7 +45,7 @@ class InMemory:
         return self.parts[name][0]
 
 
-class Room(InMemory):
+class Files(Room):
     """A folder: each column a file, written as its rows come and read from there, so that memory holds none whole."""
 
     in_parts: ClassVar[bool] = True

@@ -23,7 +23,7 @@ import numpy as np
 from pogospec.data.columns import CHUNK, Columns, continues, faults, last_rows, scaled, usable
 from pogospec.data.logged import Logged, sha256_of
 from pogospec.data.sources.base import Source, own_folder
-from pogospec.data.staged import Room
+from pogospec.data.staged import Files
 from pogospec.errors import DataError, reason
 from pogospec.terminal import say
 from pogospec.types import Dataset, Reference, Transitions
@@ -86,8 +86,8 @@ class Stored:
 def load(source: Source, dataset_id: str, asked: dict[str, Any], played: tuple[Any, ...]) -> Dataset:
     """A set whose rows lie in a file, which is written where it is not there yet.
 
-    `asked`: environment and observe, as sources take them; `played`: what `Logged.played_in` takes. Raises DataError for data that cannot be used, or cannot be
-    read in parts, and where there is no room for the file.
+    `asked`: environment and observe, as sources take them; `played`: what `Logged.played_in` takes. Raises DataError
+    for data that cannot be used, or cannot be read in parts, and where there is no room for the file.
     """
     if (kind := source.whole(dataset_id)) is not None:
         raise whole(kind)
@@ -131,7 +131,7 @@ def _write(source: Any, dataset_id: str, asked: dict[str, Any], folder: Path) ->
         made.mkdir()
         scratch.mkdir()
         say(f"note: rows of {dataset_id} are written to {folder / ROWS}, once", error=True)
-        found = source.read(dataset_id, **asked, room=Room(scratch))
+        found = source.read(dataset_id, **asked, room=Files(scratch))
         episodes = write(found, made / ROWS)
         about = {name: getattr(found, name) for name in ("low", "high", "environment", "sha256", "of_d4rl", "changes")}
         about |= {"reference": None if found.reference is None else found.reference._asdict()}
@@ -149,7 +149,8 @@ def write(logged: Logged, file: Path) -> int:
     """Write the transitions that `Logged.dataset` would make; how many episodes they are; raises DataError."""
     columns, low, high = logged.columns, logged.low, logged.high
     for fault in faults(columns, low, high, logged.dropped, logged.remedy):
-        raise DataError(f"data.dataset: '{logged.id}': {fault}; look at all of it with: pogospec data inspect {logged.id}")
+        look = f"look at all of it with: pogospec data inspect {logged.id}"
+        raise DataError(f"data.dataset: '{logged.id}': {fault}; {look}")
     ends = last_rows(columns)
     count = int(usable(columns, ends, logged.dropped).sum())
     if count > MOST:
@@ -180,15 +181,20 @@ def write(logged: Logged, file: Path) -> int:
 
 def _type_of(columns: Columns) -> np.dtype:
     seen, acted = columns.observations.shape[1:], columns.actions.shape[1:]
-    kinds: dict[str, tuple[Any, ...]] = {name: (np.float32,) for name in Transitions._fields}
+    kinds: dict[str, tuple[Any, ...]] = dict.fromkeys(Transitions._fields, (np.float32,))
     kinds |= {"observations": (columns.observations.dtype, seen), "rewards": (columns.rewards.dtype,)}
     kinds |= {"next_observations": (columns.observations.dtype, seen), "episodes": (np.int32,)}
     kinds |= {"actions": (np.float32, acted), "next_actions": (np.float32, acted)}
     return np.dtype([(name, *kind) for name, kind in kinds.items()])
 
 
-def _piece(columns: Columns, ends: np.ndarray, dropped: np.ndarray | None, rows: slice) -> tuple:
-    part = lambda column: None if column is None else np.array(column[rows])  # noqa: E731
+def _piece(
+    columns: Columns, ends: np.ndarray, dropped: np.ndarray | None, rows: slice
+) -> tuple[Columns, np.ndarray, np.ndarray | None]:
+
+    def part(column: Any) -> Any:
+        return None if column is None else np.array(column[rows])
+
     names = ("observations", "actions", "rewards", "terminated", "truncated", "next_observations", "ends", "unknown")
     return Columns(*(part(getattr(columns, name)) for name in names)), part(ends), part(dropped)
 
@@ -215,4 +221,3 @@ def _transitions(
         valid,
     ]
     return found, (np.cumsum(ends) - ends)[rows]
-

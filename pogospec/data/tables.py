@@ -24,7 +24,7 @@ from pogospec.data.columns import CHUNK, Columns, last_rows, leaks, parts
 from pogospec.data.formats import Table, as_numbers, as_text, open_table, renamed, table_of
 from pogospec.data.logged import Logged, action_bounds, sha256_of
 from pogospec.data.naming import FLAGS, NAMES, NOTHING, OTHERS, Given, Sources, listed, resolve
-from pogospec.data.staged import InMemory, Room
+from pogospec.data.staged import Room
 from pogospec.data.tasks import LIMIT, replaced
 from pogospec.data.tasks.references import reference_for
 from pogospec.data.tasks.references import stated as stated_reference
@@ -134,7 +134,7 @@ def read_columns(
 
     `given`: what is said of it beside. `room`: where all but flags are put as they are read, if that is in parts.
     """
-    room = InMemory() if room is None else room
+    room = Room() if room is None else room
     names = resolve(table.names, path, given)
     flags = {column: _flags(table, names[column], path) for column in FLAGS if column in names}
     flags = flags if given.limit is None else _told_apart(flags["terminated"], given.limit, path)
@@ -182,7 +182,7 @@ def _told_apart(ends: np.ndarray, limit: int, path: Path) -> dict[str, np.ndarra
 
 
 def _read(
-    table: Table, name: str, path: Path, room: InMemory, checked: Callable[[np.ndarray, str, Path], np.ndarray]
+    table: Table, name: str, path: Path, room: Room, checked: Callable[[np.ndarray, str, Path], np.ndarray]
 ) -> None:
     """Put a column into a room, whole or part by part, each as it is when it was checked."""
     if table.part is None or not room.in_parts:
@@ -192,7 +192,7 @@ def _read(
         room.add(name, checked(table.part(name, slice(begin, begin + CHUNK)), name, path))
 
 
-def _matrix(table: Table, name: str, path: Path, room: InMemory) -> np.ndarray:
+def _matrix(table: Table, name: str, path: Path, room: Room) -> np.ndarray:
     """A column of vectors, in the type in which it is kept."""
     _read(table, name, path, room, _vectors)
     return np.require(room.take(name, room.kind(name)), requirements=["C", "W"])
@@ -256,7 +256,7 @@ def _flags(table: Table, name: str, path: Path) -> np.ndarray:
     return numbers == 1
 
 
-def _following(table: Table, columns: Columns, path: Path, room: InMemory) -> np.ndarray | None:
+def _following(table: Table, columns: Columns, path: Path, room: Room) -> np.ndarray | None:
     """Next observations of all rows, where the file has them or the observations after its episodes."""
     shape = columns.observations.shape
     name = next((name for name in ("next_observations", "final_observations") if name in table.names), None)
