@@ -88,7 +88,7 @@ def parts(column: np.ndarray) -> Iterator[np.ndarray]:
     return (column[begin : begin + CHUNK] for begin in range(0, len(column), CHUNK))
 
 
-def rows_where(column: np.ndarray, wrong: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def rows_where(column: np.ndarray, wrong: Callable[[np.ndarray], Any]) -> np.ndarray:
     """Rows of a column that a function of a part of it marks."""
     found = [number * CHUNK + np.flatnonzero(wrong(part)) for number, part in enumerate(parts(column))]
     return np.concatenate(found) if found else np.empty(0, np.int64)

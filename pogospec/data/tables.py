@@ -188,8 +188,9 @@ def _read(
     if table.part is None or not room.in_parts:
         room.add(name, checked(table.read(name, None), name, path))
         return
-    for begin in range(0, max(table.rows(name), 1), CHUNK):
-        room.add(name, checked(table.part(name, slice(begin, begin + CHUNK)), name, path))
+    rows = table.rows(name)
+    for begin in range(0, max(rows, 1), CHUNK):
+        room.add(name, checked(table.part(name, slice(begin, min(begin + CHUNK, rows))), name, path))
 
 
 def _matrix(table: Table, name: str, path: Path, room: Room) -> np.ndarray:
@@ -274,14 +275,15 @@ def _following(table: Table, columns: Columns, path: Path, room: Room) -> np.nda
         column = room.take("following", kind)
     if name == "next_observations":
         return column
-    if room.in_parts:
-        raise DataError(
-            f"{path}: found final_observations, which only columns in memory are completed by; allowed data.rows: "
-            "memory, or next_observations in the file"
-        )
-    following = np.empty_like(columns.observations)
-    following[:-1] = columns.observations[1:]
-    following[ends] = column
+    place, over = 0, columns.terminated | columns.truncated
+    for begin in range(0, len(over), CHUNK):
+        here = over[begin : begin + CHUNK]
+        after, part = columns.observations[begin + 1 : begin + 1 + len(here)], np.empty((len(here), shape[1]), kind)
+        part[: len(after)] = after
+        part[here] = column[place : place + here.sum()]
+        place += int(here.sum())
+        room.add("after", part)
+    following = room.take("after", kind)
     if not len(ends) or ends[-1] != shape[0] - 1:
         raise DataError(f"{path}: the last row ends no episode, so final_observations lacks one; mark it in timeouts")
     return following
