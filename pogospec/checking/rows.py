@@ -11,9 +11,6 @@ def row_rules(spec: Spec) -> Problems:
     if spec.data.rows == "memory":
         return
     where = "data.rows"
-    if spec.target is not None:
-        yield where, "found disk, but a known energy has no rows; remove it"
-        return
     for index, step in enumerate(spec.schedule.steps):
         if step.judge is not None:
             yield (

@@ -97,12 +97,16 @@ def load(source: Source, dataset_id: str, asked: dict[str, Any], played: tuple[A
     try:
         if not (folder / ABOUT).is_file():
             _write(source, dataset_id, asked, folder)
-        return _dataset(dataset_id, folder, played)
     except OSError as error:
         raise DataError(
-            f"data.rows: {folder} cannot be written and read ({reason(error)}); set POGOSPEC_DATA_DIR to a folder "
+            f"data.rows: {folder} cannot be written ({reason(error)}); set POGOSPEC_DATA_DIR to a folder "
             "that has room for all rows twice, or data.rows to memory"
         ) from None
+
+    try:
+        return _dataset(dataset_id, folder, played)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"data.rows: {folder} is damaged ({error}); remove it, and it is written again") from None
 
 
 def whole(kind: str) -> DataError:

@@ -65,7 +65,9 @@ def assert_same(found, wanted):
         assert np.ascontiguousarray(one).tobytes() == other.tobytes(), name
 
 
-@pytest.mark.parametrize("name", ["own.hdf5", "own.safetensors", "follows.h5", "final.h5", ID, MINARI, "pocket/reacher-mixed"])
+@pytest.mark.parametrize(
+    "name", ["own.hdf5", "own.safetensors", "follows.h5", "final.h5", ID, MINARI, "pocket/reacher-mixed"]
+)
 def test_sources_put_the_same_rows_there(name, chunk, places, tmp_path):
     dataset = name
     if name.startswith("pocket") and chunk == 5:
@@ -172,3 +174,13 @@ def test_a_file_that_is_half_written_counts_for_nothing(places, tmp_path):
     (about.parent / stored.ROWS).write_bytes(b"half")
     assert_same(load_for(spec).transitions, load_for(load("td3_bc", [("data.dataset", f"file:{path}")])).transitions)
     assert json.loads(about.read_text()) == wanted
+    (about.parent / stored.ROWS).write_bytes(b"cut short")
+    with pytest.raises(DataError, match=r"data.rows: .* is damaged .*; remove it, and it is written again"):
+        load_for(spec)
+
+
+def test_a_folder_that_cannot_be_written_is_told(places, tmp_path, monkeypatch):
+    path = write(tmp_path / "own.hdf5")
+    monkeypatch.setenv("POGOSPEC_DATA_DIR", str(path))
+    with pytest.raises(DataError, match=r"data.rows: .*own.hdf5/rows/.* cannot be written .*; set POGOSPEC_DATA_DIR"):
+        load_for(load("td3_bc", [("data.dataset", f"file:{path}"), ("data.rows", "disk")]))
