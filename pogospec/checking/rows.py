@@ -19,10 +19,3 @@ def row_rules(spec: Spec) -> Problems:
                 "a judge",
             )
             return
-    terms = [name for step in spec.schedule.steps for name, term in (step.energy or {}).items() if term.begins]
-    if spec.schedule.at_once > 1 and terms:
-        yield (
-            where,
-            f"found disk, but {terms[0]} of the energy measures its scale where each of the concurrent steps begins, "
-            "on rows of its own; allowed memory, or another scale",
-        )

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pogospec.compiler.chain import keys_at_begin
 from pogospec.compiler.program import Stage, State
 from pogospec.compiler.stage import BEGIN_ROWS, begin_rows
 from pogospec.data.used import Used
@@ -60,7 +61,7 @@ class Programs:
         self._initial = self.batching.jit(program.init, (cells.axis, 0))
         self._entries: dict[int, Callable] = {}
         self._chunks: dict[int, Callable] = {}
-        self._told: dict[int, dict[str, Any]] = {}  # shapes of the metrics of an update
+        self._nothing: dict[int, Totals] = {}  # totals of no updates
         self._hold = jax.jit(lambda mask, old, new: jax.tree.map(lambda o, n: _where(mask, o, n), old, new))
 
     def fresh(self) -> State:
@@ -88,8 +89,15 @@ class Programs:
         keys = self._keys_at_begin(number)
         if self.stream is None:
             return self._enter(number, state, place, self.data, keys)
-        rows = jax.vmap(functools.partial(begin_rows, count=self.stream.used.count))(keys)
-        return self._enter(number, state, place, self.stream.take(rows), keys)
+        return self._enter(number, state, place, self._seen_at_begin(number, keys), keys)
+
+    def _seen_at_begin(self, number: int, keys: Any) -> Any:
+        """The rows of the file that each run looks at where a stage begins; of several actors those of each."""
+        assert self.stream is not None
+        actors, count = len(self.stages[number].actors), self.stream.used.count
+        rows = jax.vmap(lambda key: [begin_rows(own, count) for own in keys_at_begin(actors, key)])(keys)
+        seen = [self.stream.take(each) for each in rows]
+        return seen if actors > 1 else seen[0]
 
     def _keys_at_begin(self, number: int) -> Any:
         return jax.vmap(lambda root: stream(fold(root, number), INIT, 1))(self.roots)
@@ -112,10 +120,12 @@ class Programs:
         fresh = Place.fresh(len(self.roots))
         template = jax.eval_shape(self.fresh)
         data, sources = self.data, dict.fromkeys(stage.source for stage in self.stages[: number + 1])
-        if self.stream is not None:
-            data = self.stream.shapes(len(self.roots), min(BEGIN_ROWS, self.stream.used.count))
         for entered in sources:
             keys = self._keys_at_begin(entered)
+            if self.stream is not None:
+                seen = self.stream.shapes(len(self.roots), min(BEGIN_ROWS, self.stream.used.count))
+                actors = len(self.stages[entered].actors)
+                data = [seen] * actors if actors > 1 else seen
             template = jax.eval_shape(
                 lambda state, data, entered=entered, keys=keys: self._enter(entered, state, fresh, data, keys),
                 template,
@@ -156,7 +166,7 @@ class Programs:
         """What a chunk gives, from pieces of updates whose batches are read ahead of them; the next piece too."""
         assert self.stream is not None
         number, stage, done, whole = place.number, self.stages[place.number], place.done, None
-        name, size, totals = (number, place.phase // 2), self._size(number), self._nothing(stage.source)
+        name, size, totals = (number, place.phase // 2), self._size(number), self._nothing[stage.source]
         while done < stop:
             begin = done // size * size
             until = min(begin + size, stop)
@@ -179,11 +189,6 @@ class Programs:
         """Updates of a stage whose batches are read at once."""
         assert self.stream is not None
         return self.stream.updates_of_piece(self.stages[number].batches, self.stages[number].updates)
-
-    def _nothing(self, source: int) -> Totals:
-        """Totals of no updates, of each run."""
-        shapes = self._told[source]
-        return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(self.roots), *np.shape(leaf))), nothing(shapes))
 
     def close(self) -> None:
         """Let go of the file that rows are read from."""
@@ -208,10 +213,12 @@ class Programs:
             return chunk.lower(numbers, self.data, template, roots, 0, 1).compile()
         row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), template)
         own = numbers if self.axis(source) is None else jax.tree.map(lambda leaf: leaf[0], numbers)
-        self._told[source] = metrics_of(stage, own, row, roots[0], self.stream.shapes(size))
+        totals = nothing(metrics_of(stage, own, row, roots[0], self.stream.shapes(size)))
+        repeat = lambda leaf: np.repeat(np.asarray(leaf)[None], len(roots), axis=0)  # noqa: E731
+        self._nothing[source] = jax.tree.map(repeat, totals)
         piece = piece_function(stage, size, self.axis(source), self.batching)
         read = self.stream.shapes(len(self.roots), self._size(source) * stage.batches * size)
-        return piece.lower(numbers, read, template, self._nothing(source), roots, 0, 1, 0).compile()
+        return piece.lower(numbers, read, template, self._nothing[source], roots, 0, 1, 0).compile()
 
 
 def _where(mask, old, new):

@@ -44,11 +44,11 @@ class Stream:
             self._read[key] = self._pool.submit(self._load, rows)
 
     def piece(self, name: tuple[int, ...], roots: Any, batches: int, begin: int, count: int) -> Transitions:
-        """The rows of these batches, one after another, [runs, rows] each; all others that are there are let go of."""
+        """The rows of these batches, one after another, [runs, rows] each; what was asked for before is let go of."""
         self.ahead(name, roots, batches, begin, count)
-        wanted = self._read[(*name, begin)]
-        self._read = {(*name, begin): wanted}
-        return wanted.result()
+        asked = list(self._read)
+        self._read = {key: self._read[key] for key in asked[asked.index((*name, begin)) :]}
+        return self._read[(*name, begin)].result()
 
     def take(self, rows: Any) -> Transitions:
         """Rows by their numbers, on the host."""
