@@ -1,7 +1,15 @@
 """Runs whose rows lie in a file: the batches, and so the bits, of those whose rows lie in memory."""
 
+import math
+import os
+import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from commands import pogospec, sets
 from rich.console import Console
@@ -148,3 +156,67 @@ def test_an_error_of_the_file_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(stream.Stream, "take", broken)
     with pytest.raises(Exception, match="Input/output error"):
         ran(spec, tmp_path / "run")
+
+
+ALLOWED = 480 * 2**20
+"""Bytes of memory of its own that a process may have: what Python, JAX and a small program need, and little more."""
+MINARI = Path(os.environ.get("MINARI_DATASETS_PATH", "")) / "pogobench"
+SETS = ("halfcheetah/medium-v0", "halfcheetah/medium-expert-v0", "walker2d/medium-v0", "walker2d/medium-replay-v0")
+LOGGED = {"actions": "actions", "rewards": "rewards", "terminals": "terminations", "timeouts": "truncations"}
+
+
+def logged():
+    """Columns of sets of as many observations and actions, one after another, as D4RL has them."""
+    found = {name: [] for name in ("observations", "next_observations", *LOGGED)}
+    for name in SETS:
+        with h5py.File(MINARI / name / "data" / "main_data.hdf5") as file:
+            for episode in file.values():
+                own = {column: episode[source][()] for column, source in LOGGED.items()}
+                own["timeouts"][-1] |= not own["terminals"][-1]
+                own |= {"observations": episode["observations"][:-1], "next_observations": episode["observations"][1:]}
+                for column, part in own.items():
+                    found[column].append(part.astype(np.float32) if part.dtype.kind == "f" else part)
+    whole = {name: np.concatenate(column) for name, column in found.items()}
+    return whole | {"actions": np.clip(whole["actions"], -1, 1)}
+
+
+def again_and_again(columns, times, path):
+    with h5py.File(path, "w") as file:
+        for name, column in columns.items():
+            rows = len(column)
+            written = file.create_dataset(name, (rows * times, *column.shape[1:]), column.dtype)
+            for number in range(times):
+                written[number * rows : (number + 1) * rows] = column
+    return path
+
+
+@pytest.mark.exhaustive("writes 12 GB, and reads 4 GB into memory for comparison: minutes")
+def test_a_set_eight_times_the_memory_that_a_process_may_have(tmp_path, monkeypatch):
+    if not all((MINARI / name).is_dir() for name in SETS):
+        pytest.skip("MINARI_DATASETS_PATH names no folder with pogobench's halfcheetah and walker2d")
+    if shutil.disk_usage(tmp_path).free < 16e9 or os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 12e9:
+        pytest.skip("needs 16 GB of disk, and 12 GB of memory for the run to compare with")
+    columns = logged()
+    size = 4 * (2 * columns["observations"].shape[1] + 2 * columns["actions"].shape[1] + 5)
+    times = math.ceil(8 * ALLOWED / (size * (len(columns["rewards"]) - 2000)))
+    small, large = (again_and_again(columns, n, tmp_path / f"{n}.hdf5") for n in (1, times))
+    given = [f"{network}.hidden=[32]" for network in ("policy", "critic", "behavior")]
+    given += ["train.batch_size=64", "schedule.steps[*].updates=300"]
+    code = "import sys; from pogospec.cli import app; app(sys.argv[1:])"
+
+    def trained(data, rows, out, limit=""):
+        more = sets(*given, f"data.dataset=file:{data}", f"data.rows={rows}")
+        command = [sys.executable, "-c", code, "run", "td3_bc", *more, "--quiet", "--out", str(tmp_path / out)]
+        limited = ["sh", "-c", f'{limit} exec "$@"', "sh", *command]
+        return subprocess.run(limited, capture_output=True, text=True, check=False)
+
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    limit = f"ulimit -s 1024; ulimit -d {ALLOWED // 1024};"
+    assert trained(small, "disk", "small").returncode == 0  # what compiling takes is not what is asked for
+    done = trained(large, "disk", "disk", limit)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (file,) = (file for file in (tmp_path / "data" / "rows").glob("*/rows.npy") if file.stat().st_size > 1e9)
+    assert file.stat().st_size >= 8 * ALLOWED
+    assert trained(large, "memory", "refused", limit).returncode != 0
+    assert trained(large, "memory", "memory").returncode == 0
+    assert_same(*(RunDirectory.open(tmp_path / out) for out in ("memory", "disk")))
