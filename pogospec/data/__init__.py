@@ -5,6 +5,7 @@ catalog     which source an id is of, and the datasets at hand
 logged      what every source yields; columns: its arrays, and the transitions that they make
 tables      which columns a file needs; naming: under which names; formats: HDF5, NumPy, Parquet, safetensors
 arrays      transitions for the training loop: standardised, with transformed rewards, split
+episodes    columns of episodes that come one after another
 staged      columns that are put into files as they are read; stored: transitions in a file; used: as in arrays
 tasks/      the environments that data are evaluated in, and reference returns
 pocket/     the embedded sets, and what collected them

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pogospec.data.columns import CHUNK, join, moments, oversized, to_transitions
+from pogospec.data.columns import CHUNK, moments, oversized, to_transitions
+from pogospec.data.episodes import join
 from pogospec.errors import DataError
 from pogospec.spec.schema import RewardSpec
 from pogospec.types import Normalizer, Transitions

@@ -16,7 +16,7 @@ point of the group `pogospec.kinds`, named `source.NAME`. It gives a `label`, a 
             path = self.find(dataset_id)
             return from_arrays(dataset_id, path, {"observations": ..., "actions": ..., ...}, environment)
 
-`tables.from_arrays` makes the dataset of named arrays, `columns.join` the columns of episodes.
+`tables.from_arrays` makes the dataset of named arrays, `episodes.join` the columns of episodes.
 """
 
 from __future__ import annotations

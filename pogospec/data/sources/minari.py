@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pogospec.data import catalog
-from pogospec.data.columns import Columns, Episode, edges, join, outside, spanned
+from pogospec.data.columns import Columns, Episode, edges, outside, spanned
+from pogospec.data.episodes import join
 from pogospec.data.gym import quiet
 from pogospec.data.logged import Logged, sha256_of
 from pogospec.data.sources.base import Entry, NotAtHand, Source, walk
