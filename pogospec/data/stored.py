@@ -73,7 +73,7 @@ class Stored:
             yield [np.ascontiguousarray(piece[name]) for name in names]
 
     def take(self, rows: np.ndarray) -> Transitions:
-        """Rows by their numbers, of any shape; read in the order of the file, each once where it is asked for twice."""
+        """Rows by their numbers, of any shape; read in the order of the file."""
         asked = np.ravel(rows)
         order = np.argsort(asked, kind="stable")
         size, flat = self.bytes_of_row, self.rows.view(np.ndarray).view(np.uint8)
@@ -92,7 +92,8 @@ def load(source: Source, dataset_id: str, asked: dict[str, Any], played: tuple[A
     if (kind := source.whole(dataset_id)) is not None:
         raise whole(kind)
     files = source.files(dataset_id)
-    about = [LAYOUT, version("pogospec"), dataset_id, asked, [(file.name, sha256_of(file)) for file in files]]
+    lasting = source.lasting(dataset_id)
+    about = [LAYOUT, version("pogospec"), lasting, asked, [(file.name, sha256_of(file)) for file in files]]
     folder = folder_of_rows() / sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
     try:
         if not (folder / ABOUT).is_file():
@@ -102,7 +103,6 @@ def load(source: Source, dataset_id: str, asked: dict[str, Any], played: tuple[A
             f"data.rows: {folder} cannot be written ({reason(error)}); set POGOSPEC_DATA_DIR to a folder "
             "that has room for all rows twice, or data.rows to memory"
         ) from None
-
     try:
         return _dataset(dataset_id, folder, played)
     except (OSError, ValueError, LookupError, TypeError) as error:

@@ -140,10 +140,11 @@ def read_columns(
     flags = flags if given.limit is None else _told_apart(flags["terminated"], given.limit, path)
     _read(table, names["rewards"], path, room, _vector)
     rewards = room.take(names["rewards"], room.kind(names["rewards"]))
-    observations, actions = (_matrix(table, names[column], path, room) for column in ("observations", "actions"))
+    observations = _matrix(table, names["observations"], path, room)
+    actions = _matrix(table, names["actions"], path, room, np.float32)
     read = {"observations": observations, "actions": actions, "rewards": rewards} | flags
     _check_counts({name: len(read[column]) for column, name in names.items()}, path)
-    columns = Columns(observations, actions.astype(np.float32, copy=False), rewards, **flags)
+    columns = Columns(observations, actions, rewards, **flags)
     if following:
         columns.next_observations = _following(table, columns, path, room)
         found = leaks(columns, last_rows(columns))
@@ -193,10 +194,10 @@ def _read(
         room.add(name, checked(table.part(name, slice(begin, min(begin + CHUNK, rows))), name, path))
 
 
-def _matrix(table: Table, name: str, path: Path, room: Room) -> np.ndarray:
-    """A column of vectors, in the type in which it is kept."""
+def _matrix(table: Table, name: str, path: Path, room: Room, kind: Any = None) -> np.ndarray:
+    """A column of vectors, in the type in which it is kept, or another one."""
     _read(table, name, path, room, _vectors)
-    return np.require(room.take(name, room.kind(name)), requirements=["C", "W"])
+    return np.require(room.take(name, room.kind(name) if kind is None else kind), requirements=["C", "W"])
 
 
 def _vectors(column: np.ndarray, name: str, path: Path) -> np.ndarray:
