@@ -6,6 +6,7 @@ from protocol import clock, serve  # isort: skip  # pins the process
 import dataclasses
 import resource
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -129,19 +130,20 @@ class Trained:
 
     def __init__(self, task):
         self.spec, transitions, space = shaped(task)
-        batching = Batching.of(self.spec.train.batch_runs, self.spec.seeds)
+        batching = Batching.of(self.spec.train.batch_runs, self.spec.seed_count)
         held = jax.tree.map(lambda column: as_floats(column[:64]), transitions)
-        cells = Cells([self.spec], [None], space, identity_normalizer(space.obs_dim), held, batching)
+        unwritten: Any = [None]
+        cells = Cells([self.spec], unwritten, space, identity_normalizer(space.obs_dim), held, batching)
         data = _in_file(task, space, self.spec) if task["rows_in"] == "disk" else None
         data = batching.shared(jax.tree.map(as_floats, transitions)) if data is None else data
-        self.programs, self.place = Programs(self.spec, cells, data), Place.fresh(self.spec.seeds)
+        self.programs, self.place = Programs(self.spec, cells, data), Place.fresh(self.spec.seed_count)
         self.state = self.programs.enter(0, self.programs.fresh(), self.place)
 
     def prepare(self):
         """What is known, and how to run updates."""
         with clock() as spent:
             self.run(1)
-        stage, seeds = self.programs.stages[0], self.spec.seeds
+        stage, seeds = self.programs.stages[0], self.spec.seed_count
         counts = operations(self.spec, self.programs.cells.space)
         return {"compile": spent[0], "stage": stage.label, "seeds": seeds, "operations": seeds * counts[0]}, self.run
 
