@@ -1,10 +1,12 @@
-"""What specs compile to: a worker. Tasks: td3_bc (a shape), spec (of a shipped one), sweep, part, memory, device."""
+"""A worker: what specs compile to. Tasks: td3_bc (a shape), spec (shipped), sweep, part, memory, device, rows."""
 
 from __future__ import annotations
 
 from protocol import clock, serve  # isort: skip  # pins the process
 import dataclasses
 import resource
+from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,13 +18,20 @@ import parts
 from pogospec.checking.check import load
 from pogospec.compiler.compile import compile_spec
 from pogospec.critics.clipped_double_q import ClippedDoubleQ
-from pogospec.data import load_for
+from pogospec.data import load_for, stored
+from pogospec.data.arrays import identity_normalizer
+from pogospec.data.columns import Columns
+from pogospec.data.logged import Logged
+from pogospec.data.used import use
 from pogospec.explain.costs.operations import _products, intermediates, operations
 from pogospec.nets import ensemble
 from pogospec.runs import cache
 from pogospec.spec.shipped import spec_path
 from pogospec.training.batching import Batching, a_device_for_each_core
+from pogospec.training.cells import Cells
 from pogospec.training.chunk import as_floats, chunk_function, precision
+from pogospec.training.place import Place
+from pogospec.training.programs import Programs
 from pogospec.types import Space, Transitions
 
 
@@ -116,9 +125,55 @@ def stage_of(task) -> Made:
         return Made(spec, dataset.transitions, dataset.space, task["stage"])
 
 
+class Trained:
+    """The loop of a run around a stage, with rows in memory or in a file, which is read ahead of the updates."""
+
+    def __init__(self, task):
+        self.spec, transitions, space = shaped(task)
+        batching = Batching.of(self.spec.train.batch_runs, self.spec.seed_count)
+        held = jax.tree.map(lambda column: as_floats(column[:64]), transitions)
+        unwritten: Any = [None]
+        cells = Cells([self.spec], unwritten, space, identity_normalizer(space.obs_dim), held, batching)
+        data = _in_file(task, space, self.spec) if task["rows_in"] == "disk" else None
+        data = batching.shared(jax.tree.map(as_floats, transitions)) if data is None else data
+        self.programs, self.place = Programs(self.spec, cells, data), Place.fresh(self.spec.seed_count)
+        self.state = self.programs.enter(0, self.programs.fresh(), self.place)
+
+    def prepare(self):
+        """What is known, and how to run updates."""
+        with clock() as spent:
+            self.run(1)
+        stage, seeds = self.programs.stages[0], self.spec.seed_count
+        counts = operations(self.spec, self.programs.cells.space)
+        return {"compile": spent[0], "stage": stage.label, "seeds": seeds, "operations": seeds * counts[0]}, self.run
+
+    def run(self, updates: int) -> float:
+        """Seconds of so many updates, with whatever they wait for."""
+        with clock() as spent:
+            stop = self.place.done + updates
+            self.state = self.programs.run(self.place, self.state, stop).state
+        self.place.done = stop
+        return spent[0]
+
+
+def _in_file(task, space, spec):
+    """The made-up data in a file, which is made once."""
+    folder = Path(task["folder"]) / f"rows-{task['rows']}-{task['obs']}-{task['act']}"
+    about = folder / "episodes"
+    if not about.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        columns = made.hopper(task["rows"], task["obs"], task["act"])
+        columns |= {name: columns[name] > 0 for name in ("terminated", "truncated")}
+        logged = Logged("made", Columns(**columns), space.low, space.high, "", None, "", folder, None)
+        about.write_text(str(stored.write(logged, folder / stored.ROWS)))
+    return use(stored.Stored(folder / stored.ROWS, int(about.read_text())), spec.data)[0]
+
+
 def prepare(task):
     """Compile; what is known of a task, and how to run updates."""
     cache.enable()
+    if task["kind"] == "rows":
+        return Trained(task).prepare()
     made = stage_of(task)
     if task["kind"] == "part":
         return parts.prepare(made, task["part"])

@@ -168,4 +168,28 @@ def shares(options: Options) -> Part:
     return part
 
 
-PARTS = {function.__name__: function for function in (peers, cores, specs, growth, shares)}
+def rows(options: Options) -> Part:
+    """Updates with rows in a file, read ahead, beside those with rows in memory; on one core and on all."""
+    part, task = Part("Rows in memory and rows in a file"), shape(options)
+    task |= {"kind": "rows", "folder": str(options.folder), "rows": 4000 if options.quick else 2_000_000}
+    with ExitStack() as stack:
+        jobs = {}
+        for cores in dict.fromkeys((options.one, options.cores)):
+            worker, many = stack.enter_context(Worker("ours", cores)), len(cores)
+            for seeds in (1, 5):
+                for where in ("memory", "disk"):
+                    label = f"{where}, {seeds} seed{'s' * (seeds > 1)}, {many} core{'s' * (many > 1)}"
+                    jobs[where, seeds, many] = Job(label, worker, task | {"seeds": seeds, "rows_in": where}, seeds)
+        interleave(list(jobs.values()), options)
+    part.rows = [job.row() for job in jobs.values()]
+    for where, seeds, many in jobs:
+        if where == "disk":
+            what = f"disk / memory, {seeds} seed{'s' * (seeds > 1)}, {many} core{'s' * (many > 1)}"
+            part.target(what, ratio(jobs["disk", seeds, many], jobs["memory", seeds, many]), 0.9)
+    part.notes.append(
+        "seconds are of the loop of a run, with whatever it waits for; the file may be in the system's cache"
+    )
+    return part
+
+
+PARTS = {function.__name__: function for function in (peers, cores, specs, growth, shares, rows)}

@@ -24,7 +24,7 @@ SECONDS = 120
 MOST = 3
 """Packages of an extra that are named one by one."""
 FOLDERS = {
-    "POGOSPEC_DATA_DIR": ("~/.cache/pogospec/datasets", "imported datasets, and D4RL files"),
+    "POGOSPEC_DATA_DIR": ("~/.cache/pogospec/datasets", "imported datasets, D4RL files, and rows of data.rows: disk"),
     "MINARI_DATASETS_PATH": ("~/.minari/datasets", "local Minari datasets"),
     "D4RL_DATASET_DIR": ("~/.d4rl/datasets", "D4RL files, *.hdf5"),
     "OGBENCH_DATASET_DIR": ("~/.ogbench/data", "OGBench files, *.npz"),

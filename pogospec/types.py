@@ -70,6 +70,7 @@ class Dataset(NamedTuple):
     sha256: str
     reference: Reference | None
     changes: tuple[str, ...] = ()  # rows that are not as they were logged, for people
+    stored: Any = None  # the file that holds the transitions, whose columns read it then (data/stored.py)
 
 
 class Reference(NamedTuple):

@@ -46,7 +46,7 @@ QUICK_TO_COMPILE = " ".join(
     )
 )
 """What halves the time of XLA's compiler, and so that of most tests; commands that tests start inherit it."""
-OPTIMISED = {"test_coverage.py", "test_flow_theory.py", "test_train.py"}
+OPTIMISED = {"test_coverage.py", "test_flow_theory.py", "test_rows_on_disk.py", "test_train.py"}
 """Files whose programs are compiled as users' are: long ones, and some of all that runs."""
 
 

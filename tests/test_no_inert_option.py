@@ -230,8 +230,8 @@ EQUAL = {("iql", "geometry"), ("awac", "geometry"), ("by trial", "data.holdout")
 """Where all values are one: geometries of densities have the same explicit step from data, which takes no distance; of
 three episodes all shares that may be held out are two."""
 
-HEARD = {"TrainSpec.track", "WandB.project", "MLflow.project", "Trackio.project"}
-"""What trackers are told, and where; `tests/tracking/` sees that they are."""
+HEARD = {"TrainSpec.track", "WandB.project", "MLflow.project", "Trackio.project", "DataSpec.rows"}
+"""What trackers are told, and where; `tests/tracking/` sees that they are. Where rows lie: `test_rows_on_disk.py`."""
 
 
 class Probe:

@@ -22,6 +22,7 @@ from pogospec.checking.names import name_rules
 from pogospec.checking.optimizers import average_rules, optimizer_rules
 from pogospec.checking.particles import particle_rules, particle_step_rules
 from pogospec.checking.policy import empty_rules, policy_rules
+from pogospec.checking.rows import row_rules
 from pogospec.checking.step_sizes import doubling_rules, multiplier_rules, trial_rules
 from pogospec.checking.trackers import tracker_rules
 from pogospec.errors import DataError, Origin, Problem, SpecError, TaskError, UsageError
@@ -118,6 +119,7 @@ def rules(spec: Spec, told: Collection[str] = ()) -> Problems:
         return
     yield from evaluation_rules(spec)
     yield from tracker_rules(spec)
+    yield from row_rules(spec)
     yield from known_energy_rules(spec)
     known: set[str] = {"critic", "behavior", "policy"} if spec.target is not None else set()
     yield from name_rules(spec)

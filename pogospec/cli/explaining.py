@@ -315,7 +315,8 @@ def _memory(found: Explanation, cost: Cost) -> str:
     from pogospec.explain import bytes_text
 
     memory = cost.memory
-    data = "data not counted" if memory.data is None else f"data {bytes_text(memory.data)}"
+    kind = "data" if found.spec.data.rows == "memory" else "rows read ahead"
+    data = "data not counted" if memory.data is None else f"{kind} {bytes_text(memory.data)}"
     weights, optimizers, activations = map(bytes_text, (memory.weights, memory.optimizers, memory.activations))
     temporary = "temporaries of the compiled chunk" if any(r.reserved for r in cost.rates) else "matrix products"
     averages = f", averages {bytes_text(memory.averages)}" if memory.averages else ""

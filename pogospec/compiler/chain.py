@@ -29,10 +29,12 @@ def joined(steps: Sequence[Stage], place: int) -> Stage:
     first, *others = steps
     further = [_further(step._replace(source=place + n), n) for n, step in enumerate(others, 1)]
 
-    def enter(numbers, state: State, data: Batch, key: Key) -> State:
-        state = first.enter(numbers, state._replace(chain=()), data, key)
+    def enter(numbers, state: State, data: Batch | list[Batch], key: Key) -> State:
+        each = data if isinstance(data, list) else [data] * len(steps)  # of rows in a file, those that each looks at
+        own = keys_at_begin(len(steps), key)
+        state = first.enter(numbers, state._replace(chain=()), each[0], own[0])
         for number, actor in enumerate(further, 1):
-            state = actor.enter(numbers, state, data, jax.random.fold_in(key, KEYS + number))
+            state = actor.enter(numbers, state, each[number], own[number])
         return state
 
     def update(
@@ -50,6 +52,11 @@ def joined(steps: Sequence[Stage], place: int) -> Stage:
 
     label = together([step.label for step in steps])
     return first._replace(label=label, enter=enter, update=update, chain=(first, *further))
+
+
+def keys_at_begin(actors: int, key: Key) -> list[Key]:
+    """The key of each of so many actors where a stage begins, from that of the stage."""
+    return [key, *(jax.random.fold_in(key, KEYS + number) for number in range(1, actors))]
 
 
 def _further(step: Stage, number: int) -> Stage:

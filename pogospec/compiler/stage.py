@@ -83,6 +83,15 @@ def stage_of(plan: Plan, space: Space, nodes_of: StageNodes) -> Stage:
     return Stage(*about, entry=plan.entry, beside=beside)
 
 
+def begin_rows(key: Key, count: int) -> Any:
+    """The rows, of so many, that terms look at when a step begins with a key; all, where they are few."""
+    return _rows_at_begin(jax.random.split(key, 3)[2], count)
+
+
+def _rows_at_begin(key: Key, count: int) -> Any:
+    return jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(key, (BEGIN_ROWS,), 0, count)
+
+
 def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, key: Key) -> State:
     """Re-centre, start fresh optimisers and let geometries and terms of the energy begin."""
     geometry_key, energy_key, rows_key = jax.random.split(key, 3)
@@ -105,8 +114,7 @@ def _enter(plan: Plan, nodes: Nodes, space: Space, state: State, data: Batch, ke
     learned = geometry, multiplier, {name: law.init() for name, law in temperatures(nodes).items()}
     if plan.step.optimizer_state == "keep" and _alike(learned, (state.geometry, state.multiplier, state.temperature)):
         learned = state.geometry, state.multiplier, state.temperature
-    count = data.rewards.shape[0]
-    rows = jnp.arange(count) if count <= BEGIN_ROWS else jax.random.randint(rows_key, (BEGIN_ROWS,), 0, count)
+    rows = _rows_at_begin(rows_key, data.rewards.shape[0])
     batch = jax.tree.map(lambda column: column[rows], data)
     energy = {} if plan.moving else dict(state.energy)
     for index, (name, term) in enumerate(nodes.problem.energy.items()):

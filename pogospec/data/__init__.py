@@ -5,6 +5,8 @@ catalog     which source an id is of, and the datasets at hand
 logged      what every source yields; columns: its arrays, and the transitions that they make
 tables      which columns a file needs; naming: under which names; formats: HDF5, NumPy, Parquet, safetensors
 arrays      transitions for the training loop: standardised, with transformed rewards, split
+episodes    columns of episodes that come one after another
+staged      columns that are put into files as they are read; stored: transitions in a file; used: as in arrays
 tasks/      the environments that data are evaluated in, and reference returns
 pocket/     the embedded sets, and what collected them
 """
@@ -16,6 +18,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pogospec.data.catalog import at_hand, source_of, sources
+from pogospec.data.stored import load as load_stored
+from pogospec.data.stored import whole
 from pogospec.data.tasks import replaced
 from pogospec.spec.schema import Spec
 from pogospec.types import Dataset
@@ -37,9 +41,14 @@ def read(
     limit and wrappers. `arguments`, `max_episode_steps`: in the place of those of the data, or of `environment`.
     `observe`: the entries that are observed, where observations are a Dict. Raises DataError.
     """
-    asked = None if environment is None else replaced(None, environment, arguments, max_episode_steps)
+    asked = _asked(environment, arguments, max_episode_steps)
     found = source_of(dataset_id, observe).read(dataset_id, asked, observe)
     return found.played_in(environment, arguments, max_episode_steps)
+
+
+def _asked(environment: str | None, arguments: dict[str, Any] | None, limit: int | None) -> str | None:
+    """The environment that a source is asked for."""
+    return None if environment is None else replaced(None, environment, arguments, limit)
 
 
 def find(dataset_id: str) -> None:
@@ -48,9 +57,12 @@ def find(dataset_id: str) -> None:
 
 
 def find_for(spec: Spec) -> None:
-    """Look for the data of a spec as `find` does, and refuse entries to observe where there is nothing to choose."""
+    """Look for the data of a spec as `find` does, and refuse what cannot be asked of their source."""
     if spec.target is None:
-        source_of(spec.data.dataset, spec.data.observe).find(spec.data.dataset)
+        source = source_of(spec.data.dataset, spec.data.observe)
+        if spec.data.rows == "disk" and (kind := source.whole(spec.data.dataset)) is not None:
+            raise whole(kind)
+        source.find(spec.data.dataset)
 
 
 def load(
@@ -78,6 +90,10 @@ def load_for(spec: Spec) -> Dataset:
     if spec.target is not None:
         return known(spec.target, spec.data.dataset)
     data = spec.data
+    if data.rows == "disk":
+        played = data.environment, data.arguments, data.max_episode_steps
+        asked = {"environment": _asked(*played), "observe": data.observe}
+        return load_stored(source_of(data.dataset, data.observe), data.dataset, asked, played)
     return load(data.dataset, data.environment, data.observe, data.arguments, data.max_episode_steps)
 
 

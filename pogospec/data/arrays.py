@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from pogospec.data.columns import join, moments, oversized, to_transitions
+from pogospec.data.columns import CHUNK, moments, oversized, to_transitions
+from pogospec.data.episodes import join
 from pogospec.errors import DataError
 from pogospec.spec.schema import RewardSpec
 from pogospec.types import Normalizer, Transitions
@@ -37,7 +38,7 @@ def reward_factor(transitions: Transitions, reward: RewardSpec) -> float:
     """By what `transform_rewards` multiplies rewards; raises DataError."""
     factor = reward.scale
     if reward.return_range is not None:
-        returns = np.bincount(transitions.episodes, transitions.rewards)
+        returns = _returns(transitions.episodes, transitions.rewards)
         spread = float(returns.max() - returns.min())
         if spread <= 0.0:
             raise DataError(
@@ -46,6 +47,15 @@ def reward_factor(transitions: Transitions, reward: RewardSpec) -> float:
             )
         factor *= reward.return_range / spread
     return factor
+
+
+def _returns(episodes: np.ndarray, rewards: np.ndarray) -> np.ndarray:
+    """Sums of rewards [episodes], in float64 and in order."""
+    returns = np.zeros(int(episodes[-1]) + 1 if len(episodes) else 0)
+    for begin in range(0, len(episodes), CHUNK):
+        rows = slice(begin, begin + CHUNK)
+        np.add.at(returns, episodes[rows], np.asarray(rewards[rows], np.float64))
+    return returns
 
 
 def identity_normalizer(obs_dim: int) -> Normalizer:
@@ -76,12 +86,17 @@ def held_out(transitions: Transitions, share: float) -> Transitions:
 
 
 def _apart(transitions: Transitions, share: float, draw: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Which rows are of held-out episodes, and how many episodes these are; raises DataError where there is one."""
-    episodes = np.unique(transitions.episodes)
+    """Which rows are of held-out episodes, and how many episodes these are."""
+    apart = chosen(np.unique(transitions.episodes), share, draw)
+    return np.isin(transitions.episodes, apart), len(apart)
+
+
+def chosen(episodes: np.ndarray, share: float, draw: np.random.Generator) -> np.ndarray:
+    """The episodes that are held out; raises DataError where there is one."""
     count = min(len(episodes) - 1, max(1, round(share * len(episodes)))) if share else 0
     if share and not count:
         raise DataError("data.holdout: the dataset has one episode, allowed 0")
-    return np.isin(transitions.episodes, draw.permutation(episodes)[:count]), count
+    return draw.permutation(episodes)[:count]
 
 
 def standardize(transitions: Transitions) -> tuple[Transitions, Normalizer]:
@@ -89,11 +104,13 @@ def standardize(transitions: Transitions) -> tuple[Transitions, Normalizer]:
 
     The normaliser is of the observations' type: what float32 would blur is float64 until its mean is taken off.
     """
-    observations = transitions.observations
-    mean, variance = moments(observations)
-    kind = observations.dtype
-    normalizer = Normalizer(mean.astype(kind), (np.sqrt(variance) + 1e-3).astype(kind))
+    normalizer = normalizer_of(*moments(transitions.observations), transitions.observations.dtype)
     return normalized(transitions, normalizer), normalizer
+
+
+def normalizer_of(mean: np.ndarray, variance: np.ndarray, kind: np.dtype) -> Normalizer:
+    """That of observations of a type."""
+    return Normalizer(mean.astype(kind), (np.sqrt(variance) + 1e-3).astype(kind))
 
 
 def normalized(transitions: Transitions, normalizer: Normalizer) -> Transitions:

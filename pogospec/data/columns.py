@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,10 +53,11 @@ class Columns:
         return column
 
 
-def compact(column: np.ndarray) -> np.ndarray:
-    """Numbers [N] or [N, d] as float32, or as float64 where float32 would blur an entry: a large offset, small steps.
+def kind_of_column(column: np.ndarray) -> type:
+    """The type in which numbers [N] or [N, d] are kept: float32, or float64 where float32 would blur an entry.
 
-    The error of rounding is 2^-24 of the largest value; it is held against the standard deviation of the entry.
+    That is one of a large offset and small steps. The error of rounding is 2^-24 of the largest value; it is held
+    against the standard deviation of the entry. Takes the column in parts.
     """
     if (
         column.dtype.kind not in "fiu"
@@ -64,20 +65,41 @@ def compact(column: np.ndarray) -> np.ndarray:
         or column.dtype == np.float32
         or not column.size * column.ndim
     ):
-        return np.asarray(column, np.float32)
+        return np.float32
     with np.errstate(over="ignore", invalid="ignore"):
         least, most = column.min(0).astype(np.float64), column.max(0).astype(np.float64)
         largest = np.maximum(np.abs(least), np.abs(most))
         blurred = (largest * 2.0**-24 > BLUR * np.sqrt(moments(column)[1])) & (least < most)
-        rounded = column.astype(np.float32)
-        return np.asarray(column, np.float64) if blurred.any() and (rounded != column).any() else rounded
+        rounds = blurred.any() and any((part.astype(np.float32) != part).any() for part in parts(column))
+    return np.float64 if rounds else np.float32
+
+
+def compact(column: np.ndarray) -> np.ndarray:
+    """Numbers [N] or [N, d] in the type in which they are kept."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(column, kind_of_column(column))
+
+
+def parts(column: np.ndarray) -> Iterator[np.ndarray]:
+    """A column as so many rows at once as a step with room of its own takes."""
+    return (column[begin : begin + CHUNK] for begin in range(0, len(column), CHUNK))
+
+
+def rows_where(column: np.ndarray, wrong: Callable[[np.ndarray], Any]) -> np.ndarray:
+    """Rows of a column that a function of a part of it marks."""
+    found = [number * CHUNK + np.flatnonzero(wrong(part)) for number, part in enumerate(parts(column))]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
 def moments(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance (ddof 0) of each entry over rows, in float64."""
-    parts = [column[begin : begin + CHUNK] for begin in range(0, len(column), CHUNK)]
-    mean = np.sum([part.sum(0, np.float64) for part in parts], 0) / len(column)
-    return mean, np.sum([np.square(part - mean).sum(0) for part in parts], 0) / len(column)
+    return moments_of(lambda: parts(column), len(column))
+
+
+def moments_of(pieces: Callable[[], Iterable[np.ndarray]], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a column that comes in parts, of `CHUNK` rows each but for the last; they are asked for twice."""
+    mean = np.sum([part.sum(0, np.float64) for part in pieces()], 0) / count
+    return mean, np.sum([np.square(part - mean).sum(0) for part in pieces()], 0) / count
 
 
 class Edges(NamedTuple):
@@ -94,73 +116,22 @@ class Edges(NamedTuple):
 
 def edges(columns: Columns) -> Edges:
     """Episode edges; the last row of the data ends an episode whatever its flags."""
-    ends = (columns.terminated | columns.truncated) if columns.ends is None else columns.ends.copy()
-    ends[-1:] = True
+    ends = last_rows(columns)
     return Edges(ends, np.cumsum(ends, dtype=np.int32) - ends)
 
 
-def join(episodes: Iterable[Sequence], short: bool = False) -> Columns:
-    """Join episodes (tuples in the order of `Episode`); an episode that ends with neither flag counts as truncated.
-
-    `short`: one may lack its last observation; it keeps all rows, and the next observation of its last is not known.
-    Raises DataError on columns of unequal length or size, and where there are no data.
-    """
-    kept, lacking = [], []
-    for number, columns in enumerate(episodes):
-        episode = Episode(*(np.asarray(column) for column in columns))
-        if len(episode.actions):
-            lacks = short and episode.observations.ndim == 2 and len(episode.observations) == len(episode.actions)
-            if lacks:
-                episode = episode._replace(
-                    observations=np.concatenate([episode.observations, episode.observations[-1:]])
-                )
-            _check_shapes(number, episode)
-            cut = np.array(episode.truncated, bool)
-            cut[-1] |= not episode.terminated[-1]
-            kept.append(episode._replace(truncated=cut))
-            lacking.append(lacks)
-    if not kept:
-        raise DataError("the dataset holds no transitions; collect it again, or choose another")
-    for name in ("observations", "actions"):
-        widths = sorted({getattr(episode, name).shape[1] for episode in kept})
-        if len(widths) > 1:
-            raise DataError(f"the episodes have {name} of different sizes {widths}, allowed one size")
-
-    def joined(name: str, rows: slice = slice(None)) -> np.ndarray:
-        return np.concatenate([getattr(episode, name)[rows] for episode in kept])
-
-    first, after = (joined("observations", rows) for rows in (slice(None, -1), slice(1, None)))
-    observations = compact(first)
-    unknown = np.zeros(len(observations), bool)
-    unknown[np.cumsum([len(episode.actions) for episode in kept]) - 1] = lacking
-    return Columns(
-        observations,
-        joined("actions").astype(np.float32),
-        compact(joined("rewards")),
-        joined("terminated").astype(bool),
-        joined("truncated").astype(bool),
-        after.astype(observations.dtype),
-        unknown=unknown if any(lacking) else None,
-    )
-
-
-def _check_shapes(number: int, episode: Episode) -> None:
-    length = len(episode.actions)
-    shapes = ((length + 1, "obs"), (length, "act"), (length,), (length,), (length,))
-    for name, column, shape in zip(Episode._fields, episode, shapes, strict=True):
-        wanted = tuple(column.shape[-1] if isinstance(size, str) and column.ndim == 2 else size for size in shape)
-        if column.shape != wanted:
-            raise DataError(
-                f"episode {number}: {name} of shape {list(column.shape)} for {length} actions, allowed "
-                f"[{', '.join(map(str, shape))}]"
-            )
+def last_rows(columns: Columns) -> np.ndarray:
+    """Whether a row is the last of its episode, [N] bool."""
+    ends = (columns.terminated | columns.truncated) if columns.ends is None else columns.ends.copy()
+    ends[-1:] = True
+    return ends
 
 
 def outside(actions: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
     """Rows whose actions lie outside finite bounds, further than `TOLERANCE`."""
     bottom, top = np.asarray(low, np.float64), np.asarray(high, np.float64)
     slack = TOLERANCE * (top - bottom) / 2
-    return np.flatnonzero(((actions < bottom - slack) | (actions > top + slack)).any(1))
+    return rows_where(actions, lambda part: ((part < bottom - slack) | (part > top + slack)).any(1))
 
 
 def spanned(low: Sequence[float], high: Sequence[float], width: int) -> bool:
@@ -181,20 +152,18 @@ def faults(
     NaN, infinity, rewards whose squares overflow, actions out of bounds, no row with a next observation. `remedy`: what
     to do about wrong bounds of data of this source.
     """
-    found = edges(columns)
 
     def places(rows: np.ndarray) -> str:
         often = f"{len(rows):,} rows, first in " if len(rows) > 1 else ""
-        return f"in {often}{found.place(int(rows[0]))}"
+        return f"in {often}{edges(columns).place(int(rows[0]))}"
 
     for name in ("observations", "actions", "rewards", "next_observations"):
         column = getattr(columns, name)
         if column is None:
             continue
-        finite = np.isfinite(column) & (np.abs(column) <= np.finfo(np.float32).max)
-        rows = np.flatnonzero(~(finite if column.ndim == 1 else finite.all(1)))
+        rows = rows_where(column, lambda part: ~(_finite(part) if part.ndim == 1 else _finite(part).all(1)))
         if len(rows):
-            where = "" if column.ndim == 1 else f", column {int(np.flatnonzero(~finite[rows[0]])[0])}"
+            where = "" if column.ndim == 1 else f", column {int(np.flatnonzero(~_finite(column[rows[0]]))[0])}"
             yield f"{name} holds NaN or infinity {places(rows)}{where}; remove its episode"
     width, bounds = columns.actions.shape[1], f"{[*map(float, low)]} to {[*map(float, high)]}"
     if len(low) != width or len(high) != width:
@@ -206,11 +175,15 @@ def faults(
         first = [round(float(x), 6) for x in columns.actions[rows[0]]]
         where = f"{bounds} {places(rows)}: {first}"
         yield f"actions lie outside the bounds {where}; clip or rescale the actions, or {remedy}"
-    if not usable(columns, found.ends, dropped).any():
+    if not usable(columns, last_rows(columns), dropped).any():
         yield (
             "the dataset holds no transitions, since no row has a next observation: each ends its episode at a time "
             "limit, or is left out; mark time limits in the last rows of episodes alone, or state next_observations"
         )
+
+
+def _finite(numbers: Any) -> Any:
+    return np.isfinite(numbers) & (np.abs(numbers) <= np.finfo(np.float32).max)
 
 
 def oversized(rewards: np.ndarray) -> str | None:
@@ -287,7 +260,7 @@ def to_transitions(
     observations, known = columns.take("observations"), columns.take("next_observations")
     next_observations = observations[after] if known is None else _keep(known, rows)
     observations = _keep(observations, rows)
-    actions = _scale(columns.take("actions"), low, high)
+    actions = scaled(columns.take("actions"), low, high)
     next_actions = actions[after]
     next_actions[~valid] = 0.0
     episodes = episodes[rows]
@@ -314,7 +287,7 @@ def _keep(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return column[: len(rows)]
 
 
-def _scale(actions: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+def scaled(actions: np.ndarray, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
     """Actions scaled from [low, high] to [-1, 1] and clipped, in place."""
     bottom, top = np.asarray(low, np.float64), np.asarray(high, np.float64)
     for begin in range(0, len(actions), CHUNK):

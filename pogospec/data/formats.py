@@ -24,6 +24,8 @@ FORMATS = {
     ".parquet": "Parquet",
     ".safetensors": "safetensors",
 }
+IN_PARTS = (".hdf5", ".h5", ".safetensors")
+"""Those of which some rows can be read."""
 DAMAGED = (zlib.error, zipfile.BadZipFile)
 HEADS = {b"\x89HDF\r\n\x1a\n": "HDF5", b"PK\x03\x04": "NumPy (.npz)", b"PAR1": "Parquet", b"\x93NUMPY": "NumPy (.npy)"}
 """How files of a kind begin."""
@@ -48,6 +50,7 @@ class Table(NamedTuple):
     read: Callable[[str, Any], np.ndarray]
     rows: Callable[[str], int]
     attributes: dict[str, Any]
+    part: Callable[[str, slice], np.ndarray] | None = None  # some rows of a column, where no more need be read
 
 
 @contextmanager
@@ -120,7 +123,11 @@ def _hdf5(path: Path) -> Iterator[Table]:
             column: Any = file[name]
             return _length(column.shape)
 
-        yield Table(names, read, rows, attributes)
+        def part(name: str, within: slice) -> np.ndarray:
+            column: Any = file[name]
+            return column[within]
+
+        yield Table(names, read, rows, attributes, part)
 
 
 def _length(shape: Sequence[int]) -> int:
@@ -150,8 +157,11 @@ def _safetensors(path: Path) -> Iterator[Table]:
         def read(name: str, kind: Any) -> np.ndarray:
             return np.asarray(file.get_tensor(name), kind)
 
+        def part(name: str, within: slice) -> np.ndarray:
+            return np.asarray(file.get_slice(name)[within])
+
         names, metadata = list(file.keys()), dict(file.metadata() or {})
-        yield Table(names, read, lambda name: _length(file.get_slice(name).get_shape()), metadata)
+        yield Table(names, read, lambda name: _length(file.get_slice(name).get_shape()), metadata, part)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pogospec.data.gym import quiet
 from pogospec.data.tasks import Played, make, replaced
 from pogospec.data.tasks.references import reference_for
 from pogospec.errors import DataError, TaskError
-from pogospec.types import Dataset, Reference, Space
+from pogospec.types import Dataset, Reference, Space, Transitions
 
 
 class Logged(NamedTuple):
@@ -71,6 +71,10 @@ class Logged(NamedTuple):
         except DataError as error:
             look = f"look at all of it with: pogospec data inspect {self.id}"
             raise DataError(f"data.dataset: '{self.id}': {error}; {look}") from None
+        return self.with_transitions(transitions)
+
+    def with_transitions(self, transitions: Transitions) -> Dataset:
+        """The dataset that these transitions of the data make."""
         space = Space(transitions.observations.shape[1], len(self.low), self.low, self.high)
         return Dataset(self.id, transitions, space, self.environment, self.sha256, self.reference, self.changes)
 

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pogospec.data.columns import Columns, compact, edges, leaks
+from pogospec.data.columns import CHUNK, Columns, last_rows, leaks, parts
 from pogospec.data.formats import Table, as_numbers, as_text, open_table, renamed, table_of
 from pogospec.data.logged import Logged, action_bounds, sha256_of
 from pogospec.data.naming import FLAGS, NAMES, NOTHING, OTHERS, Given, Sources, listed, resolve
+from pogospec.data.staged import Room
 from pogospec.data.tasks import LIMIT, replaced
 from pogospec.data.tasks.references import reference_for
 from pogospec.data.tasks.references import stated as stated_reference
@@ -53,17 +54,18 @@ def read_file(
     bounds: Bounds | None = None,
     sources: Sources | None = None,
     limit: int | None = None,
+    room: Room | None = None,
 ) -> Logged:
     """Read a file of columns under an id; raises DataError.
 
     Action bounds are `bounds`, else the file's, else those of the environment, else [-1, 1]. `sources`: columns that
     the file holds under other names, or as several. `limit`: where the file marks ends of episodes of both kinds as
-    terminations, the step of an episode, from 1, at which its end is a time limit.
+    terminations, the step of an episode, from 1, at which its end is a time limit. `room`: see `read_columns`.
     """
     with open_table(path) as table:
         given = Given(table.names, sources or {}, limit)
         table = _arranged(table, sources, path) if sources else table
-        columns, stated = read_columns(table, path, given=given), _stated(table, path)
+        columns, stated = read_columns(table, path, given=given, room=room), _stated(table, path)
     return _logged(dataset_id, path, columns, stated, environment, bounds)
 
 
@@ -125,22 +127,27 @@ def _arranged(table: Table, sources: Sources, path: Path) -> Table:
     return renamed(table, sources, hidden)
 
 
-def read_columns(table: Table, path: Path, following: bool = True, given: Given = NOTHING) -> Columns:
+def read_columns(
+    table: Table, path: Path, following: bool = True, given: Given = NOTHING, room: Room | None = None
+) -> Columns:
     """The columns of an open file; `following`: next observations too, where it has them; raises DataError.
 
-    `given`: what is said of it beside.
+    `given`: what is said of it beside. `room`: where all but flags are put as they are read, if that is in parts.
     """
+    room = Room() if room is None else room
     names = resolve(table.names, path, given)
     flags = {column: _flags(table, names[column], path) for column in FLAGS if column in names}
     flags = flags if given.limit is None else _told_apart(flags["terminated"], given.limit, path)
-    rewards = compact(_vector(table.read(names["rewards"], None), names["rewards"], path))
-    observations, actions = (_matrix(table, names[column], path) for column in ("observations", "actions"))
+    _read(table, names["rewards"], path, room, _vector)
+    rewards = room.take(names["rewards"], room.kind(names["rewards"]))
+    observations = _matrix(table, names["observations"], path, room)
+    actions = _matrix(table, names["actions"], path, room, np.float32)
     read = {"observations": observations, "actions": actions, "rewards": rewards} | flags
     _check_counts({name: len(read[column]) for column, name in names.items()}, path)
-    columns = Columns(observations, actions.astype(np.float32, copy=False), rewards, **flags)
+    columns = Columns(observations, actions, rewards, **flags)
     if following:
-        columns.next_observations = _following(table, columns, path)
-        found = leaks(columns, edges(columns).ends)
+        columns.next_observations = _following(table, columns, path, room)
+        found = leaks(columns, last_rows(columns))
         found = None if found is None else found & ~columns.terminated  # others need none
         columns.unknown = found if found is not None and found.any() else None
     return columns
@@ -175,8 +182,26 @@ def _told_apart(ends: np.ndarray, limit: int, path: Path) -> dict[str, np.ndarra
     return {"terminated": ends & ~truncated, "truncated": truncated}
 
 
-def _matrix(table: Table, name: str, path: Path) -> np.ndarray:
-    raw = _numeric(table.read(name, None), name, path)
+def _read(
+    table: Table, name: str, path: Path, room: Room, checked: Callable[[np.ndarray, str, Path], np.ndarray]
+) -> None:
+    """Put a column into a room, whole or part by part, each as it is when it was checked."""
+    if table.part is None or not room.in_parts:
+        room.add(name, checked(table.read(name, None), name, path))
+        return
+    rows = table.rows(name)
+    for begin in range(0, max(rows, 1), CHUNK):
+        room.add(name, checked(table.part(name, slice(begin, min(begin + CHUNK, rows))), name, path))
+
+
+def _matrix(table: Table, name: str, path: Path, room: Room, kind: Any = None) -> np.ndarray:
+    """A column of vectors, in the type in which it is kept, or another one."""
+    _read(table, name, path, room, _vectors)
+    return np.require(room.take(name, room.kind(name) if kind is None else kind), requirements=["C", "W"])
+
+
+def _vectors(column: np.ndarray, name: str, path: Path) -> np.ndarray:
+    raw = _numeric(column, name, path)
     shape = f"{path}: {name} has the shape {list(raw.shape)}"
     if name == "actions" and raw.dtype.kind in "iub" and raw.ndim < 3 and raw[0:1].size == 1:
         most = f"{int(raw.min())} to {int(raw.max())}" if raw.size else "none"
@@ -193,10 +218,9 @@ def _matrix(table: Table, name: str, path: Path) -> np.ndarray:
     if raw.ndim == 1:
         how = f"store it as [{len(raw)}, 1], or so: {IMPORT} --column {name}={name}"
         raise DataError(f"{shape}, allowed [rows, numbers of a step]; with one number a step, {how}")
-    column = np.require(compact(raw), requirements=["C", "W"])
-    if column.ndim != 2 or not column.shape[1]:
+    if raw.ndim != 2 or not raw.shape[1]:
         raise DataError(f"{shape}, allowed [rows, numbers of a step]; flatten what belongs to a step")
-    return column
+    return raw
 
 
 def _numeric(column: np.ndarray, name: str, path: Path) -> np.ndarray:
@@ -234,23 +258,33 @@ def _flags(table: Table, name: str, path: Path) -> np.ndarray:
     return numbers == 1
 
 
-def _following(table: Table, columns: Columns, path: Path) -> np.ndarray | None:
+def _following(table: Table, columns: Columns, path: Path, room: Room) -> np.ndarray | None:
     """Next observations of all rows, where the file has them or the observations after its episodes."""
     shape = columns.observations.shape
     name = next((name for name in ("next_observations", "final_observations") if name in table.names), None)
     if name is None:
         return None
     ends = np.flatnonzero(columns.terminated | columns.truncated)
-    column = _matrix(table, name, path)
+    column = _matrix(table, name, path, room)
     wanted = shape if name == "next_observations" else (len(ends), shape[1])
     if column.shape != wanted:
         raise DataError(f"{path}: {name} has the shape {list(column.shape)}, allowed {list(wanted)}")
-    column = column.astype(columns.observations.dtype, copy=False)
+    kind = columns.observations.dtype
+    if column.dtype != kind:
+        for part in parts(column):
+            room.add("following", part.astype(kind))
+        column = room.take("following", kind)
     if name == "next_observations":
         return column
-    following = np.empty_like(columns.observations)
-    following[:-1] = columns.observations[1:]
-    following[ends] = column
+    place, over = 0, columns.terminated | columns.truncated
+    for begin in range(0, len(over), CHUNK):
+        here = over[begin : begin + CHUNK]
+        after, part = columns.observations[begin + 1 : begin + 1 + len(here)], np.empty((len(here), shape[1]), kind)
+        part[: len(after)] = after
+        part[here] = column[place : place + here.sum()]
+        place += int(here.sum())
+        room.add("after", part)
+    following = room.take("after", kind)
     if not len(ends) or ends[-1] != shape[0] - 1:
         raise DataError(f"{path}: the last row ends no episode, so final_observations lacks one; mark it in timeouts")
     return following

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pogospec.compiler.optimum import least
 from pogospec.data.arrays import HELD_ROWS
+from pogospec.data.stored import folder_of_rows
 from pogospec.explain.mathematics.metric import log_std_bounds
 from pogospec.explain.numbers import number, short
 from pogospec.explain.stages import Stage, groups, terms_of
@@ -65,6 +66,12 @@ def _data(spec: Spec) -> Iterator[tuple[str, str]]:
         )
     else:
         yield "observations", "as they are"
+    if spec.data.rows == "disk":
+        yield (
+            "rows",
+            f"in a file under {folder_of_rows()}, written once; the batches of the next updates are read from it while "
+            "those before are computed, and are those of rows in memory",
+        )
     own = any(step.behavior_batch == "own" and "behavior" in step.learn for step in spec.schedule.steps)
     whose = "; others for the behaviour" if own else ""
     yield "batches", f"{spec.train.batch_size} rows drawn uniformly with replacement, anew at every update{whose}"

@@ -243,4 +243,4 @@ def rows(dataset: Dataset) -> int:
 
 def episodes(dataset: Dataset) -> int:
     """Episodes of a dataset."""
-    return int(len(set(dataset.transitions.episodes.tolist())))
+    return int(len(set(dataset.transitions.episodes.tolist()))) if dataset.stored is None else dataset.stored.episodes

@@ -12,6 +12,7 @@ from typing import Any
 from pogospec.checking.recorded import identity
 from pogospec.data import kept
 from pogospec.data.arrays import check_rewards
+from pogospec.data.used import check_stored_rewards
 from pogospec.errors import UsageError
 from pogospec.launch import branches
 from pogospec.launch.job import Job
@@ -45,7 +46,10 @@ def new_run(
     from pogospec.training.rollout import Evaluator
 
     spec = kept(spec)
-    check_rewards(dataset.transitions, spec.data.reward)
+    if dataset.stored is None:
+        check_rewards(dataset.transitions, spec.data.reward)
+    else:
+        check_stored_rewards(dataset.stored, spec.data.reward)
     require_memory([spec], dataset.space, dataset)
     if dataset.environment is not None:
         with closing(Evaluator(dataset.environment, 1, spec.evaluate.seed, dataset.space)) as evaluator:

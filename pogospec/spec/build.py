@@ -312,8 +312,10 @@ def build_node(slot: str, plain: dict[str, Any]) -> Any:
 
 
 def decisive(spec: Any) -> dict[str, Any]:
-    """A spec as plain data, without its trackers, on which no number depends."""
+    """A spec as plain data, without its trackers and where rows lie, on which no number depends."""
     plain = to_plain(spec)
+    if isinstance(data := plain.get("data"), dict):
+        data.pop("rows", None)
     if isinstance(train := plain.get("train"), dict):
         train.pop("track", None)
     return plain

@@ -48,6 +48,11 @@ class DataSpec:
     holdout: Annotated[
         float, Within(ge=0.0, lt=1.0), "share of the episodes that is kept from training, for rules and diagnostics"
     ] = 0.0
+    rows: Annotated[
+        Literal["memory", "disk"],
+        "where rows lie: in memory, or in a file from which batches are read ahead, the same ones; for sets that do "
+        "not fit into memory",
+    ] = "memory"
 
 
 @dataclass(frozen=True)

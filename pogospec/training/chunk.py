@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -60,32 +62,90 @@ def chunk_function(
     def one_run(numbers, data: Transitions, state: State, root, start, stop):
         rows = data.rewards.shape[0]
 
-        def one(state, index):
-            batch, *own = (drawn(stream(root, name, index)) for name in (BATCH, OWN_BATCH)[: stage.batches])
-            return stage.update(numbers, state, batch, stream(root, UPDATE, index), index, *own)
+        def batches(index) -> list[Batch]:
+            keys = (stream(root, name, index) for name in (BATCH, OWN_BATCH)[: stage.batches])
+            return [_at(indices(key, batch_size, rows), data) for key in keys]
 
-        def drawn(key) -> Batch:
-            indices = jax.random.randint(key, (batch_size,), 0, rows)
-            return jax.tree.map(lambda column: column[indices], data)
-
+        one = update_of(stage, numbers, root, batches)
         shapes = eqx.filter_eval_shape(one, state, start)[1]
-        sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        bad = {name: jnp.int32(-1) for name in shapes}
-
-        def body(index, carry):
-            state, sums, squares, bad = carry
-            state, info = one(state, index)
-            sums = jax.tree.map(jnp.add, sums, info)
-            squares = squares + info.get("critic_loss", 0.0) ** 2
-            bad = {
-                name: jnp.where((bad[name] < 0) & ~jnp.isfinite(value), index, bad[name])
-                for name, value in info.items()
-            }
-            return state, sums, squares, bad
-
-        state, sums, squares, bad = jax.lax.fori_loop(start, stop, body, (state, sums, jnp.zeros(()), bad))
-        whole = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
-        return state, sums, squares, bad, whole
+        return updates(one, state, nothing(shapes), start, stop)
 
     layout = batching or Batching("vmap")
     return layout.jit(one_run, (axis, None, 0, 0, None, None), donate=(2,) if donate else ())
+
+
+def piece_function(stage: Stage, batch_size: int, axis: int | None, batching: Batching):
+    """Jitted: as `chunk_function`, of batches that are given: those of updates from `begin` on, one after another.
+
+    Each run has `read` of its own, all rows of these batches, and totals, what updates before have summed up.
+    """
+
+    def one_run(numbers, read: Transitions, state: State, totals: Totals, root, start, stop, begin):
+        def batches(index) -> list[Batch]:
+            first = (index - begin) * stage.batches * batch_size
+            rows = jnp.arange(batch_size)
+            return [_at(first + number * batch_size + rows, read) for number in range(stage.batches)]
+
+        return updates(update_of(stage, numbers, root, batches), state, totals, start, stop)
+
+    return batching.jit(one_run, (axis, 0, 0, 0, 0, None, None, None), donate=(2, 3))
+
+
+def _at(rows: Any, columns: Transitions) -> Batch:
+    return jax.tree.map(lambda column: column[rows], columns)
+
+
+def metrics_of(stage: Stage, numbers: Any, state: State, root: Any, batch: Batch) -> dict[str, Any]:
+    """Shapes of the metrics of an update of one run, from shapes of its state and of a batch."""
+
+    def one(state, batch):
+        return update_of(stage, numbers, root, lambda index: [batch] * stage.batches)(state, jnp.int32(0))
+
+    return eqx.filter_eval_shape(one, state, batch)[1]
+
+
+def indices(key, batch_size: int, rows: int):
+    """The rows of a minibatch, of so many, with replacement."""
+    return jax.random.randint(key, (batch_size,), 0, rows)
+
+
+class Totals(NamedTuple):
+    """What a chunk sums up of its updates."""
+
+    sums: dict[str, Any]  # of each metric
+    squares: Any  # of the critic loss
+    bad: dict[str, Any]  # of each metric, the first update at which it was not finite; -1: none
+
+
+def nothing(shapes: dict[str, Any]) -> Totals:
+    """That of no updates; `shapes`: of the metrics of one."""
+    sums = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return Totals(sums, jnp.zeros(()), {name: jnp.int32(-1) for name in shapes})
+
+
+def update_of(stage: Stage, numbers: Any, root: Any, batches: Callable[[Any], Sequence[Batch]]) -> Callable:
+    """A function (state, index) -> state, metrics; `batches` gives those of an update."""
+
+    def one(state: State, index):
+        batch, *own = batches(index)
+        return stage.update(numbers, state, batch, stream(root, UPDATE, index), index, *own)
+
+    return one
+
+
+def updates(one: Callable, state: State, totals: Totals, start: Any, stop: Any) -> tuple:
+    """State, sums, squares and bad ones after the updates from `start` to `stop`, and whether the state is finite."""
+
+    def body(index, carry):
+        state, (sums, squares, bad) = carry
+        state, info = one(state, index)
+        sums = jax.tree.map(jnp.add, sums, info)
+        squares = squares + info.get("critic_loss", 0.0) ** 2
+        bad = {
+            name: jnp.where((bad[name] < 0) & ~jnp.isfinite(value), index, bad[name]) for name, value in info.items()
+        }
+        return state, Totals(sums, squares, bad)
+
+    state, totals = jax.lax.fori_loop(start, stop, body, (state, totals))
+    whole = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
+    return state, *totals, whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 
 from pogospec.compiler.program import Stage, State
 from pogospec.data.arrays import held_out, identity_normalizer, normalized, split, standardize, transform_rewards
+from pogospec.data.used import Used, use
 from pogospec.errors import DataError, RunError
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.branching import stages_of
@@ -53,13 +55,15 @@ def train_all(
     runs the others go on, and it is raised where all have failed.
     """
     with precision(specs[0]):
-        _Trainer(specs, dataset, runs, on_event).go(resume)
+        trainer = _Trainer(specs, dataset, runs, on_event)
+        with contextlib.closing(trainer.programs):
+            trainer.go(resume)
 
 
 class _Prepared(NamedTuple):
     """The data as the spec wants them."""
 
-    used: Transitions  # to train on
+    used: Transitions | Used  # to train on
     held: Transitions  # rows to measure on
     whole: Transitions | None  # the held-out episodes, where a step is judged by them
     normalizer: Normalizer
@@ -67,6 +71,10 @@ class _Prepared(NamedTuple):
 
 def _prepared(spec: Spec, dataset: Dataset) -> _Prepared:
     """The data as the spec wants them; raises DataError where too few episodes are held out."""
+    if dataset.stored is not None:
+        used, held, normalizer = use(dataset.stored, spec.data)
+        _require_error(spec, held)
+        return _Prepared(used, jax.tree.map(as_floats, held), None, normalizer)
     transitions = transform_rewards(dataset.transitions, spec.data.reward)
     used, held = split(transitions, spec.data.holdout)
     judged = any(step.judge is not None for step in spec.schedule.steps)
@@ -77,11 +85,7 @@ def _prepared(spec: Spec, dataset: Dataset) -> _Prepared:
             f"data.holdout: {spec.data.holdout:g} holds out {found} of {total} episodes, allowed shares of {least} "
             "episodes or more: the judge of a step takes its standard error over them; raise it"
         )
-    if spec.target is None and decisions.needs_error(spec) and len(np.unique(held.episodes)) < 2:
-        raise DataError(
-            f"data.holdout: {spec.data.holdout:g} holds out 1 episode, allowed shares of 2 episodes or more: "
-            "backtracking asks for a standard error over episodes; raise it, or set errors: 0 of tau"
-        )
+    _require_error(spec, held)
     normalizer = identity_normalizer(dataset.space.obs_dim)
     if spec.data.normalize_observations:
         used, normalizer = standardize(used)
@@ -89,6 +93,15 @@ def _prepared(spec: Spec, dataset: Dataset) -> _Prepared:
         whole = None if whole is None else normalized(whole, normalizer)
     used, held = (jax.tree.map(as_floats, part) for part in (used, held))
     return _Prepared(used, held, whole, normalizer)
+
+
+def _require_error(spec: Spec, held: Transitions) -> None:
+    """Raise DataError where a standard error over the episodes of one is asked for."""
+    if spec.target is None and decisions.needs_error(spec) and len(np.unique(held.episodes)) < 2:
+        raise DataError(
+            f"data.holdout: {spec.data.holdout:g} holds out 1 episode, allowed shares of 2 episodes or more: "
+            "backtracking asks for a standard error over episodes; raise it, or set errors: 0 of tau"
+        )
 
 
 class _Trainer:
@@ -104,7 +117,7 @@ class _Trainer:
         self.spec, self.on_event, count = specs[0], on_event, specs[0].seed_count * len(specs)
         batching = Batching.of(self.spec.train.batch_runs, count)
         data, held, whole, normalizer = _prepared(self.spec, dataset)
-        data = batching.shared(data)
+        data = data if isinstance(data, Used) else batching.shared(data)
         self.cells = Cells(specs, runs, dataset.space, normalizer, held, batching)
         self.watch = self.cells.watch
         self.programs = Programs(self.spec, self.cells, data)

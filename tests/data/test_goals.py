@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 
-from pogospec.data.columns import Episode, join
+from pogospec.data.columns import Episode
+from pogospec.data.episodes import join
 from pogospec.data.sources.minari import task_in
 from pogospec.data.tasks import Task, task_of
 from pogospec.data.tasks.goals import Goals, entries

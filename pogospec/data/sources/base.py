@@ -16,7 +16,7 @@ point of the group `pogospec.kinds`, named `source.NAME`. It gives a `label`, a 
             path = self.find(dataset_id)
             return from_arrays(dataset_id, path, {"observations": ..., "actions": ..., ...}, environment)
 
-`tables.from_arrays` makes the dataset of named arrays, `columns.join` the columns of episodes.
+`tables.from_arrays` makes the dataset of named arrays, `episodes.join` the columns of episodes.
 """
 
 from __future__ import annotations
@@ -66,10 +66,20 @@ class Source:
     """Whether its datasets are on every machine."""
     observes: ClassVar[bool] = False
     """Whether observations may be a Dict, of which `data.observe` chooses entries."""
+    in_parts: ClassVar[bool] = False
+    """Whether `read` takes a `room` (staged.py), into which it puts columns as they come, and holds none whole."""
 
     def owns(self, dataset_id: str) -> bool:
         """Whether an id is of this source, wherever the dataset may be."""
         return bool(self.prefix) and dataset_id.startswith(self.prefix)
+
+    def files(self, dataset_id: str) -> list[Path]:
+        """The files that say all there is to a dataset; raises as `find` does."""
+        return [self.find(dataset_id)]
+
+    def whole(self, dataset_id: str) -> str | None:
+        """What is read as a whole alone, for people; None where this dataset can be read in parts."""
+        return None if self.in_parts else f"{self.label} datasets"
 
     def find(self, dataset_id: str) -> Path:
         """The file of a dataset, found without reading its rows.

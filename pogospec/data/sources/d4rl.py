@@ -25,6 +25,7 @@ from pogospec.data.formats import open_table
 from pogospec.data.logged import Logged, sha256_of
 from pogospec.data.sources.base import Entry, NotAtHand, Source, header, own_folder
 from pogospec.data.sources.file import File
+from pogospec.data.staged import Room
 from pogospec.data.tables import read_columns
 from pogospec.data.tasks import OURS
 from pogospec.data.tasks.references import reference_for
@@ -86,6 +87,7 @@ class D4RL(Source):
     """Sets of D4RL whose files are in one of the `folders`."""
 
     label, prefix, form = "D4RL", PREFIX, f"{PREFIX}NAME"
+    in_parts = True
 
     def find(self, dataset_id: str) -> Path:
         """The file of an id; raises DataError for an unknown id, and NotAtHand."""
@@ -103,12 +105,18 @@ class D4RL(Source):
             raise NotAtHand(dataset_id, f"{how}POGOSPEC_DATA_DIR names)")
         return path
 
-    def read(self, dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
+    def read(
+        self,
+        dataset_id: str,
+        environment: str | None = None,
+        observe: Sequence[str] | None = None,
+        room: Room | None = None,
+    ) -> Logged:
         """Read a set; raises DataError as `find` does, and where the file is damaged."""
         path = self.find(dataset_id)
         try:
             with open_table(path) as table:
-                columns = read_columns(table, path, following=False)
+                columns = read_columns(table, path, following=False, room=room)
         except DataError as error:
             raise DataError(f"data.dataset: '{dataset_id}': {error}") from None
         notes: tuple[str, ...] = ()
@@ -175,5 +183,6 @@ def _without_contacts(columns: Columns) -> tuple[str, ...]:
     if columns.observations.shape[1] <= ANT_STATE or columns.observations[:, ANT_STATE:].any():
         return ()
     count = columns.observations.shape[1] - ANT_STATE
-    columns.observations = np.ascontiguousarray(columns.observations[:, :ANT_STATE])
+    state = columns.observations[:, :ANT_STATE]
+    columns.observations = state if isinstance(state, np.memmap) else np.ascontiguousarray(state)
     return (f"{count} contact forces, 0 in all rows, are left out of the observations: Ant-v4 has none",)

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pogospec.data.formats import FORMATS, open_table
+from pogospec.data.formats import FORMATS, IN_PARTS, open_table
 from pogospec.data.logged import Logged
 from pogospec.data.sources.base import NotAtHand, Source
+from pogospec.data.staged import Room
 from pogospec.data.tables import check_columns, read_file
 from pogospec.errors import DataError, UsageError
 
@@ -24,6 +25,12 @@ class File(Source):
     """Files anywhere: each is its own dataset."""
 
     label, prefix, form = "file", PREFIX, f"{PREFIX}PATH"
+    in_parts = True
+
+    def whole(self, dataset_id: str) -> str | None:
+        """Files of some kinds."""
+        kind = path_of(dataset_id).suffix.lower()
+        return None if kind in IN_PARTS or kind not in FORMATS else f"files {kind}"
 
     def find(self, dataset_id: str) -> Path:
         """The file; raises NotAtHand where it is missing, DataError where it is damaged, or lacks columns."""
@@ -35,10 +42,16 @@ class File(Source):
         except DataError as error:
             raise _told(dataset_id, error) from None
 
-    def read(self, dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
+    def read(
+        self,
+        dataset_id: str,
+        environment: str | None = None,
+        observe: Sequence[str] | None = None,
+        room: Room | None = None,
+    ) -> Logged:
         """Read a file; action bounds are its own, else the environment's, else [-1, 1]; raises as `find` does."""
         try:
-            return read_file(path_of(dataset_id), dataset_id, environment)
+            return read_file(path_of(dataset_id), dataset_id, environment, room=room)
         except DataError as error:
             raise _told(dataset_id, error) from None
 

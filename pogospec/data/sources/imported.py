@@ -18,6 +18,7 @@ from pogospec.data.formats import as_text
 from pogospec.data.logged import Logged
 from pogospec.data.sources.base import Entry, Source, header, own_folder, walk
 from pogospec.data.sources.file import PREFIX
+from pogospec.data.staged import Room
 from pogospec.data.tables import Bounds, Sources, read_file
 from pogospec.data.tasks.references import STATED
 from pogospec.errors import DataError, UsageError
@@ -35,6 +36,7 @@ class Imported(Source):
     """Datasets of your own, by the ids that `pogospec data import` gave them; they go before Minari's."""
 
     label, form = "imported", "the id of a dataset imported here"
+    in_parts = True
 
     def owns(self, dataset_id: str) -> bool:
         """Whether it was imported here: any other name may be an id as well."""
@@ -44,10 +46,16 @@ class Imported(Source):
         """The file that an import wrote."""
         return file_of(dataset_id)
 
-    def read(self, dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
+    def read(
+        self,
+        dataset_id: str,
+        environment: str | None = None,
+        observe: Sequence[str] | None = None,
+        room: Room | None = None,
+    ) -> Logged:
         """Read an imported dataset; raises DataError where its file is damaged."""
         try:
-            found = read_file(file_of(dataset_id), dataset_id)
+            found = read_file(file_of(dataset_id), dataset_id, room=room)
         except DataError as error:
             raise DataError(f"data.dataset: {error}") from None
         return found._replace(remedy="import them again, with --low and --high")

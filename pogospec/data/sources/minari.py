@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pogospec.data import catalog
-from pogospec.data.columns import Columns, Episode, edges, join, outside, spanned
+from pogospec.data.columns import Columns, Episode, edges, outside, spanned
+from pogospec.data.episodes import join
 from pogospec.data.gym import quiet
 from pogospec.data.logged import Logged, sha256_of
 from pogospec.data.sources.base import Entry, NotAtHand, Source, walk
+from pogospec.data.staged import Room
 from pogospec.data.tasks import is_antmaze
 from pogospec.data.tasks.goals import Goals, refused
 from pogospec.data.tasks.metadata import about_task, environment_in, reference_in, task_in
@@ -65,6 +67,7 @@ class Minari(Source):
     """Datasets in Minari's folder; ids that end with a version are Minari's unless they are another source's."""
 
     label, form, observes = "Minari", "the id of a Minari dataset, NAMESPACE/NAME-vN", True
+    in_parts = True
 
     def owns(self, dataset_id: str) -> bool:
         """Whether it is written as an id of Minari, or one at hand."""
@@ -87,7 +90,13 @@ class Minari(Source):
             f"{', '.join(local_ids()) or 'no datasets'}. S{how}",
         )
 
-    def read(self, dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
+    def read(
+        self,
+        dataset_id: str,
+        environment: str | None = None,
+        observe: Sequence[str] | None = None,
+        room: Room | None = None,
+    ) -> Logged:
         """Read a dataset; raises DataError as `find` does, and where it is damaged or of an unsupported kind.
 
         `observe`: which entries of Dict observations make up an observation, in order. Actions outside of their space
@@ -100,7 +109,7 @@ class Minari(Source):
             digest = _digest(file)
             with quiet():
                 opened = _open(dataset_id, metadata, observe, is_antmaze(own))
-                columns = join(opened.episodes, short=True)
+                columns = join(opened.episodes, True, room)
             if not is_antmaze(own):  # of which what follows the goal is left out
                 _check_count(metadata, columns)
         except DataError as error:
@@ -132,6 +141,11 @@ class Minari(Source):
             changes=(*_clipped(columns, low, high), *_unended(columns)),
             remedy=f"correct low and high of action_space in {folder_of(dataset_id) / METADATA}",
         )
+
+    def files(self, dataset_id: str) -> list[Path]:
+        """Rows and metadata; raises as `find` does."""
+        self.find(dataset_id)
+        return [folder / name for folder, _, names in walk(folder_of(dataset_id)) for name in names]
 
     def ids(self) -> list[str]:
         """Ids of the local datasets."""

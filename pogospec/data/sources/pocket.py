@@ -12,6 +12,7 @@ from pogospec.data.formats import open_table
 from pogospec.data.logged import Logged, sha256_of
 from pogospec.data.pocket import FOLDER
 from pogospec.data.sources.base import Entry, Source
+from pogospec.data.staged import Room
 from pogospec.data.tables import read_columns
 from pogospec.errors import DataError, UsageError
 from pogospec.registry import nearest
@@ -33,6 +34,7 @@ class Pocket(Source):
     """Sets that come with the package."""
 
     label, prefix, shipped = "embedded", "pocket/", True
+    in_parts = True
 
     def find(self, dataset_id: str) -> Path:
         """The file that holds a set; raises DataError for an unknown id, and where it is missing."""
@@ -47,14 +49,20 @@ class Pocket(Source):
             raise DataError(f"{file}: the embedded set '{dataset_id}' is missing; install the package again")
         return file
 
-    def read(self, dataset_id: str, environment: str | None = None, observe: Sequence[str] | None = None) -> Logged:
+    def read(
+        self,
+        dataset_id: str,
+        environment: str | None = None,
+        observe: Sequence[str] | None = None,
+        room: Room | None = None,
+    ) -> Logged:
         """Read an embedded set; raises DataError as `find` does, and for a changed file."""
         file, card = self.find(dataset_id), cards()[dataset_id]
         digest = sha256_of(file)
         if digest != card["sha256"]:
             raise DataError(f"{file}: sha256 {digest} differs from the data card; install the package again")
         with open_table(file) as table:
-            columns = read_columns(table, file)
+            columns = read_columns(table, file, room=room)
         low, high, reference = tuple(card["low"]), tuple(card["high"]), Reference(**card["reference"])
         return Logged(dataset_id, columns, low, high, "the data card's", card["environment"], digest, file, reference)
 

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from pogospec.compiler.compile import compile_spec
 from pogospec.compiler.program import State
 from pogospec.errors import TooLargeError
 from pogospec.explain.costs.operations import batch_shapes
-from pogospec.explain.costs.sizes import NETWORKS, bytes_of
+from pogospec.explain.costs.sizes import NETWORKS, bytes_of, bytes_of_data
 from pogospec.spec.schema import Spec
 from pogospec.training.batching import Batching
 from pogospec.training.chunk import precision
@@ -70,7 +69,7 @@ def _widest(state: State) -> int:
 def _on_host(spec: Spec, runs: int, dataset: Dataset | None) -> Needs:
     needs: Needs = {}
     if dataset is not None:
-        needs["data"] = sum(np.asarray(column).nbytes for column in dataset.transitions)
+        needs["data"] = bytes_of_data(spec, dataset, runs)
     if dataset is None or dataset.environment is not None:
         count = spec.evaluate.episodes * runs
         needs[f"environments, {spec.evaluate.episodes:,} episodes of {_runs(runs)}"] = count * ENVIRONMENT

@@ -152,6 +152,8 @@ def _data(spec: Spec, space: Space, dataset: Dataset | None) -> Transitions:
     """The data as training sees them, or made-up data of the same widths."""
     if dataset is not None:
         columns = dataset.transitions
+        if dataset.stored is not None:
+            columns = dataset.stored.take(np.arange(min(ROWS, dataset.stored.count)))
         columns = standardize(columns)[0] if spec.data.normalize_observations else columns
         return Transitions(*(as_floats(column) for column in columns))
     draw = np.random.default_rng(0)

@@ -15,6 +15,7 @@ from pogospec.compiler.program import State
 from pogospec.explain.costs.operations import batch_shapes, intermediates
 from pogospec.spec.geometries import geometries
 from pogospec.spec.schema import Spec
+from pogospec.training.stream import piece_of
 from pogospec.types import Dataset, Space
 
 TASKS = {
@@ -113,11 +114,21 @@ def memory(spec: Spec, space: Space, dataset: Dataset | None, reserved: int | No
         averages = max(averages, bytes_of([state.average, *(actor.average for actor in state.chain)]))
         jaxpr = jax.make_jaxpr(stage.update)(program.numbers, state, batch, key, jnp.int32(0))
         activations = max(activations, intermediates(jaxpr.jaxpr))
-    data = None if dataset is None else sum(np.asarray(column).nbytes for column in dataset.transitions)
+    data = None if dataset is None else bytes_of_data(spec, dataset, spec.seed_count)
     activations = spec.seed_count * activations if reserved is None else reserved
     return Memory(
         spec.seed_count * weights, spec.seed_count * optimizers, data, activations, spec.seed_count * averages
     )
+
+
+def bytes_of_data(spec: Spec, dataset: Dataset, runs: int) -> int:
+    """Bytes of all rows, or of rows in a file those that are held at once for so many runs."""
+    if dataset.stored is None:
+        return sum(np.asarray(column).nbytes for column in dataset.transitions)
+    size = dataset.stored.bytes_of_row
+    steps = [(1 + (step.behavior_batch == "own" and "behavior" in step.learn), step) for step in spec.schedule.steps]
+    rows = [(runs * batches * spec.train.batch_size, step.updates) for batches, step in steps]
+    return 3 * max(each * size * piece_of(size, each, most) for each, most in rows)
 
 
 def bytes_of(tree: Any) -> int:
