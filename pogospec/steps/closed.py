@@ -31,6 +31,8 @@ GAUSSIANS = (DiagonalNormal, FullNormal)
 """Parameter types on which such a step has a closed form."""
 BLOCK = 16
 """Columns of a Hessian that are computed at once."""
+NEARER = 8
+"""How often at most points without numbers are taken from half as far."""
 Curvature = Literal["exact", "plane"]
 
 
@@ -60,7 +62,9 @@ class AbstractClosed(AbstractScheme):
         that of the step; `heat`: lambda.
         """
 
-    def taken(self, move: Callable[[Any], Any], length: Any, rise: Callable[[Any], Values], heat: Any) -> Any:
+    def taken(
+        self, move: Callable[[Any], Any], length: Any, rise: Callable[[Any], Values], heat: Any, reference: Any
+    ) -> Any:
         """The Gaussian that a step of this length, or of a shorter one, is set to.
 
         `move`: the next Gaussian of a length; `rise` [...]: of the energy from the reference to a Gaussian, at the same
@@ -126,19 +130,48 @@ class AbstractClosed(AbstractScheme):
         size = reference.mean.shape[-1]
         z, shares = noise_at(self.points(size), reference, key)
         forward = problem._replace(energy={n: t for n, t in problem.energy.items() if not t.entropic})
-        actions = reference.at(z)
         velocity = lambda points: -slope_of(forward, reference, points, context)  # noqa: E731
-        if self.curved(size) == "exact":
-            level, slopes = derivatives(velocity, actions, shares, reference)
-        else:
-            level, slopes = plane(velocity(actions), z, shares)
+        z, level, slopes = self._found(velocity, reference, z, shares)
         length = term.tau / term.geometry.weight * speed_of(term.geometry, size)
         heat = sum((t.weight for t in problem.energy.values() if t.entropic), 0.0)
         move = lambda length: self.moved(reference, level, slopes, length, heat)  # noqa: E731
         equal = jnp.abs(shares) / jnp.abs(shares).sum()  # what may be negative would reward a fall of Q
         height = lambda at: jnp.tensordot(equal, potential(forward, reference, at.at(z), context), 1)  # noqa: E731
         rise = lambda at: height(at) - height(reference) - heat * (log_size(at) - log_size(reference))  # noqa: E731
-        return jax.lax.stop_gradient(self.taken(move, length, rise, heat))
+        return jax.lax.stop_gradient(self.taken(move, length, rise, heat, reference))
+
+
+    def _found(
+        self, velocity: Callable[[Actions], Actions], reference: Any, z: Actions, shares: Values
+    ) -> tuple[Actions, Actions, Any]:
+        """Noise, and g and H L there; where these are no numbers, from points half as far from the mean, and so on.
+
+        Of many dimensions points lie far out, where a log density may overflow; a plane asks for no distance.
+        """
+        size = reference.mean.shape[-1]
+
+        def found(near: Any) -> tuple[Actions, Any]:
+            actions = reference.at(z * near)
+            if self.curved(size) == "exact":
+                return derivatives(velocity, actions, shares, reference)
+            return plane(velocity(actions), z * near, shares)
+
+        def nearer(now: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+            tries, near, level, slopes = now
+            near = jnp.where(_numbers(level, slopes), near, near / 2)
+            return tries + 1, near, *found(near)
+
+        shapes = jax.eval_shape(found, jnp.ones((*reference.mean.shape[:-1], 1), z.dtype))
+        level, slopes = (jnp.full(part.shape, jnp.nan, part.dtype) for part in shapes)
+        start = jnp.zeros((), jnp.int32), jnp.full((*reference.mean.shape[:-1], 1), 2.0, z.dtype), level, slopes
+        asks = lambda now: (now[0] < NEARER) & ~_numbers(now[2], now[3]).all()  # noqa: E731
+        _, near, level, slopes = jax.lax.while_loop(asks, nearer, start)
+        return z * near, level, slopes
+
+
+def _numbers(level: Actions, slopes: Any) -> Any:
+    """Of each row whether both are finite [..., 1]."""
+    return (jnp.isfinite(level).all(-1) & jnp.isfinite(slopes).all((-1, -2)))[..., None]
 
 
 def log_size(gaussian: Any) -> Values:

@@ -12,14 +12,15 @@ precision, and bent elsewhere: with S = L L^T and the eigenvalues w of L^T H L
 
     P+ = L^-T V f(-tau (lambda + w)) V^T L^-1,    f(x) = 1 + x for x >= -1/2, (1 + exp(4 x + 2))/4 below,
 
-so that P+ > P/4 for every tau and H. Steps come to rest where g = 0 and lambda P = -H.
+so that P+ > P/4 for every tau and H, and P+ < 1e6 P: what a few points say of more is not to be trusted, and takes many
+steps to be undone. Steps come to rest where g = 0 and lambda P = -H.
 
 Of a Gaussian with independent dimensions the precision takes the diagonal of H. Its mean moves by the S+ that a full
 Gaussian would have there, m+ = m + tau ((1 - tau lambda) P - tau H)^-1 g, by absolute values of the two parts: with the
 diagonal alone, correlated dimensions would each correct the same gap, and swing.
 
 A step that raises the energy at its own points by more than a nat (times lambda) is not taken: its length is quartered
-until it does not. Near the end no step does; far from it g and H at a few points may tell nothing of where they lead.
+until it does not, and if all do the Gaussian stays. Near the end no step does; far from it g and H at a few points may tell nothing of where they lead.
 On data g and H are those of the critic in each state, and the divergence of the network from the next Gaussian is
 minimised.
 """
@@ -41,8 +42,10 @@ GEOMETRIES = ("kl", "fisher_rao", "gaussian_fisher_rao")
 """Kinds of geometries whose second derivative is the Fisher metric."""
 MOST_EXACT = 256
 """Dimensions up to which second derivatives are taken at points that the spec names."""
-RISE, TRIES = 1.0, 12
+RISE, TRIES = 1.0, 30
 """Rise of the energy in nats above which a step is shortened, and how often at most."""
+STIFFEST = 1e6
+"""Factor by which a precision rises in one step at most; the mean moves as if it rose in full."""
 LEAST = 1e-9
 """Curvature, relative to the precision, below which a direction counts as flat."""
 
@@ -69,16 +72,18 @@ class Natural(AbstractClosed):
             shift = jnp.swapaxes(axes, -1, -2) @ (std * level)[..., None]
             shift = (axes @ (shift / jnp.maximum(stiff, LEAST)[..., None]))[..., 0]
             own = std * jnp.diagonal(slopes, axis1=-2, axis2=-1)
-            log_std = reference.log_std - jnp.log(_bent(-length * (heat + own))) / 2
+            log_std = reference.log_std - jnp.log(jnp.minimum(_bent(-length * (heat + own)), STIFFEST)) / 2
             return DiagonalNormal(reference.mean + length * std * shift, log_std)
         factor = factor_of(reference)
         values, axes = _bends(jnp.swapaxes(factor, -1, -2) @ slopes)
-        root = factor @ (axes / jnp.sqrt(_bent(-length * (heat + values)))[..., None, :])
-        mean = reference.mean + length * (root @ (jnp.swapaxes(root, -1, -2) @ level[..., None]))[..., 0]
-        return FullNormal(mean, *triangular(root))
+        axes, stiffer = factor @ axes, _bent(-length * (heat + values))[..., None, :]
+        mean = reference.mean + length * ((axes / stiffer) @ (jnp.swapaxes(axes, -1, -2) @ level[..., None]))[..., 0]
+        return FullNormal(mean, *triangular(axes / jnp.sqrt(jnp.minimum(stiffer, STIFFEST))))
 
-    def taken(self, move: Callable[[Any], Any], length: Any, rise: Callable[[Any], Values], heat: Any) -> Any:
-        """The Gaussian of the longest of length, length/4, ... that raises the energy by no more than a nat."""
+    def taken(
+        self, move: Callable[[Any], Any], length: Any, rise: Callable[[Any], Values], heat: Any, reference: Any
+    ) -> Any:
+        """The Gaussian of the longest of length, length/4, ... that raises the energy by no more than a nat, if any."""
         most = RISE * jnp.where(heat > 0, heat, 1.0)
         lost = lambda found: ~(rise(found) <= most)[..., None]  # noqa: E731 - where it is not a number too
 
@@ -91,7 +96,8 @@ class Natural(AbstractClosed):
         lengths = jnp.full((*move(length).mean.shape[:-1], 1), length)
         found = move(lengths)
         start = jnp.zeros((), jnp.int32), lengths, found, lost(found)
-        return jax.lax.while_loop(lambda now: (now[0] < TRIES) & now[-1].any(), again, start)[2]
+        *_, found, bad = jax.lax.while_loop(lambda now: (now[0] < TRIES) & now[-1].any(), again, start)
+        return jax.tree.map(lambda new, old: jnp.where(bad, old, new), found, reference)
 
 
 def _bends(matrix: Any) -> tuple[Any, Any]:

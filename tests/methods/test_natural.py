@@ -495,3 +495,18 @@ def test_natural_flows_need_no_tuning(model):
     late = found.energies[100:]
     assert late.max() - found.energies.min() < 0.02
     assert late.max() < found.energies[:10].min()
+
+
+@pytest.mark.parametrize("family", ["gaussian", "full_gaussian"])
+@pytest.mark.parametrize("steep", [3.0, 300.0])  # finite but huge at the points of the start, or no number there
+def test_a_density_that_overflows_in_its_tail_is_fitted(family, steep, float64):
+    """x_0 ~ N(0, 1/200^2) but for a wall of exp(exp(x_0)); 40 others are standard normal."""
+
+    def log_density(x):
+        return -((200 * x[0]) ** 2) / 2 - jnp.exp(jnp.exp(steep * x[0])) - (x[1:] ** 2).sum() / 2
+
+    for seed in range(3):
+        found = pogospec.flow(log_density, dimensions=41, family=family, scheme="natural", seed=seed)
+        std = np.sqrt(np.diagonal(found.covariance))
+        np.testing.assert_allclose(std[1:], 1.0, rtol=0.05)
+        assert 0.5 / 200 < std[0] <= 1.01 / 200
