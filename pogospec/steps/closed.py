@@ -140,7 +140,6 @@ class AbstractClosed(AbstractScheme):
         rise = lambda at: height(at) - height(reference) - heat * (log_size(at) - log_size(reference))  # noqa: E731
         return jax.lax.stop_gradient(self.taken(move, length, rise, heat, reference))
 
-
     def _found(
         self, velocity: Callable[[Actions], Actions], reference: Any, z: Actions, shares: Values
     ) -> tuple[Actions, Actions, Any]:

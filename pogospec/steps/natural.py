@@ -20,9 +20,9 @@ Gaussian would have there, m+ = m + tau ((1 - tau lambda) P - tau H)^-1 g, by ab
 diagonal alone, correlated dimensions would each correct the same gap, and swing.
 
 A step that raises the energy at its own points by more than a nat (times lambda) is not taken: its length is quartered
-until it does not, and if all do the Gaussian stays. Near the end no step does; far from it g and H at a few points may tell nothing of where they lead.
-On data g and H are those of the critic in each state, and the divergence of the network from the next Gaussian is
-minimised.
+until it does not, and if all lengths do the Gaussian stays. Near the end no step does; far from it g and H at a few
+points may tell nothing of where they lead. On data g and H are those of the critic in each state, and the divergence of
+the network from the next Gaussian is minimised.
 """
 
 from __future__ import annotations

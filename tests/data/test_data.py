@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,8 @@ def test_training_sees_the_transformed_rewards(tmp_path):
     trainer = _Trainer([spec], dataset, [run], lambda event: None)
     returns = np.bincount(dataset.transitions.episodes, dataset.transitions.rewards)
     wanted = dataset.transitions.rewards * 2 * 1000 / (returns.max() - returns.min()) - 1
-    np.testing.assert_allclose(trainer.programs.data.rewards, wanted, rtol=1e-4)
+    rows: Any = trainer.programs.data
+    np.testing.assert_allclose(rows.rewards, wanted, rtol=1e-4)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.4, 0.99])

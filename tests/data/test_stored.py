@@ -1,6 +1,7 @@
 """Rows in a file: those that reading into memory makes, to the bit, whatever the pieces."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def test_data_that_cannot_be_used_leave_nothing(changes, text, places, tmp_path)
 
 def test_rewards_too_large_are_told_alike(places, tmp_path):
     path, found = write(tmp_path / "own.hdf5", rewards=np.array([1, 2, 3, 4, 5, -6, 7, 1], np.float32)), []
-    data = load_for(load("td3_bc", [("data.dataset", f"file:{path}"), ("data.rows", "disk")]))
+    data: Any = load_for(load("td3_bc", [("data.dataset", f"file:{path}"), ("data.rows", "disk")]))
     reward = RewardSpec(scale=1e15)
     for check, given in ((arrays.check_rewards, data.transitions), (used.check_stored_rewards, data.stored)):
         with pytest.raises(DataError) as told:
