@@ -68,7 +68,7 @@ class AbstractClosed(AbstractScheme):
         """The Gaussian that a step of this length, or of a shorter one, is set to.
 
         `move`: the next Gaussian of a length; `rise` [...]: of the energy from the reference to a Gaussian, at the same
-        points; `heat`: lambda.
+        points, beyond rounding; `heat`: lambda.
         """
         return move(length)
 
@@ -137,7 +137,9 @@ class AbstractClosed(AbstractScheme):
         move = lambda length: self.moved(reference, level, slopes, length, heat)  # noqa: E731
         equal = jnp.abs(shares) / jnp.abs(shares).sum()  # what may be negative would reward a fall of Q
         height = lambda at: jnp.tensordot(equal, potential(forward, reference, at.at(z), context), 1)  # noqa: E731
-        rise = lambda at: height(at) - height(reference) - heat * (log_size(at) - log_size(reference))  # noqa: E731
+        before = height(reference)
+        blur = 16 * jnp.finfo(before.dtype).eps * jnp.abs(before)  # what rounding alone may make of it
+        rise = lambda at: height(at) - before - blur - heat * (log_size(at) - log_size(reference))  # noqa: E731
         return jax.lax.stop_gradient(self.taken(move, length, rise, heat, reference))
 
     def _found(

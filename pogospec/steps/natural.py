@@ -20,9 +20,9 @@ Gaussian would have there, m+ = m + tau ((1 - tau lambda) P - tau H)^-1 g, by ab
 diagonal alone, correlated dimensions would each correct the same gap, and swing.
 
 A step that raises the energy at its own points by more than a nat (times lambda) is not taken: its length is quartered
-until it does not, and if all lengths do the Gaussian stays. Near the end no step does; far from it g and H at a few
-points may tell nothing of where they lead. On data g and H are those of the critic in each state, and the divergence of
-the network from the next Gaussian is minimised.
+until it does not, from the seventh time on divided by 256, and if all lengths do the Gaussian stays. Near the end no
+step does; far from it g and H at a few points may tell nothing of where they lead. On data g and H are those of the
+critic in each state, and the divergence of the network from the next Gaussian is minimised.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ GEOMETRIES = ("kl", "fisher_rao", "gaussian_fisher_rao")
 """Kinds of geometries whose second derivative is the Fisher metric."""
 MOST_EXACT = 256
 """Dimensions up to which second derivatives are taken at points that the spec names."""
-RISE, TRIES = 1.0, 30
-"""Rise of the energy in nats above which a step is shortened, and how often at most."""
+RISE, TRIES, HASTE = 1.0, 12, 6
+"""Rise of the energy in nats above which a step is shortened; how often at most, and after how many times by more."""
 STIFFEST = 1e6
 """Factor by which a precision rises in one step at most; the mean moves as if it rose in full."""
 LEAST = 1e-9
@@ -89,7 +89,7 @@ class Natural(AbstractClosed):
 
         def again(now: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
             tries, lengths, found, bad = now
-            lengths = jnp.where(bad, lengths / 4, lengths)
+            lengths = jnp.where(bad, lengths / jnp.where(tries < HASTE, 4, 256), lengths)
             found = move(lengths)
             return tries + 1, lengths, found, lost(found)
 
