@@ -263,15 +263,16 @@ def mean_and_error(values: Any) -> str:
 
 def show_moments(rows: list[dict[str, Any]]) -> None:
     """Scores by set, method and number of steps, at the best, the worst and the last moment."""
-    print("\n| set | method | behaviour | steps | " + " | ".join(f"{moment:,}" for moment in MOMENTS) + " |")
-    print("| --- | --- | --- | --- |" + " --- |" * len(MOMENTS))
+    moments = sorted({row["moment"] for row in rows})
+    print("\n| set | method | behaviour | steps | " + " | ".join(f"{moment:,}" for moment in moments) + " |")
+    print("| --- | --- | --- | --- |" + " --- |" * len(moments))
     for dataset, method in dict.fromkeys((row["dataset"], row["method"]) for row in rows):
         own = [row for row in rows if (row["dataset"], row["method"]) == (dataset, method)]
         last = max(row["moment"] for row in own)
         start = np.mean([row["score"] for row in own if row["policy"] == 0 and row["moment"] == last])
         for steps in STEPS:
             cells = []
-            for moment in MOMENTS:
+            for moment in moments:
                 values = [r["score"] for r in own if r["policy"] == steps and r["moment"] == moment]
                 cells.append(f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "-")
             print(f"| {dataset} | {method} | {start:.1f} | {steps} | " + " | ".join(cells) + " |")
