@@ -4,6 +4,7 @@ import itertools
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("optuna")
@@ -94,6 +95,27 @@ def test_halving_stops_what_falls_behind(tmp_path):
     assert found.report(second, 0.0, 1)  # each evaluation counts once, as of a run that is taken up again
     found.tell(second, None, "pruned", {"message": "behind"})
     assert [trial.state.name for trial in found.trials()] == ["RUNNING", "PRUNED"]
+
+
+@pytest.mark.exhaustive("forty trials of up to nine evaluations")
+def test_hyperband_stops_early_in_some_brackets_and_late_in_others(tmp_path):
+    """Energies that stay, the lowest one first: trials that are stopped, and at which of nine evaluations."""
+
+    def stopped(energies):
+        for index, energy in enumerate(energies):
+            if index % 20 == 0:  # anew, as a search that was stopped
+                found = engine(tmp_path / "a", "random", pruner="hyperband")
+            number = begun(found)
+            at = next((at for at in range(1, 10) if found.report(number, energy, at)), None)
+            found.tell(number, None if at else energy, "pruned" if at else "complete", {})
+            yield at or 10
+
+    energies = np.array([-1, *np.random.default_rng(0).permutation(40).tolist()])
+    found = np.array(list(stopped(energies.tolist())))
+    assert found[0] == 10
+    assert len(set(found[found < 10])) > 1
+    assert found[1:].max() == 10, "in a bracket that waits, or low enough"
+    assert found[energies < 20].mean() > found[energies >= 20].mean()
 
 
 def test_a_line_that_was_cut_short_is_left_out(tmp_path):
