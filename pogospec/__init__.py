@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         run,
         select,
         sweep,
+        tune,
     )
     from pogospec.checking.check import load
     from pogospec.compiler.compile import compile_spec as compile
@@ -35,6 +36,7 @@ _PUBLIC = {
     "compile": "pogospec.compiler.compile:compile_spec",
     "run": "pogospec.api:run",
     "sweep": "pogospec.api:sweep",
+    "tune": "pogospec.api:tune",
     "estimate": "pogospec.api:estimate",
     "export": "pogospec.api:export",
     "load_policy": "pogospec.api:load_policy",
@@ -53,7 +55,7 @@ _PUBLIC = {
 }
 __all__ = [
     "Comparison", "Flow", "Policy", "Run", "Selection", "__version__", "animate", "compare", "compile", "estimate",
-    "export", "flow", "load", "load_policy", "plot", "render", "report", "run", "select", "sweep",
+    "export", "flow", "load", "load_policy", "plot", "render", "report", "run", "select", "sweep", "tune",
 ]  # fmt: skip
 
 

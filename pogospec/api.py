@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 
 from pogospec.acting import Policy, load_policy, policy_of
-from pogospec.checking.check import Overrides, checked, documents, located
+from pogospec.checking.check import Overrides, as_overrides, checked, documents, located
 from pogospec.checking.trackers import require_trackers
 from pogospec.console import Screen
 from pogospec.data import load_for
@@ -32,10 +32,13 @@ from pogospec.shipping.check import TOLERANCE
 from pogospec.shipping.write import Exported, export_policy
 from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
+from pogospec.spec.shipped import spec_path
+from pogospec.tuning.results import Results
+from pogospec.tuning.whole import Whole, document_of, plan_of, require_found
 
 __all__ = [
     "Comparison", "Policy", "Run", "Selection", "compare", "default_directory", "estimate", "export", "load_policy",
-    "plot", "render", "report", "run", "select", "sweep",
+    "plot", "render", "report", "run", "select", "sweep", "tune",
 ]  # fmt: skip
 
 
@@ -128,6 +131,55 @@ def sweep(
         with locked(folder):
             run_sweep(Screen(quiet=not show), jobs, str(jax.devices()[0]))
     return [Run.open(job.path) for job in jobs]
+
+
+def tune(
+    spec: str | Path,
+    trials: int | None = None,
+    out: str | Path | None = None,
+    by: Literal["returns", "fqe"] | None = None,
+    sampler: Literal["tpe", "random", "grid"] = "tpe",
+    pruner: Literal["none", "halving", "hyperband"] = "none",
+    seed: int | None = None,
+    fqe_updates: int | None = None,
+    fqe_hidden: Sequence[int] | None = None,
+    overrides: Overrides = (),
+    show: bool = False,
+    allow_modules: Sequence[str] = (),
+) -> Results:
+    """Search the ranges that a spec declares, each trial a run, as `pogospec tune`; a search that stopped goes on.
+
+    Args:
+        spec: a file with a key `tune`, or the name of a shipped one.
+        trials: how many; default 20, of a grid all its points.
+        out: the folder; default runs/NAME-DATASET-tune.
+        by: score of a trial: rollouts of its last policy (default), or fitted Q evaluation of it.
+        sampler: where to look: Parzen estimators after 5 random trials, at random, or on a grid.
+        pruner: stops trials whose evaluations fall behind: by successive halving, in one or many brackets.
+        seed: of the search; default: the first seed of the spec.
+        fqe_updates: of each critic of fitted Q evaluation; default 10,000.
+        fqe_hidden: hidden layers of these critics; default (128, 128).
+        overrides: paths and values, as `load` takes them.
+        show: print the live view of the command line.
+        allow_modules: modules of which data and specs may name code, as `--allow-module` does.
+
+    Returns the trials, the best first in `ranked`; its spec is best.yaml in the folder.
+
+    Raises:
+        SpecError, DataError, RunError, UsageError: as the command line reports them.
+
+    """
+    with allowing(*allow_modules):
+        path, given = str(spec_path(spec)), as_overrides(overrides)
+        document = document_of(str(spec), path, given)
+        critics = {"fqe_updates": fqe_updates, "fqe_hidden": None if fqe_hidden is None else tuple(fqe_hidden)}
+        plan = plan_of(document, by, sampler, pruner, seed, critics)
+        folder = None if out is None else Path(out)
+        whole = Whole(Screen(quiet=not show), plan, document, path, given, folder, trials, str(jax.devices()[0]))
+        whole.run()
+        found = whole.end()
+        require_found(found)
+    return found
 
 
 def estimate(

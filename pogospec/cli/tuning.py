@@ -20,15 +20,12 @@ from pogospec.cli.app import (
     use_all_cores,
 )
 from pogospec.cli.offline import numbers_of
-from pogospec.errors import RunError, UsageError
 from pogospec.terminal import command, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pogospec.spec.resolve import Document, Override
-    from pogospec.tuning.search import Plan, Search
-    from pogospec.tuning.trial import Trials
+    from pogospec.tuning.whole import Whole
 
 
 def tune(
@@ -70,110 +67,42 @@ def tune(
     use_all_cores()
     allow_modules(allow)
     from pogospec.spec.shipped import spec_path
-    from pogospec.tuning.engine import require_optuna
+    from pogospec.tuning.whole import Whole, document_of, plan_of
 
     path, given = str(spec_path(spec)), overrides(dataset, seeds, updates, set_)
-    document = _document(spec, path, given)
-    assert document.spec is not None
-    require_optuna()
-    from pogospec.tuning.score import by_of
-    from pogospec.tuning.search import Plan
-
-    scored = by_of(document.spec, by)
-    for option, given_value in (("--fqe-updates", fqe_updates), ("--fqe-hidden", fqe_hidden)):
-        if given_value is not None and scored != "fqe":
-            raise UsageError(f"{option}: allowed with --by fqe")
+    document = document_of(spec, path, given)
     hidden = None if fqe_hidden is None else numbers_of("--fqe-hidden", fqe_hidden)
-    number = document.spec.seed_numbers[0] if seed is None else seed
-    plan = Plan(document.spec, document.ranges, scored, sampler, pruner, number, fqe_updates, hidden)
-    _search(make_console(quiet), plan, path, given, out, trials, device, document)
-
-
-def _document(spec: str, path: str, given: list[Override]) -> Document:
-    """The spec of a search; raises SpecError and UsageError."""
-    from pogospec.checking.at_hand import require
-    from pogospec.checking.check import checked
-    from pogospec.checking.ranges import require_ranges
-    from pogospec.checking.trackers import require_trackers
-    from pogospec.spec.resolve import read
-
-    document = read(path, given)
-    if not document.ranges:
-        example = "'tune: {\"schedule.steps[*].tau\": {log: [0.1, 30]}}'"
-        raise UsageError(f"{spec} declares nothing to search; give it ranges, such as {example}")
-    checked(document)
-    require_ranges(path, given, document)
-    require_trackers([document])
-    require([document])
-    return document
-
-
-def _search(
-    console: Console,
-    plan: Plan,
-    path: str,
-    given: list[Override],
-    out: Path | None,
-    trials: int | None,
-    device: str | None,
-    document: Document,
-) -> None:
-    """Run the trials that are left, and show all."""
-    from pogospec.runs.directory import run_name
-    from pogospec.spec.resolve import read_cells
-    from pogospec.tuning.search import FILE, Search
-    from pogospec.tuning.trial import Trials
-
-    most, folder = plan.most(trials), out or Path("runs") / run_name(plan.spec.name, plan.spec.data.dataset, "tune")
-    if not (folder / FILE).is_file():
-        _require(plan, document)
-    search = Search(plan, folder)
-    runner = Trials(console, search, lambda cell: read_cells(path, given, cell)[0], find_device(device))
-    console.print(f"{plan.spec.name}: {most} trials in {folder}", highlight=False, markup=False, soft_wrap=True)
+    critics = {"fqe_updates": fqe_updates, "fqe_hidden": hidden}
+    plan = plan_of(document, by, sampler, pruner, seed, critics)
+    console = make_console(quiet)
+    whole = Whole(console, plan, document, path, given, out, trials, find_device(device))
+    console.print(
+        f"{plan.spec.name}: {whole.most} trials in {whole.search.folder}", soft_wrap=True, highlight=False, markup=False
+    )
     for where, one in plan.ranges.items():
-        console.print(f"  {where}: {one}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {where}: {one}", soft_wrap=True, highlight=False, markup=False)
     again = command(*sys.argv[1:])
     try:
-        _run(search, runner, most)
+        whole.run()
     except KeyboardInterrupt:
         say(f"interrupted; go on with: {again}", error=True)
         raise
-    _end(console, search, runner, again)
+    _end(console, whole, again)
 
 
-def _require(plan: Plan, document: Document) -> None:
-    """Refuse what cannot be scored before anything is made."""
-    from pogospec.checking.check import located
-    from pogospec.data import load_for
-    from pogospec.tuning.score import require_scores
-
-    with located(document):
-        require_scores(plan.spec, load_for(plan.spec), plan.by, plan.pruner != "none")
-
-
-def _run(search: Search, runner: Trials, most: int) -> None:
-    while True:
-        with search.claimed(most) as number:
-            if number is None:
-                return
-            runner.run(number, most)
-
-
-def _end(console: Console, search: Search, runner: Trials, again: str) -> None:
+def _end(console: Console, whole: Whole, again: str) -> None:
     """The table, the files, and what to do next; raises RunError where no trial was scored."""
-    from pogospec.tuning.results import BEST, PICTURE, RESULTS, results, write
+    from pogospec.tuning.results import BEST, PICTURE, RESULTS
     from pogospec.tuning.screen import show
+    from pogospec.tuning.whole import require_found
 
-    found = results(search)
-    write(search, found, runner)
+    found, search = whole.end(), whole.search
     show(console, found, search.plan.spec.seed_count)
     if console.quiet:
         say(search.folder)
     if any(trial.state == "running" for trial in found.trials):
         console.print(f"other processes still run trials; see all with: {again}", highlight=False, soft_wrap=True)
-    if found.best is None and not any(trial.state == "running" for trial in found.trials):
-        said = next((trial.message for trial in found.trials if trial.message), "there was none")
-        raise RunError(f"no trial came to a score: {said}; choose other ranges, and another --out")
+    require_found(found)
     for name in (RESULTS, PICTURE):
         if (search.folder / name).is_file():
             console.print(f"written  {search.folder / name}", soft_wrap=True, highlight=False)

@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,9 @@ pytest.importorskip("optuna")
 
 from commands import pogospec, started
 
+import pogospec as package
 from pogospec.checking.check import load
+from pogospec.errors import SpecError, UsageError
 from pogospec.report.reading.find import open_runs
 from pogospec.runs.directory import RunDirectory
 
@@ -93,9 +96,35 @@ def test_what_cannot_be_searched(tmp_path, name):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_search_from_python_is_that_of_the_command(tmp_path):
+    file, folder = written(tmp_path, FLOW % 8), tmp_path / "out"
+    half = package.tune(file, trials=2, out=folder)
+    whole = package.tune(file, trials=4, out=folder)
+    assert [trial.number for trial in whole.trials] == [0, 1, 2, 3]
+    assert whole.trials[:2] == half.trials
+    assert whole.best == min(whole.trials, key=lambda trial: trial.scores)
+    pogospec("tune", file, "--trials", 4, "--out", tmp_path / "command")
+    assert found(folder) == found(tmp_path / "command") == json.loads(json.dumps(whole.plain()))
+    assert package.load(folder / "best.yaml") == package.load(tmp_path / "command" / "best.yaml")
+
+
+def test_what_python_cannot_search_is_refused(tmp_path):
+    file = written(tmp_path, FLOW % 8)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"fqe_updates": 5}, "--fqe-updates: allowed with --by fqe"),
+        ({"by": "returns"}, "--by: found returns"),
+        ({"overrides": {"schedule.steps[0].tau": 1}}, "found a value of what a search varies"),
+    ]
+    for given, message in cases:
+        with pytest.raises((UsageError, SpecError), match=message):
+            package.tune(file, out=tmp_path / "out", **given)
+    with pytest.raises(UsageError, match="pogo_w declares nothing to search"):
+        package.tune("pogo_w", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_optuna_it_says_how_to_get_it(tmp_path, monkeypatch):
     from pogospec.cli import tuning
-    from pogospec.errors import UsageError
     from pogospec.extras import Needs
     from pogospec.tuning import engine
 
