@@ -50,6 +50,13 @@ NATURAL = {
     "steps": 150,
 }
 """Likewise of natural steps: whole ones first, at the end so short that the noise of their points is averaged."""
+MATCHED = {
+    "geometry": {"kind": "kl", "direction": "reference_to_policy"},
+    "tau": {"kind": "geometric", "start": 10.0, "factor": 0.96, "least": 0.03},
+    "steps": 200,
+}
+"""Likewise of batch and match, whose steps are whole where tau is large."""
+USUAL = {"natural": NATURAL, "batch_and_match": MATCHED}
 ARGUMENTS = {
     "target": "dimensions",
     "start": "start",
@@ -164,15 +171,16 @@ def flow(
         model_kwargs: more arguments of the model, by name.
         dimensions: length of the vector that a log density takes; leave it out for a NumPyro model.
         family: a kind of policy: gaussian, full_gaussian, dirac, …, or a mapping with `kind` and its keys.
-        geometry: a kind of geometry: wasserstein2 (default), fisher_rao, kl (default of natural), …, or a mapping with
-            `kind` and its keys.
+        geometry: a kind of geometry: wasserstein2 (default), fisher_rao, kl (default of natural; from the reference to
+            the policy that of batch_and_match), …, or a mapping with `kind` and its keys.
         tau: size of a step, in flow time, or {"kind": "geometric", "start": …, "factor": …}; default 0.5, of natural
             steps 0.96^k, not below 0.01; or {"kind": "doubling", "start": …, "tolerance": …, "time": …}: chosen
             by the local error as the flow goes, until that time.
         steps: how many; the most there may be with `until_settled`, and of attempts with doubling; default 20, of
             natural steps 150.
         temperature: weight of the entropy; 0 leaves it out.
-        scheme: implicit, explicit, forward_backward or natural; the last two set a Gaussian in closed form.
+        scheme: implicit, explicit, forward_backward, natural or batch_and_match; the last three set a Gaussian in
+            closed form.
         actions: how expectations are taken: {"sample": n}, or "quadrature" (exact for quadratic log densities) in
             implicit and {"hermite": n} in other steps, {"antithetic": n} pairs in closed ones; default 64 and 256
             samples, of natural steps {"rotated": 1}: d axes in random directions.
@@ -273,7 +281,7 @@ def _steps(
 ) -> dict[str, Any]:
     """Geometry, optimiser and schedule; an optimiser of closed steps only where somebody asks for one."""
     kind = scheme.get("kind")
-    usual = NATURAL if kind == "natural" else OPTIMISED
+    usual = USUAL.get(kind, OPTIMISED) if isinstance(kind, str) else OPTIMISED
     step = {"tau": usual["tau"] if tau is None else tau, "repeat": usual["steps"] if steps is None else steps}
     step |= {"scheme": scheme} | ({"repeat_until": "energy_settled"} if until_settled else {})
     closed = kind in registry.table("scheme") and registry.load("scheme", kind).closed
@@ -296,12 +304,13 @@ def _expectations(
         looks = registry.load("policy", kind).looks
     plain = "quadrature" if target.gaussian and "quadrature" in looks else {"sample": SAMPLES["implicit"]}
     plain = plain if "sample" in looks else "mean"
-    own = scheme.get("kind") in ("explicit", "forward_backward", "natural")  # has points of its own
-    if own:
-        usual = SAMPLES.get(scheme["kind"])
+    own = scheme.get("kind")
+    own = own if isinstance(own, str) and own in registry.table("scheme") and own != "implicit" else None
+    if own is not None:  # has points of its own
+        usual = SAMPLES.get(own)
         scheme = ({} if usual is None else {"actions": {"sample": usual}}) | scheme
         scheme |= {} if actions is None else {"actions": actions}
-    energy = {"q": {"actions": plain if own or actions is None else actions}}
+    energy = {"q": {"actions": plain if own is not None or actions is None else actions}}
     return (energy if temperature == 0 else energy | {"entropy": {"weight": temperature}}), scheme
 
 

@@ -69,6 +69,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "explicit": "pogospec.steps.explicit:Explicit",
         "forward_backward": "pogospec.steps.forward_backward:ForwardBackward",
         "natural": "pogospec.steps.natural:Natural",
+        "batch_and_match": "pogospec.steps.batch_and_match:BatchAndMatch",
     },
     "tau": {
         "geometric": "pogospec.steps.schedule:Geometric",

@@ -191,6 +191,11 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     "rotated": known(
         ("schedule.defaults.scheme", "{kind: natural, actions: {rotated: 2}}"), ("schedule.steps[0]", "{repeat: 3}")
     ),
+    "batch and match": known(
+        ("geometry", "{kind: kl, direction: reference_to_policy}"),
+        ("schedule.defaults.scheme", "{kind: batch_and_match, actions: {antithetic: 2}}"),
+        ("schedule.steps[0].updates", "1"),
+    ),
     "advantage": shipped(
         "kl_brac", ("energy", "{advantage: {actions: {sample: 1}, baseline: {sample: 2}, copies: slow, weight: 0.5}}")
     ),
@@ -222,7 +227,10 @@ RULED = {
 RULED |= {f"ParticlesPolicy.{key}" for key in ("moves", "action", "critics")}
 
 
-MEASURED = {(case, "energy.q.actions") for case in ("explicit", "split", "forward-backward", "natural", "rotated")}
+MEASURED = {
+    (case, "energy.q.actions")
+    for case in ("explicit", "split", "forward-backward", "natural", "rotated", "batch and match")
+}
 MEASURED |= {("vgf", "geometry.coupling"), ("vgf", "geometry.coupling.shared_noise")}
 """Where a field decides what is measured alone: such a step looks at Q at its points, whatever the term says."""
 

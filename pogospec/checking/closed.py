@@ -1,4 +1,4 @@
-"""Steps to a Gaussian in closed form, forward-backward and natural: what they move, and what they leave idle."""
+"""Steps to a Gaussian in closed form: what they move, what they ask for, and what they leave idle."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def closed_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     else:
         yield from family_rules(spec, step, where, kind)
     yield from _geometry_rules(spec, step, where)
-    if scheme.curvature == "exact" and spec.target is None:
+    if scheme.warm and not _heat(step):
+        found = "found no entropy of positive weight"
+        yield f"{where}.energy", f"{found}, and {kind} matches the score of exp(Q/λ); allowed with an entropy"
+    if getattr(scheme, "curvature", None) == "exact" and spec.target is None:
         why = "but critics have kinks, where second derivatives are none; allowed plane"
         yield f"{where}.scheme.curvature", f"found 'exact', {why}"
     if sets_policy(spec, step):
@@ -60,10 +63,21 @@ def _geometry_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
             yield f"{where}.geometry.weight", "found 0, which leaves a natural step no length; allowed a number > 0"
         elif geometry is not None and spec.target is None and geometry.estimated():
             yield f"{where}.geometry", "natural regresses on a Gaussian in closed form; allowed without an estimate"
+    elif kind == "batch_and_match":
+        if getattr(geometry, "kind", None) != "kl" or geometry.direction != "reference_to_policy":
+            found = "batch_and_match is a proximal step in KL(reference ‖ policy)"
+            yield f"{where}.geometry", f"{found}; allowed {{kind: kl, direction: reference_to_policy}}"
+        elif geometry.weight == 0:
+            yield f"{where}.geometry.weight", "found 0, which leaves the step no length; allowed a number > 0"
     elif getattr(geometry, "retraction", None) != "transport":
         yield f"{where}.geometry", "forward_backward is a step of Wasserstein; allowed wasserstein2"
     elif geometry is not None and geometry.estimated():
         yield f"{where}.geometry.coupling", "forward_backward regresses on a Gaussian in closed form; allowed optimal"
+
+
+def _heat(step: StepSpec) -> float:
+    """The weight of the entropy."""
+    return sum(term.weight for term in (step.energy or {}).values() if term.entropic)
 
 
 def _idle_rules(spec: Spec, step: StepSpec, where: str) -> Problems:

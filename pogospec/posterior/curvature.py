@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.errors import UsageError
+from pogospec.steps.closed import AbstractCurved
 from pogospec.targets.base import AbstractTarget
 from pogospec.targets.traced import said
 
@@ -17,7 +18,7 @@ def lacks_curvature(target: AbstractTarget, scheme: Any) -> bool:
 
     Raises UsageError where somebody asked for them.
     """
-    if not scheme.closed or scheme.curved(target.dimensions) != "exact":
+    if not isinstance(scheme, AbstractCurved) or scheme.curved(target.dimensions) != "exact":
         return False
     why = _lacking(target)
     if why is not None and scheme.curvature == "exact":

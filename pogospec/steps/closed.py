@@ -33,6 +33,8 @@ BLOCK = 16
 """Columns of a Hessian that are computed at once."""
 NEARER = 8
 """How often at most points without numbers are taken from half as far."""
+RISE, TRIES, HASTE = 1.0, 12, 6
+"""Rise of the energy in nats above which a step is shortened; how often at most, and after how many times by more."""
 Curvature = Literal["exact", "plane"]
 
 
@@ -41,25 +43,21 @@ class AbstractClosed(AbstractScheme):
 
     at_reference: ClassVar[bool] = True
     closed: ClassVar[bool] = True
-
-    actions: Annotated[
-        Rotated | Antithetic | Sample | Hermite | None,
-        "points of the reference in each state: {rotated: n} times d axes in random directions, {antithetic: n} pairs, "
-        "{sample: n}, or a grid {hermite: n} of n^d nodes; a plane asks for more than d (of pairs for d); default: "
-        "{rotated: 1} in natural, with exact curvature 8 pairs; samples in forward_backward",
-    ] = None
-    curvature: Annotated[
-        Curvature | None,
-        "E[Hess Q] by second derivatives (exact, on known energies), or by the plane nearest to grad Q; default: the "
-        "plane, in natural at actions that are not rotated exact up to 256 dimensions",
-    ] = None
+    warm: ClassVar[bool] = False  # whether it asks for entropy in the energy
 
     @abc.abstractmethod
-    def moved(self, reference: Any, level: Actions, slopes: Any, length: Any, heat: Any) -> Any:
+    def points(self, act_dim: int) -> Points:
+        """Where the reference is looked at."""
+
+    @abc.abstractmethod
+    def look(self, velocity: Callable[[Actions], Actions], reference: Any, z: Actions, shares: Values) -> Any:
+        """What the step asks of Q: arrays [..., …] from its gradient at `reference.at(z)` [n, ..., d]."""
+
+    @abc.abstractmethod
+    def moved(self, reference: Any, found: Any, length: Any, heat: Any) -> Any:
         """The next Gaussian, of the type of the reference.
 
-        `level` [..., d]: g; `slopes` [..., d, d]: H L, of a Gaussian with independent dimensions H diag(std); `length`:
-        that of the step; `heat`: lambda.
+        `found`: what `look` returned; `length`: that of the step, a number or [..., 1]; `heat`: lambda.
         """
 
     def taken(
@@ -72,19 +70,9 @@ class AbstractClosed(AbstractScheme):
         """
         return move(length)
 
-    @abc.abstractmethod
-    def curved(self, act_dim: int) -> Curvature:
-        """How H is found in so many dimensions."""
-
     def compares(self, act_dim: int) -> bool:
-        """Whether a plane is laid through its points."""
-        return self.curved(act_dim) == "plane"
-
-    def points(self, act_dim: int) -> Points:
-        """Where the reference is looked at."""
-        if self.actions is not None:
-            return self.actions
-        return Antithetic(8) if self.curved(act_dim) == "exact" else Sample(max(16, 2 * act_dim + 2))
+        """Whether gradients at several points are held against each other."""
+        return True
 
     def count(self, act_dim: int) -> int:
         """Points in a state."""
@@ -92,17 +80,11 @@ class AbstractClosed(AbstractScheme):
 
     def gradients(self, act_dim: int) -> int:
         """Gradients of Q that a step takes in a state, a column of a Hessian counted as one."""
-        return self.count(act_dim) * (1 + act_dim * (self.curved(act_dim) == "exact"))
+        return self.count(act_dim)
 
     def too_large(self, act_dim: int) -> str | None:
-        """Why a grid is larger than memory should hold, or points are too few for a plane."""
-        points = self.points(act_dim)
-        open_ = "which leave the curvature of Q open; allowed"
-        if self.curved(act_dim) == "plane" and isinstance(points, Sample) and points.sample <= act_dim:
-            return f"found {points.sample} samples in {act_dim} dimensions, {open_} {act_dim + 1} or more"
-        if self.curved(act_dim) == "plane" and isinstance(points, Antithetic) and points.antithetic < act_dim:
-            return f"found {points.antithetic} pairs in {act_dim} dimensions, {open_} {act_dim} or more"
-        return too_many(points, act_dim)
+        """Why a grid is larger than memory should hold."""
+        return too_many(self.points(act_dim), act_dim)
 
     def gradient(
         self,
@@ -131,10 +113,10 @@ class AbstractClosed(AbstractScheme):
         z, shares = noise_at(self.points(size), reference, key)
         forward = problem._replace(energy={n: t for n, t in problem.energy.items() if not t.entropic})
         velocity = lambda points: -slope_of(forward, reference, points, context)  # noqa: E731
-        z, level, slopes = self._found(velocity, reference, z, shares)
+        z, found = self._found(velocity, reference, z, shares)
         length = term.tau / term.geometry.weight * speed_of(term.geometry, size)
         heat = sum((t.weight for t in problem.energy.values() if t.entropic), 0.0)
-        move = lambda length: self.moved(reference, level, slopes, length, heat)  # noqa: E731
+        move = lambda length: self.moved(reference, found, length, heat)  # noqa: E731
         equal = jnp.abs(shares) / jnp.abs(shares).sum()  # what may be negative would reward a fall of Q
         height = lambda at: jnp.tensordot(equal, potential(forward, reference, at.at(z), context), 1)  # noqa: E731
         before = height(reference)
@@ -144,35 +126,104 @@ class AbstractClosed(AbstractScheme):
 
     def _found(
         self, velocity: Callable[[Actions], Actions], reference: Any, z: Actions, shares: Values
-    ) -> tuple[Actions, Actions, Any]:
-        """Noise, and g and H L there; where these are no numbers, from points half as far from the mean, and so on.
+    ) -> tuple[Actions, Any]:
+        """Noise, and what is asked of Q there; where it is no number, from points half as far from the mean, and so on.
 
         Of many dimensions points lie far out, where a log density may overflow; a plane asks for no distance.
         """
-        size = reference.mean.shape[-1]
+        rows = reference.mean.shape[:-1]
 
-        def found(near: Any) -> tuple[Actions, Any]:
-            actions = reference.at(z * near)
-            if self.curved(size) == "exact":
-                return derivatives(velocity, actions, shares, reference)
-            return plane(velocity(actions), z * near, shares)
+        def nearer(now: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+            tries, near, found = now
+            near = jnp.where(_numbers(found, rows), near, near / 2)
+            return tries + 1, near, self.look(velocity, reference, z * near, shares)
 
-        def nearer(now: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
-            tries, near, level, slopes = now
-            near = jnp.where(_numbers(level, slopes), near, near / 2)
-            return tries + 1, near, *found(near)
-
-        shapes = jax.eval_shape(found, jnp.ones((*reference.mean.shape[:-1], 1), z.dtype))
-        level, slopes = (jnp.full(part.shape, jnp.nan, part.dtype) for part in shapes)
-        start = jnp.zeros((), jnp.int32), jnp.full((*reference.mean.shape[:-1], 1), 2.0, z.dtype), level, slopes
-        asks = lambda now: (now[0] < NEARER) & ~_numbers(now[2], now[3]).all()  # noqa: E731
-        _, near, level, slopes = jax.lax.while_loop(asks, nearer, start)
-        return z * near, level, slopes
+        shapes = jax.eval_shape(lambda: self.look(velocity, reference, z, shares))
+        nothing = jax.tree.map(lambda part: jnp.full(part.shape, jnp.nan, part.dtype), shapes)
+        start = jnp.zeros((), jnp.int32), jnp.full((*rows, 1), 2.0, z.dtype), nothing
+        asks = lambda now: (now[0] < NEARER) & ~_numbers(now[2], rows).all()  # noqa: E731
+        _, near, found = jax.lax.while_loop(asks, nearer, start)
+        return z * near, found
 
 
-def _numbers(level: Actions, slopes: Any) -> Any:
-    """Of each row whether both are finite [..., 1]."""
-    return (jnp.isfinite(level).all(-1) & jnp.isfinite(slopes).all((-1, -2)))[..., None]
+class AbstractCurved(AbstractClosed):
+    """A closed step that asks for E[grad Q] and E[Hess Q], the latter along the columns of the factor: g and H L."""
+
+    actions: Annotated[
+        Rotated | Antithetic | Sample | Hermite | None,
+        "points of the reference in each state: {rotated: n} times d axes in random directions, {antithetic: n} pairs, "
+        "{sample: n}, or a grid {hermite: n} of n^d nodes; a plane asks for more than d (of pairs for d); default: "
+        "{rotated: 1} in natural, with exact curvature 8 pairs; samples in forward_backward",
+    ] = None
+    curvature: Annotated[
+        Curvature | None,
+        "E[Hess Q] by second derivatives (exact, on known energies), or by the plane nearest to grad Q; default: the "
+        "plane, in natural at actions that are not rotated exact up to 256 dimensions",
+    ] = None
+
+    @abc.abstractmethod
+    def curved(self, act_dim: int) -> Curvature:
+        """How H is found in so many dimensions."""
+
+    def look(
+        self, velocity: Callable[[Actions], Actions], reference: Any, z: Actions, shares: Values
+    ) -> tuple[Actions, Any]:
+        """Level g [..., d] and slopes H L [..., d, d], of a Gaussian with independent dimensions H diag(std)."""
+        actions = reference.at(z)
+        if self.curved(reference.mean.shape[-1]) == "exact":
+            return derivatives(velocity, actions, shares, reference)
+        return plane(velocity(actions), z, shares)
+
+    def compares(self, act_dim: int) -> bool:
+        """Whether a plane is laid through its points."""
+        return self.curved(act_dim) == "plane"
+
+    def points(self, act_dim: int) -> Points:
+        """Where the reference is looked at."""
+        if self.actions is not None:
+            return self.actions
+        return Antithetic(8) if self.curved(act_dim) == "exact" else Sample(max(16, 2 * act_dim + 2))
+
+    def gradients(self, act_dim: int) -> int:
+        """Gradients of Q that a step takes in a state, a column of a Hessian counted as one."""
+        return self.count(act_dim) * (1 + act_dim * (self.curved(act_dim) == "exact"))
+
+    def too_large(self, act_dim: int) -> str | None:
+        """Why a grid is larger than memory should hold, or points are too few for a plane."""
+        points = self.points(act_dim)
+        open_ = "which leave the curvature of Q open; allowed"
+        if self.curved(act_dim) == "plane" and isinstance(points, Sample) and points.sample <= act_dim:
+            return f"found {points.sample} samples in {act_dim} dimensions, {open_} {act_dim + 1} or more"
+        if self.curved(act_dim) == "plane" and isinstance(points, Antithetic) and points.antithetic < act_dim:
+            return f"found {points.antithetic} pairs in {act_dim} dimensions, {open_} {act_dim} or more"
+        return super().too_large(act_dim)
+
+
+def shortened(move: Callable[[Any], Any], length: Any, rise: Callable[[Any], Values], heat: Any, reference: Any) -> Any:
+    """The Gaussian of the longest of length, length/4, ... that raises the energy by no more than a nat, if any.
+
+    Arguments are those of `taken`. Far from the end a few points may tell nothing of where a whole step leads.
+    """
+    most = RISE * jnp.where(heat > 0, heat, 1.0)
+    lost = lambda found: ~(rise(found) <= most)[..., None]  # noqa: E731 - where it is not a number too
+
+    def again(now: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+        tries, lengths, found, bad = now
+        lengths = jnp.where(bad, lengths / jnp.where(tries < HASTE, 4, 256), lengths)
+        found = move(lengths)
+        return tries + 1, lengths, found, lost(found)
+
+    lengths = jnp.full((*reference.mean.shape[:-1], 1), length)
+    found = move(lengths)
+    start = jnp.zeros((), jnp.int32), lengths, found, lost(found)
+    *_, found, bad = jax.lax.while_loop(lambda now: (now[0] < TRIES) & now[-1].any(), again, start)
+    return jax.tree.map(lambda new, old: jnp.where(bad, old, new), found, reference)
+
+
+def _numbers(found: Any, rows: tuple[int, ...]) -> Any:
+    """Of each row whether all of what was found is finite [..., 1]."""
+    whole = [jnp.isfinite(leaf).reshape(*rows, -1).all(-1, keepdims=True) for leaf in jax.tree.leaves(found)]
+    return jnp.stack(whole).all(0)
 
 
 def log_size(gaussian: Any) -> Values:

@@ -21,20 +21,20 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from pogospec.policies.base import DiagonalNormal, FullNormal
-from pogospec.steps.closed import AbstractClosed, Curvature, triangular
+from pogospec.steps.closed import AbstractCurved, Curvature, triangular
 from pogospec.types import Actions
 
 
-class ForwardBackward(AbstractClosed):
+class ForwardBackward(AbstractCurved):
     """Wasserstein proximal gradient: explicit in Q, implicit in the entropy; the next Gaussian in closed form."""
 
     def curved(self, act_dim: int) -> Curvature:
         """By a plane, unless the spec says otherwise: it needs no second derivatives, which critics have not."""
         return self.curvature or "plane"
 
-    def moved(self, reference: Any, level: Actions, slopes: Any, length: Any, heat: Any) -> Any:
+    def moved(self, reference: Any, found: tuple[Actions, Any], length: Any, heat: Any) -> Any:
         """The next Gaussian, from g and H L."""
-        return _moved(reference, level, slopes, length, length * heat)
+        return _moved(reference, *found, length, length * heat)
 
 
 def _moved(reference: Any, level: Actions, slopes: Any, length: Any, heat: Any) -> Any:

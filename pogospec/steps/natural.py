@@ -30,11 +30,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from pogospec.policies.base import DiagonalNormal, FullNormal
-from pogospec.steps.closed import AbstractClosed, Curvature, factor_of, triangular
+from pogospec.steps.closed import AbstractCurved, Curvature, factor_of, shortened, triangular
 from pogospec.steps.points import Points, Rotated
 from pogospec.types import Actions, Values
 
@@ -42,15 +41,13 @@ GEOMETRIES = ("kl", "fisher_rao", "gaussian_fisher_rao")
 """Kinds of geometries whose second derivative is the Fisher metric."""
 MOST_EXACT = 256
 """Dimensions up to which second derivatives are taken at points that the spec names."""
-RISE, TRIES, HASTE = 1.0, 12, 6
-"""Rise of the energy in nats above which a step is shortened; how often at most, and after how many times by more."""
 STIFFEST = 1e6
 """Factor by which a precision rises in one step at most; the mean moves as if it rose in full."""
 LEAST = 1e-9
 """Curvature, relative to the precision, below which a direction counts as flat."""
 
 
-class Natural(AbstractClosed):
+class Natural(AbstractCurved):
     """Natural gradient step: the next Gaussian in closed form, positive definite at any length."""
 
     def curved(self, act_dim: int) -> Curvature:
@@ -63,8 +60,9 @@ class Natural(AbstractClosed):
         plane = self.actions is None and self.curved(act_dim) == "plane"
         return Rotated(1) if plane else super().points(act_dim)
 
-    def moved(self, reference: Any, level: Actions, slopes: Any, length: Any, heat: Any) -> Any:
+    def moved(self, reference: Any, found: tuple[Actions, Any], length: Any, heat: Any) -> Any:
         """The next Gaussian, from g and H L; `length` [..., 1], that of each row."""
+        level, slopes = found
         if isinstance(reference, DiagonalNormal):
             std = jnp.exp(reference.log_std)
             values, axes = _bends(std[..., None] * slopes)
@@ -84,20 +82,7 @@ class Natural(AbstractClosed):
         self, move: Callable[[Any], Any], length: Any, rise: Callable[[Any], Values], heat: Any, reference: Any
     ) -> Any:
         """The Gaussian of the longest of length, length/4, ... that raises the energy by no more than a nat, if any."""
-        most = RISE * jnp.where(heat > 0, heat, 1.0)
-        lost = lambda found: ~(rise(found) <= most)[..., None]  # noqa: E731 - where it is not a number too
-
-        def again(now: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
-            tries, lengths, found, bad = now
-            lengths = jnp.where(bad, lengths / jnp.where(tries < HASTE, 4, 256), lengths)
-            found = move(lengths)
-            return tries + 1, lengths, found, lost(found)
-
-        lengths = jnp.full((*move(length).mean.shape[:-1], 1), length)
-        found = move(lengths)
-        start = jnp.zeros((), jnp.int32), lengths, found, lost(found)
-        *_, found, bad = jax.lax.while_loop(lambda now: (now[0] < TRIES) & now[-1].any(), again, start)
-        return jax.tree.map(lambda new, old: jnp.where(bad, old, new), found, reference)
+        return shortened(move, length, rise, heat, reference)
 
 
 def _bends(matrix: Any) -> tuple[Any, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.linalg
 import scipy.optimize
-from printed import groups, number, summed
+from printed import groups, kl, number, summed
 
 
 class Printed:
@@ -72,10 +73,12 @@ class Printed:
 
     def value(self, heads):
         """The printed loss of a policy, on average over the batch."""
-        step = "an explicit" if "explicit" in self.loss else "a forward-backward"
+        (step,) = groups(r".*, (an explicit|a forward-backward|a batch-and-match) step", self.loss)
         bare = re.sub(rf"minimise over π  (?:E_s\[ )?(.*?)(?: \])?, {step} step", r"\1", self.loss)
         if step == "a forward-backward":
             return self.proximal_gradient(bare, heads)
+        if step == "a batch-and-match":
+            return self.matched(bare, heads)
         if bare.startswith("Σ_k ω_k"):
             return self.transported(bare, heads)
         if bare.startswith("− min("):
@@ -197,6 +200,48 @@ class Printed:
         aim = SimpleNamespace(mean=jnp.array(means), factor=jnp.array(factors), squashed=False)
         self.tolerance = 1e-7
         return self.symbols.w2(heads, aim).mean() / 2
+
+    def matched(self, bare, heads):
+        """KL from the Gaussian of a batch-and-match step, by roots of matrices."""
+        assert bare == "KL(N(m⁺, S⁺) ‖ π)"
+        mean, shape, sides, shorter, means, velocity, points = self.lines
+        left, share, name = groups(r"m⁺ = (\S+) · m \+ (\S+) · \(S⁺ v̄ \+ ā\); (π\S+) = N\(m, S\)", mean)
+        own = groups(r"S⁺ U S⁺ \+ S⁺ = V(; all of them diagonal)?", shape)[0] is not None
+        length, again = groups(
+            r"U = (\S+) · Cov\(v\) \+ (\S+) · v̄ v̄ᵀ, V = S \+ \1 · Cov\(a\) \+ \2 · \(m − ā\)\(m − ā\)ᵀ", sides
+        )
+        tau = number(length)
+        assert again == share
+        assert number(share) == pytest.approx(tau / (1 + tau), rel=1e-11)
+        assert number(left) == pytest.approx(1 / (1 + tau), rel=1e-11)
+        assert means == "ā, Cov(a), v̄, Cov(v): means and covariances over a_k with weights ω_k"
+        most = groups(rf"{length} is quartered while the energy at a_k would rise by more than (\S+)", shorter)
+        potential, heat = groups(r"v\(a\) = ∇ₐ\[(.+)\]/(\S+)", velocity)
+        assert most == (heat,)
+        z, shares = self.points(points)
+        reference = self.symbols.reference(name)
+        actions = self.symbols.act(reference, z)
+
+        def total(a):
+            return sum(c * self.potential(symbol, a).sum() for c, symbol in summed(potential))
+
+        v, w, aims, factors = np.asarray(jax.grad(total)(actions)) / number(heat), np.asarray(shares), [], []
+        for row, m in enumerate(np.asarray(reference.mean)):
+            factor = np.asarray(reference.factor[row])
+            (a_bar, a), (v_bar, slope) = (
+                (w @ x[:, row], np.cov(x[:, row].T, aweights=w, ddof=0)) for x in (np.asarray(actions), v)
+            )
+            u = tau * slope + tau / (1 + tau) * np.outer(v_bar, v_bar)
+            hold = factor @ factor.T + tau * a + tau / (1 + tau) * np.outer(m - a_bar, m - a_bar)
+            u, hold = (np.diag(np.diag(x)) if own else x for x in (u, hold))
+            root = np.real(scipy.linalg.sqrtm(np.eye(len(m)) + 4 * u @ hold))
+            s = 2 * hold @ np.linalg.inv(np.eye(len(m)) + root)
+            aims.append((m + tau * (s @ v_bar + a_bar)) / (1 + tau))
+            factors.append(np.linalg.cholesky((s + s.T) / 2))
+        factor = jnp.array(factors)
+        aim = SimpleNamespace(mean=jnp.array(aims), factor=factor, std=jnp.diagonal(factor, axis1=1, axis2=2))
+        self.tolerance = 1e-7
+        return kl(aim, heads).mean()
 
     def particles(self):
         """Noise of a printed cloud and what becomes of it; what is printed of its times."""

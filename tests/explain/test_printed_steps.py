@@ -1,4 +1,4 @@
-"""Explicit steps, moved maps and chains as they are printed, against the compiled losses."""
+"""Explicit and closed steps, moved maps and chains as they are printed, against the compiled losses."""
 
 import itertools
 
@@ -57,6 +57,23 @@ FORWARD_BACKWARD = [
 )
 def test_forward_backward_steps_are_printed_as_they_are_computed(policy, geometry, q, scheme, more, data, float64):
     step = f"from: previous, scheme: {{kind: forward_backward, {scheme[1:]}, energy: {{q: {q}, {more}}}"
+    text = TEXT.format(policy=policy, energy="{action_norm: {}}", geometry=geometry, step=step)
+    compare_explicit(written(text), 1, data)
+
+
+MATCHED = [
+    ("gaussian", "{actions: {sample: 5}}", "{critics: first}"),
+    ("full_gaussian", "{actions: {hermite: 3}}", "{critics: mean, scale: batch}"),
+]
+
+
+@pytest.mark.thinned(1, "compiles a program for each")
+@pytest.mark.parametrize(("policy", "scheme", "q"), MATCHED)
+def test_batch_and_match_is_printed_as_it_is_computed(policy, scheme, q, data, float64):
+    step = (
+        f"from: previous, scheme: {{kind: batch_and_match, {scheme[1:]}, energy: {{q: {q}, entropy: {{weight: 0.3}}}}"
+    )
+    geometry = "{kind: kl, direction: reference_to_policy, weight: 2}"
     text = TEXT.format(policy=policy, energy="{action_norm: {}}", geometry=geometry, step=step)
     compare_explicit(written(text), 1, data)
 

@@ -130,8 +130,8 @@ class Maker:
             self.force.setdefault("geometry", "mmd")
         if self.force.get("scheme") == "forward_backward":
             return self.backward(spec)
-        if self.force.get("scheme") == "natural":
-            return self.natural(spec)
+        if self.force.get("scheme") in ("natural", "batch_and_match"):
+            return self.natural(spec, self.force["scheme"])
         if "particles" in str(spec["policy"]) and not on_target:
             return self.carried(spec)
         spec["schedule"] = {"steps": [self.step(i, on_target) for i in range(self.rng.randint(1, 3))]}
@@ -196,15 +196,17 @@ class Maker:
             "schedule": {"steps": [step | {"tau": 10 ** self.rng.uniform(-2, 1), "scheme": scheme}]},
         }
 
-    def natural(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """A spec of natural steps, which are those of Gaussians on known energies."""
-        scheme = {"kind": "natural"} | self.record(catalogued("scheme", "natural"))
+    def natural(self, spec: dict[str, Any], kind: str) -> dict[str, Any]:
+        """A spec of natural steps, or of batch and match, here those of Gaussians on known energies."""
+        scheme = {"kind": kind} | self.record(catalogued("scheme", kind))
+        kinds = ("kl", "fisher_rao", "gaussian_fisher_rao")
+        near = {"kind": "kl", "direction": "reference_to_policy"}
         step = {"tau": self.tau(["policy"]), "scheme": scheme, "repeat": self.rng.randint(1, 9)}
         return spec | {
             "policy": self.rng.choice(("gaussian", "full_gaussian")),
             "target": self.node("target"),
             "energy": {"q": {"weight": 2.0}, "entropy": {"weight": 10 ** self.rng.uniform(-3, 0)}},
-            "geometry": self.rng.choice(("kl", "fisher_rao", "gaussian_fisher_rao")),
+            "geometry": self.rng.choice(kinds) if kind == "natural" else near,
             "schedule": {"steps": [step]},
         }
 

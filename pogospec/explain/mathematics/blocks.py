@@ -16,7 +16,7 @@ from pogospec.policies.base import FullNormal
 from pogospec.spec.geometries import metric_of_behavior
 from pogospec.spec.schema import Spec
 
-CLOSED = {"forward_backward": "a forward-backward", "natural": "a natural"}
+CLOSED = {"forward_backward": "a forward-backward", "natural": "a natural", "batch_and_match": "a batch-and-match"}
 NAMES = {"critic": "critic", "behavior": "behaviour"}
 
 

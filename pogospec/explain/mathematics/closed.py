@@ -21,19 +21,23 @@ def closed_lines(stage: Stage, parts: list[Part], reference: Written, length: fl
     text, latex = (" ".join(one[i] for one in terms).removeprefix("+ ") or "0" for i in (0, 1))
     heat = -sum(part.coefficient for part in parts if part.entropic)
     diagonal = stage.policy.parameter_type is DiagonalNormal
-    natural = kind_of("scheme", scheme) == "natural"
-    moved = _natural if natural else _forward_backward
+    kind = kind_of("scheme", scheme)
     aim = "N(m⁺, S⁺)", r"\mathcal{N}(m^+, S^+)"
-    if not stage.is_set and natural:
+    if not stage.is_set and kind != "forward_backward":
         geometry: Any = stage.proximal[0].geometry
         aim = geometry.formula(("π", r"\pi"), aim)[:2]
     elif not stage.is_set:
         aim = f"W₂²(π, {aim[0]})/2", rf"\tfrac{{1}}{{2}} W_2^2(\pi, {aim[1]})"
+    velocity = f"v(a) = ∇ₐ[{text}]", rf"v(a) = \nabla_a \big[ {latex} \big]"
+    if kind == "batch_and_match":
+        lines = [*_matched(reference, length, heat, diagonal), _scaled(velocity, heat)]
+    else:
+        moved = _natural if kind == "natural" else _forward_backward
+        fit = _exact(scheme, act_dim, count) if scheme.curved(act_dim) == "exact" else PLANE
+        lines = [*moved(reference, length, heat, diagonal), fit, velocity]
     return [
         aim,
-        *moved(reference, length, heat, diagonal),
-        _exact(scheme, act_dim, count) if scheme.curved(act_dim) == "exact" else PLANE,
-        (f"v(a) = ∇ₐ[{text}]", rf"v(a) = \nabla_a \big[ {latex} \big]"),
+        *lines,
         (f"a_k: {described}", rf"a_k \sim {reference[1]}(\cdot\mid s),\quad k = 1, \ldots, {count}"),
     ]
 
@@ -101,11 +105,48 @@ def _natural(reference: Written, length: float, heat: float, diagonal: bool) -> 
         ),
         (f"G = {bent[0]}", f"G = {bent[1]}"),
         *whole,
+        _quartered(*step, rise),
+    ]
+
+
+def _matched(reference: Written, length: float, heat: float, diagonal: bool) -> Lines:
+    """The Gaussian whose score is nearest to that of the optimum at the points."""
+    step, share = number(length), number(length / (1 + length))
+    latex, part = latex_number(length), latex_number(length / (1 + length))
+    left, less = number(1 / (1 + length)), latex_number(1 / (1 + length))
+    own = ("; all of them diagonal", r"\quad \text{all diagonal}") if diagonal else ("", "")
+    named = _named(reference)
+    return [
         (
-            f"{step[0]} is quartered while the energy at a_k would rise by more than {number(rise)}",
-            rf"{step[1]} \to {step[1]}/4 \;\text{{while}}\; \Delta E > {latex_number(rise)}",
+            f"m⁺ = {left} · m + {share} · (S⁺ v̄ + ā); {named[0]}",
+            rf"m^+ = {less}\, m + {part}\, (S^+ \bar v + \bar a),\quad {named[1]}",
+        ),
+        (f"S⁺ U S⁺ + S⁺ = V{own[0]}", f"S^+ U S^+ + S^+ = V{own[1]}"),
+        (
+            f"U = {step} · Cov(v) + {share} · v̄ v̄ᵀ, V = S + {step} · Cov(a) + {share} · (m − ā)(m − ā)ᵀ",
+            rf"U = {latex}\, \mathrm{{Cov}}(v) + {part}\, \bar v \bar v^\top,\quad "
+            rf"V = S + {latex}\, \mathrm{{Cov}}(a) + {part}\, (m - \bar a)(m - \bar a)^\top",
+        ),
+        _quartered(step, latex, heat),
+        (
+            "ā, Cov(a), v̄, Cov(v): means and covariances over a_k with weights ω_k",
+            r"\bar a, \mathrm{Cov}(a), \bar v, \mathrm{Cov}(v)\ \text{with weights}\ \omega_k",
         ),
     ]
+
+
+def _scaled(velocity: Written, heat: float) -> Written:
+    """The score of the optimum, from the slope of the energy."""
+    if heat == 1:
+        return velocity
+    return f"{velocity[0]}/{number(heat)}", rf"{velocity[1]} / {latex_number(heat)}"
+
+
+def _quartered(step: str, latex: str, most: float) -> Written:
+    return (
+        f"{step} is quartered while the energy at a_k would rise by more than {number(most)}",
+        rf"{latex} \to {latex}/4 \;\text{{while}}\; \Delta E > {latex_number(most)}",
+    )
 
 
 def _named(reference: Written) -> Written:
