@@ -18,6 +18,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "dirac": "pogospec.policies.dirac:DiracPolicy",
         "gaussian": "pogospec.policies.gaussian:GaussianPolicy",
         "full_gaussian": "pogospec.policies.full_gaussian:FullGaussianPolicy",
+        "low_rank_gaussian": "pogospec.policies.low_rank_gaussian:LowRankGaussianPolicy",
         "tanh_gaussian": "pogospec.policies.tanh_gaussian:TanhGaussianPolicy",
         "gaussian_mixture": "pogospec.policies.gaussian_mixture:GaussianMixturePolicy",
         "transport_map": "pogospec.policies.transport_map:TransportMapPolicy",

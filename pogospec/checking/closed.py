@@ -11,7 +11,6 @@ from pogospec.registry import kind_of, load
 from pogospec.spec.build import to_plain
 from pogospec.spec.catalog import kinds_of
 from pogospec.spec.schema import Spec, StepSpec
-from pogospec.steps.closed import GAUSSIANS
 from pogospec.steps.natural import GEOMETRIES
 
 SET = "but a closed step sets the policy, with one look at Q"
@@ -31,9 +30,9 @@ def closed_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     if step.from_ is None:
         yield f"{where}.scheme", f"{kind} moves one reference; allowed with from, geometry and tau"
         return
-    if spec.policy.parameter_type not in GAUSSIANS:
+    if spec.policy.parameter_type not in scheme.families:
         found = f"found {kind}, whose step is a Gaussian in closed form, which {policy_kind(spec.policy)}"
-        kinds = [kind for kind, family in kinds_of("policy").items() if family.parameter_type in GAUSSIANS]
+        kinds = [kind for kind, family in kinds_of("policy").items() if family.parameter_type in scheme.families]
         yield f"{where}.scheme", f"{found} is none of (of policies {', '.join(kinds)} are); use scheme: implicit"
         return
     yield from moved_rules(step, where, f"a {kind.replace('_', '-')} step")
@@ -55,7 +54,8 @@ def closed_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
 
 def _geometry_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     """The geometry in which a closed step is one of steepest descent."""
-    geometry, kind = step.geometry, kind_of("scheme", type(step.scheme))
+    geometry: Any = step.geometry
+    kind = kind_of("scheme", type(step.scheme))
     if kind == "natural":
         if getattr(geometry, "kind", None) not in GEOMETRIES:
             yield f"{where}.geometry", f"natural is a step in the Fisher metric; allowed {', '.join(GEOMETRIES)}"

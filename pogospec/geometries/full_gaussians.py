@@ -15,6 +15,7 @@ eigenvectors and U_S those of L^T L, every metric of this package is diagonal in
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -23,22 +24,31 @@ from jaxtyping import Array, Float
 
 from pogospec.geometries.base import Frame, divergence, frame, inverse_metric
 from pogospec.policies.base import DiagonalNormal, FullNormal, below, triangle
+from pogospec.policies.low_rank import LowRankNormal
 from pogospec.types import Actions, Values
 
 Matrix = Float[Array, "*batch act act"]
 
 
+PAIRS = [
+    pair for pair in product((FullNormal, LowRankNormal, DiagonalNormal), repeat=2) if pair != (DiagonalNormal,) * 2
+]
+"""Pairs of Gaussians of which one has correlations."""
+
+
 def register_full(kind: str, function) -> None:
-    """Register a divergence of a density geometry for pairs with a full Gaussian, and the Fisher metric."""
-    for pair in ((FullNormal, FullNormal), (FullNormal, DiagonalNormal), (DiagonalNormal, FullNormal)):
+    """Register a divergence of a density geometry for pairs with a Gaussian of correlations, and the Fisher metric."""
+    for pair in PAIRS:
         divergence(kind, *pair)(lambda geometry, p, q: function(geometry, full(p), full(q)))
     inverse_metric(kind, FullNormal)(_inverse_fisher)
 
 
-def full(p: FullNormal | DiagonalNormal) -> FullNormal:
+def full(p: Any) -> FullNormal:
     """A Gaussian as one with full covariance."""
     if isinstance(p, FullNormal):
         return p
+    if isinstance(p, LowRankNormal):
+        return p.whole()
     size = p.mean.shape[-1]
     return FullNormal(p.mean, p.log_std, jnp.zeros((*p.mean.shape[:-1], size * (size - 1) // 2), p.mean.dtype))
 

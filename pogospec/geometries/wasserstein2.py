@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from pogospec.geometries.base import AbstractGeometry, Seen, divergence, drawn_together, has_points, inverse_metric
 from pogospec.geometries.bures import bures_squared
-from pogospec.geometries.full_gaussians import Spectrum, eigenvalues, full
+from pogospec.geometries.full_gaussians import PAIRS, Spectrum, eigenvalues, full
 from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal, panels
+from pogospec.policies.low_rank import LowRankNormal
 from pogospec.spec.fields import Within
 from pogospec.types import Values
 
@@ -133,13 +134,15 @@ def _normals(geometry: Wasserstein2, p: DiagonalNormal, q: DiagonalNormal):
     return geometry.reduce(jnp.square(p.mean - q.mean) + _std_gap_squared(p, q))
 
 
+@divergence("wasserstein2", LowRankNormal, Point)
 @divergence("wasserstein2", FullNormal, Point)
-def _full_to_point(geometry: Wasserstein2, p: FullNormal, q: Point):
+def _full_to_point(geometry: Wasserstein2, p: FullNormal | LowRankNormal, q: Point):
     return geometry.reduce(jnp.square(p.mean - q.mean) + jnp.square(p.factor()).sum(-1))
 
 
+@divergence("wasserstein2", Point, LowRankNormal)
 @divergence("wasserstein2", Point, FullNormal)
-def _point_to_full(geometry: Wasserstein2, p: Point, q: FullNormal):
+def _point_to_full(geometry: Wasserstein2, p: Point, q: FullNormal | LowRankNormal):
     return _full_to_point(geometry, q, p)
 
 
@@ -148,7 +151,7 @@ def _fulls(geometry: Wasserstein2, p, q):
     return geometry.reduce(jnp.square(p.mean - q.mean) + shared[..., None])
 
 
-for _pair in ((FullNormal, FullNormal), (FullNormal, DiagonalNormal), (DiagonalNormal, FullNormal)):
+for _pair in PAIRS:
     divergence("wasserstein2", *_pair)(_fulls)
 
 

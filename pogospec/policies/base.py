@@ -132,7 +132,7 @@ def coupled(parameters: Any, reference: Any, z: Actions, change: Actions, shares
     centred, aims, moved = (x - (weights * x).sum(0) for x in (z, aims, change))
     if hasattr(parameters, "noise"):  # maps of any shape, whose signs mean nothing
         return parameters.at(z)
-    if not isinstance(parameters, FullNormal):
+    if not hasattr(parameters, "factor"):  # a matrix
         return parameters.at(jnp.where((weights * centred * aims).sum(0) < 0, -z, z))
     size = z.shape[-1]
     axes = jnp.eye(size, dtype=z.dtype).reshape(size, *(1,) * (z.ndim - 2), size)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pogospec.policies.base import DiagonalNormal, FullNormal, normals
+from pogospec.policies.low_rank import LowRankNormal
 from pogospec.posterior.start import named
 from pogospec.targets.base import AbstractTarget
 
@@ -29,11 +30,11 @@ DRAWS = 64
 
 def warn_of_drift(target: AbstractTarget, temperature: float, parameters: Any) -> None:
     """Warn of the sites whose standard deviation grows without bound; parameters have a leading axis of steps."""
-    if temperature == 0 or not isinstance(parameters, DiagonalNormal | FullNormal):
+    if temperature == 0 or not isinstance(parameters, DiagonalNormal | FullNormal | LowRankNormal):
         return
     count = len(parameters.mean) - 1
     ends = [jax.tree.map(lambda leaf, index=index: leaf[index], parameters) for index in (0, 3 * count // 4, count)]
-    widens = _of_factors if isinstance(parameters, FullNormal) else _of_axes
+    widens = _of_factors if hasattr(parameters, "factor") else _of_axes
     shift, grown, width, std = widens(*ends)
     if not (grown > GROWING and width * GROWN < 1):
         return
@@ -53,6 +54,7 @@ def warn_of_drift(target: AbstractTarget, temperature: float, parameters: Any) -
     )
 
 
+Correlated = FullNormal | LowRankNormal
 Widest = tuple[np.ndarray, float, float, list[np.ndarray]]
 """The direction that has widened most of late: one standard deviation along it [d], this over what it was then, what it
 was at the start over what it is now; and the standard deviations of all dimensions at the start and now."""
@@ -66,7 +68,7 @@ def _of_axes(first: DiagonalNormal, before: DiagonalNormal, last: DiagonalNormal
     return shift, std[2][most] / std[1][most], std[0][most] / std[2][most], [std[0], std[2]]
 
 
-def _of_factors(first: FullNormal, before: FullNormal, last: FullNormal) -> Widest:
+def _of_factors(first: Correlated, before: Correlated, last: Correlated) -> Widest:
     """The first axis of the covariance where that of `before` is the identity."""
     start, then, now = (np.asarray(one.factor(), float) for one in (first, before, last))
     root = np.linalg.solve(then, now)

@@ -19,6 +19,7 @@ from numpyro.infer import init_to_value
 from numpyro.infer.autoguide import AutoContinuous, AutoDiagonalNormal, AutoMultivariateNormal
 
 from pogospec.policies.base import DiagonalNormal, FullNormal, normals
+from pogospec.policies.low_rank import LowRankNormal
 from pogospec.posterior.start import positions
 from pogospec.targets.given import GivenModel
 from pogospec.types import Key
@@ -102,7 +103,7 @@ def nuts_start(target: GivenModel, parameters: Any, key: Key | None, chains: int
     if isinstance(parameters, DiagonalNormal):
         spread, dense = jnp.exp(2 * parameters.log_std)[place], False
     else:
-        if isinstance(parameters, FullNormal):
+        if isinstance(parameters, FullNormal | LowRankNormal):
             covariance = parameters.factor() @ parameters.factor().T
         else:
             covariance = jnp.atleast_2d(jnp.cov(draws(parameters, jax.random.key(0), DRAWS), rowvar=False))
@@ -116,7 +117,7 @@ def nuts_start(target: GivenModel, parameters: Any, key: Key | None, chains: int
 
 def _centre(parameters: Any) -> Array:
     """The mean of a Gaussian, and of other families that of draws."""
-    if isinstance(parameters, DiagonalNormal | FullNormal):
+    if isinstance(parameters, DiagonalNormal | FullNormal | LowRankNormal):
         return parameters.mean
     return draws(parameters, jax.random.key(0), DRAWS).mean(0)
 

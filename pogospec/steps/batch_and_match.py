@@ -16,7 +16,8 @@ for first derivatives alone, of fewer points than dimensions too, comes to rest 
 and stays positive definite at any length. S = L L^T, K the Cholesky factor of L^-1 V L^-T and w, W the
 eigenvalues and axes of (L K)^T U L K give S+ = (L K W) diag(2/(1 + (1 + 4 w)^(1/2))) (L K W)^T.
 
-How steps are shortened, and what sets or follows the Gaussian: `pogospec/steps/closed.py`.
+Of a covariance of low rank: `pogospec/steps/patch.py`. How steps are shortened, and what sets or follows the Gaussian:
+`pogospec/steps/closed.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from pogospec.policies.base import DiagonalNormal, FullNormal, Sample
-from pogospec.steps.closed import AbstractClosed, factor_of, shortened, triangular
+from pogospec.policies.low_rank import LowRankNormal
+from pogospec.steps.closed import GAUSSIANS, AbstractClosed, factor_of, shortened, triangular
+from pogospec.steps.patch import low_rank_moved, seen
 from pogospec.steps.points import Antithetic, Hermite, Points
 from pogospec.types import Actions, Values
 
@@ -45,6 +48,7 @@ class BatchAndMatch(AbstractClosed):
     """Batch and match: proximal step of the score-based divergence in KL(reference || policy), in closed form."""
 
     warm: ClassVar[bool] = True
+    families: ClassVar[tuple[type, ...]] = (*GAUSSIANS, LowRankNormal)
 
     actions: Annotated[
         Antithetic | Sample | Hermite | None,
@@ -56,16 +60,19 @@ class BatchAndMatch(AbstractClosed):
         """Where the reference is looked at."""
         return Antithetic(max(8, act_dim)) if self.actions is None else self.actions
 
-    def look(self, velocity: Callable[[Actions], Actions], reference: Any, z: Actions, shares: Values) -> Moments:
-        """Means and covariances of points and gradients."""
+    def look(self, velocity: Callable[[Actions], Actions], reference: Any, z: Actions, shares: Values) -> Any:
+        """Means and covariances of points and gradients; both themselves where covariances are of low rank."""
+        if isinstance(reference, LowRankNormal):
+            return seen(velocity, reference, z, shares)
         factor = factor_of(reference)
         gradients = jnp.einsum("...ji,n...j->n...i", factor, velocity(reference.at(z)))
         return Moments(*_moments(z, shares), *_moments(gradients, shares))
 
-    def moved(self, reference: Any, found: Moments, length: Any, heat: Any) -> Any:
+    def moved(self, reference: Any, found: Any, length: Any, heat: Any) -> Any:
         """The next Gaussian."""
-        length = jnp.asarray(length)
-        by_row = length if length.ndim else length[None]
+        by_row = jnp.atleast_1d(length)
+        if isinstance(reference, LowRankNormal):
+            return low_rank_moved(reference, found, by_row, heat)
         level, share = found.level / heat, by_row / (1 + by_row)
         pull = by_row[..., None] * found.slopes / heat**2 + share[..., None] * _outer(level)
         hold = by_row[..., None] * found.spread + share[..., None] * _outer(found.middle)

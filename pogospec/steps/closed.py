@@ -23,12 +23,13 @@ import jax.numpy as jnp
 
 from pogospec.energies.base import Context
 from pogospec.policies.base import DiagonalNormal, FullNormal, Sample, below
+from pogospec.policies.low_rank import LowRankNormal
 from pogospec.steps.base import AbstractScheme, Problem, divergences, potential, slope_of
 from pogospec.steps.points import Antithetic, Hermite, Points, Rotated, count_of, noise_at, too_many
 from pogospec.types import Actions, Key, Params, Values
 
 GAUSSIANS = (DiagonalNormal, FullNormal)
-"""Parameter types on which such a step has a closed form."""
+"""Parameter types on which such a step has a closed form, whatever the scheme."""
 BLOCK = 16
 """Columns of a Hessian that are computed at once."""
 NEARER = 8
@@ -44,6 +45,7 @@ class AbstractClosed(AbstractScheme):
     at_reference: ClassVar[bool] = True
     closed: ClassVar[bool] = True
     warm: ClassVar[bool] = False  # whether it asks for entropy in the energy
+    families: ClassVar[tuple[type, ...]] = GAUSSIANS  # parameter types on which the step has a closed form
 
     @abc.abstractmethod
     def points(self, act_dim: int) -> Points:
@@ -228,6 +230,8 @@ def _numbers(found: Any, rows: tuple[int, ...]) -> Any:
 
 def log_size(gaussian: Any) -> Values:
     """Log |det L| [...], the entropy up to a constant."""
+    if isinstance(gaussian, LowRankNormal):
+        return gaussian.log_volume()
     return (gaussian.log_diagonal if isinstance(gaussian, FullNormal) else gaussian.log_std).sum(-1)
 
 

@@ -206,9 +206,9 @@ def _w2_by_moments(optimum: Optimum, p: Any) -> Values | None:
         return jnp.sqrt(means + jnp.trace(covariance))
     values, vectors = np.linalg.eigh(optimum[1])
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    if isinstance(p, DiagonalNormal | FullNormal):
-        full = isinstance(p, FullNormal)
-        factor = p.factor() if full else jnp.exp(p.log_std)[..., None] * jnp.eye(len(root), dtype=p.mean.dtype)
+    if isinstance(p, DiagonalNormal) or hasattr(p, "factor"):
+        identity = jnp.eye(len(root), dtype=p.mean.dtype)
+        factor = jnp.exp(p.log_std)[..., None] * identity if isinstance(p, DiagonalNormal) else p.factor()
         return jnp.sqrt(means + _bures_squared(factor, jnp.asarray(root, p.mean.dtype)))
     if isinstance(p, TanhNormal) and np.count_nonzero(optimum[1] - np.diag(np.diag(optimum[1]))) == 0:
         z, weights = panels(p)

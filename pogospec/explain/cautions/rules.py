@@ -11,6 +11,7 @@ from pogospec.explain.mathematics.metric import factors, log_std_bounds
 from pogospec.explain.numbers import short
 from pogospec.explain.stages import Stage, entropy_weight, groups, kind_of, terms_of
 from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
+from pogospec.policies.low_rank import LowRankNormal
 from pogospec.spec.schema import Spec
 
 FEW_CRITIC_UPDATES = 100_000
@@ -207,7 +208,7 @@ def _reach(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterato
 
 def _clipping(spec: Spec, plan: list[Stage], stage: Stage, act_dim: int) -> Iterator[tuple[str, str]]:
     heat = entropy_weight(stage)
-    if heat and spec.policy.parameter_type in (DiagonalNormal, FullNormal):
+    if heat and spec.policy.parameter_type in (DiagonalNormal, FullNormal, LowRankNormal):
         yield (
             "entropy and clipping",
             "entropy is of the Gaussian before its actions are clipped to [-1, 1]; width outside the bounds is "

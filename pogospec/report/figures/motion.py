@@ -15,6 +15,7 @@ from pogospec.compiler.compile import compile_spec
 from pogospec.data.known import lone_state
 from pogospec.errors import UsageError
 from pogospec.policies.base import DiagonalNormal, FullNormal, normals
+from pogospec.policies.low_rank import LowRankNormal
 from pogospec.policies.mixtures import Mixture
 from pogospec.registry import kind_of
 from pogospec.report.figures.continuous import Continuous, continuous, minimum
@@ -155,6 +156,11 @@ class Ellipse(NamedTuple):
 def ellipses(parameters: Any, pair: Sequence[int]) -> list[Ellipse]:
     """Gaussians that the policies are made of, in two of their dimensions; none of other families."""
     which = np.asarray(pair)
+    if isinstance(parameters, LowRankNormal):
+        std = np.exp(np.asarray(parameters.log_std, float)[:, which])
+        rows = std[..., None] * np.asarray(parameters.loadings, float)[:, which]
+        covariance = rows @ np.swapaxes(rows, -1, -2) + std[..., None] ** 2 * np.eye(2)
+        return [Ellipse(np.asarray(parameters.mean, float)[:, which], covariance, np.ones(len(std)))]
     if isinstance(parameters, FullNormal):
         rows = jax.lax.map(lambda one: one.factor()[which], parameters)
         rows = np.asarray(rows, float)

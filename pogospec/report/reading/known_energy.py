@@ -20,6 +20,7 @@ from pogospec.compiler.program import Stage
 from pogospec.data.known import known as one_state
 from pogospec.errors import UsageError
 from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal, normals, panels
+from pogospec.policies.low_rank import LowRankNormal
 from pogospec.policies.maps import AbstractMap
 from pogospec.policies.mixtures import Mixture
 from pogospec.policies.particles import Cloud
@@ -155,6 +156,10 @@ def moments(parameters: Any) -> Moments:
     mean = np.asarray(parameters.mean, float)
     if isinstance(parameters, Point):
         return Moments(mean, np.zeros((*mean.shape, mean.shape[-1])))
+    if isinstance(parameters, LowRankNormal):
+        std, loadings = np.exp(np.asarray(parameters.log_std, float)), np.asarray(parameters.loadings, float)
+        factor = std[..., None] * loadings
+        return Moments(mean, factor @ np.swapaxes(factor, -1, -2) + _diagonal(std**2))
     if isinstance(parameters, FullNormal):
         factor = np.asarray(parameters.factor(), float)
         return Moments(mean, factor @ np.swapaxes(factor, -1, -2))
