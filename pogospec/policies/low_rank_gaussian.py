@@ -68,7 +68,7 @@ class LowRankGaussianPolicy(AbstractPolicy):
     def placed(self, network: MLP, mean: Sequence[float], std: Sequence[float]) -> Params:
         """The network whose Gaussian has these moments and next to no correlation, in every state."""
         size = len(mean)
-        waves = np.outer(np.arange(size) + 0.5, np.arange(self.rank_in(size)) + 1.0)
+        waves = np.outer(np.arange(size) + 0.5, np.arange(self.rank_in(size)) % size)
         loadings = jnp.asarray(SMALL * np.cos(np.pi / size * waves) / size**0.5)
         return self.assigned(network, LowRankNormal(jnp.asarray(mean), jnp.log(jnp.asarray(std)), loadings))
 

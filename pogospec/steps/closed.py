@@ -219,7 +219,8 @@ def shortened(move: Callable[[Any], Any], length: Any, rise: Callable[[Any], Val
     found = move(lengths)
     start = jnp.zeros((), jnp.int32), lengths, found, lost(found)
     *_, found, bad = jax.lax.while_loop(lambda now: (now[0] < TRIES) & now[-1].any(), again, start)
-    return jax.tree.map(lambda new, old: jnp.where(bad, old, new), found, reference)
+    kept = lambda new: bad.reshape(*bad.shape, *(1,) * (new.ndim - bad.ndim))  # noqa: E731
+    return jax.tree.map(lambda new, old: jnp.where(kept(new), old, new), found, reference)
 
 
 def _numbers(found: Any, rows: tuple[int, ...]) -> Any:
