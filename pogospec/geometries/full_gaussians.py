@@ -23,8 +23,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from pogospec.geometries.base import Frame, divergence, frame, inverse_metric
-from pogospec.policies.base import DiagonalNormal, FullNormal, below, triangle
-from pogospec.policies.low_rank import LowRankNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, below, triangle
 from pogospec.types import Actions, Values
 
 Matrix = Float[Array, "*batch act act"]

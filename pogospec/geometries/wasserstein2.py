@@ -19,8 +19,7 @@ import jax.numpy as jnp
 from pogospec.geometries.base import AbstractGeometry, Seen, divergence, drawn_together, has_points, inverse_metric
 from pogospec.geometries.bures import bures_squared
 from pogospec.geometries.full_gaussians import PAIRS, Spectrum, eigenvalues, full
-from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal, panels
-from pogospec.policies.low_rank import LowRankNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, Point, TanhNormal, panels
 from pogospec.spec.fields import Within
 from pogospec.types import Values
 

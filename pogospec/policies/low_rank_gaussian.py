@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pogospec.nets import MLP, Activation, Init, LayerNorm, mlp
-from pogospec.policies.base import AbstractPolicy
+from pogospec.policies.base import AbstractPolicy, LowRankNormal
 from pogospec.policies.heads import LogStdBounds, StdMap, bounded, unbounded
-from pogospec.policies.low_rank import LowRankNormal
 from pogospec.spec.fields import Increasing, Within
 from pogospec.types import Actions, Key, Observations, Params, Space, Values
 

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pogospec.policies.base import DiagonalNormal, FullNormal, normals
-from pogospec.policies.low_rank import LowRankNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, normals
 from pogospec.posterior.start import named
 from pogospec.targets.base import AbstractTarget
 

@@ -18,8 +18,7 @@ from numpyro.distributions.transforms import PermuteTransform
 from numpyro.infer import init_to_value
 from numpyro.infer.autoguide import AutoContinuous, AutoDiagonalNormal, AutoMultivariateNormal
 
-from pogospec.policies.base import DiagonalNormal, FullNormal, normals
-from pogospec.policies.low_rank import LowRankNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, normals
 from pogospec.posterior.start import positions
 from pogospec.targets.given import GivenModel
 from pogospec.types import Key

@@ -27,8 +27,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from pogospec.policies.base import DiagonalNormal, FullNormal, Sample
-from pogospec.policies.low_rank import LowRankNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, Sample
 from pogospec.steps.closed import GAUSSIANS, AbstractClosed, factor_of, shortened, triangular
 from pogospec.steps.patch import low_rank_moved, seen
 from pogospec.steps.points import Antithetic, Hermite, Points

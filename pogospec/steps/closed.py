@@ -22,8 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from pogospec.energies.base import Context
-from pogospec.policies.base import DiagonalNormal, FullNormal, Sample, below
-from pogospec.policies.low_rank import LowRankNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, Sample, below
 from pogospec.steps.base import AbstractScheme, Problem, divergences, potential, slope_of
 from pogospec.steps.points import Antithetic, Hermite, Points, Rotated, count_of, noise_at, too_many
 from pogospec.types import Actions, Key, Params, Values

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pogospec.policies.low_rank import LowRankNormal, rooted
+from pogospec.policies.base import LowRankNormal, rooted
 from pogospec.types import Actions, Values
 
 SWEEPS = 30

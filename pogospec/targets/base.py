@@ -21,6 +21,7 @@ from pogospec.policies.base import (
     AbstractPolicy,
     DiagonalNormal,
     FullNormal,
+    LowRankNormal,
     Point,
     TanhNormal,
     log_slope,
@@ -171,6 +172,12 @@ def _(parameters: DiagonalNormal, z):
 @log_volume.register
 def _(parameters: FullNormal, z):
     volume = parameters.log_diagonal.sum(-1)
+    return jnp.broadcast_to(volume, (len(z), *volume.shape))
+
+
+@log_volume.register
+def _(parameters: LowRankNormal, z):
+    volume = parameters.log_volume()
     return jnp.broadcast_to(volume, (len(z), *volume.shape))
 
 

@@ -155,6 +155,10 @@ class Symbols:
         logs = getattr(out, "log_std", getattr(out, "log_diagonal", None))
         std = jnp.zeros_like(out.mean) if logs is None else jnp.exp(logs)
         factor = std[..., None] * jnp.eye(d)
+        if hasattr(out, "loadings"):
+            values, axes = jnp.linalg.eigh(jnp.eye(d) + out.loadings @ jnp.swapaxes(out.loadings, -1, -2))
+            factor = factor @ (axes * jnp.sqrt(values)[..., None, :]) @ jnp.swapaxes(axes, -1, -2)
+            std = std * jnp.sqrt(values)  # whose product is what they are read for
         if hasattr(out, "lower"):
             factor = factor.at[(..., *np.tril_indices(d, -1))].set(out.lower)
         return SimpleNamespace(mean=out.mean, std=std, factor=factor, squashed="Tanh" in type(out).__name__)

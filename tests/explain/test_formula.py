@@ -42,6 +42,7 @@ GEOMETRIES = [
     *itertools.product(
         ("full_gaussian",), (*(g for g in DENSITY if "gaussian" not in g), *WASSERSTEIN), ("from: previous",)
     ),
+    *itertools.product(("low_rank_gaussian",), ("kl", "hellinger", "wasserstein2"), ("from: previous",)),
     *itertools.product(("gaussian", "tanh_gaussian", "dirac"), WASSERSTEIN, ("from: data", "from: behavior", PROXIMAL)),
     *itertools.product(("tanh_gaussian", "full_gaussian"), SAMPLED, ("from: previous",)),
     *(

@@ -218,6 +218,9 @@ def test_explain_says_what_is_set():
     assert "S⁺ U S⁺ + S⁺ = V" in said
     assert "v(a) = ∇ₐ[1 · Q(a)]/0.5" in said
     assert r"S^+ U S^+ + S^+ = V" in latex(spec, stages(spec), 2)
+    assert "sweeps of EM" not in said
+    thin = checked(read_text(KNOWN.replace("full_gaussian", "low_rank_gaussian")))
+    assert "S⁺ of the policy and of m⁺: the diag(ψ) + L Lᵀ nearest to that in KL" in str(blocks(thin, stages(thin), 2))
 
 
 @pytest.mark.exhaustive(reason="runs a command")

@@ -10,8 +10,7 @@ from pogospec.explain.cautions import closed_forms, known_energy
 from pogospec.explain.mathematics.metric import factors, log_std_bounds
 from pogospec.explain.numbers import short
 from pogospec.explain.stages import Stage, entropy_weight, groups, kind_of, terms_of
-from pogospec.policies.base import DiagonalNormal, FullNormal, TanhNormal
-from pogospec.policies.low_rank import LowRankNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, TanhNormal
 from pogospec.spec.schema import Spec
 
 FEW_CRITIC_UPDATES = 100_000

@@ -8,7 +8,8 @@ from pogospec.explain.mathematics.formula import Written
 from pogospec.explain.mathematics.parts import Part, points_of
 from pogospec.explain.numbers import latex_number, number
 from pogospec.explain.stages import Stage, kind_of
-from pogospec.policies.base import DiagonalNormal
+from pogospec.policies.base import DiagonalNormal, LowRankNormal
+from pogospec.steps.patch import SWEEPS
 
 Lines = list[Written]
 
@@ -31,6 +32,7 @@ def closed_lines(stage: Stage, parts: list[Part], reference: Written, length: fl
     velocity = f"v(a) = ∇ₐ[{text}]", rf"v(a) = \nabla_a \big[ {latex} \big]"
     if kind == "batch_and_match":
         lines = [*_matched(reference, length, heat, diagonal), _scaled(velocity, heat)]
+        lines[2:2] = [PATCHED] if stage.policy.parameter_type is LowRankNormal else []
     else:
         moved = _natural if kind == "natural" else _forward_backward
         fit = _exact(scheme, act_dim, count) if scheme.curved(act_dim) == "exact" else PLANE
@@ -46,6 +48,12 @@ PLANE = (
     "g, H: v(a) ≈ g + H (a − m) by least squares over a_k with weights ω_k, H made symmetric: E[v] and E[∇v], "
     "exact where v is linear, without second derivatives",
     r"g, H: \min \textstyle\sum_k \omega_k |v(a_k) - g - H (a_k - m)|^2,\quad H \to \tfrac{1}{2}(H + H^\top)",
+)
+
+
+PATCHED = (
+    f"S⁺ of the policy and of m⁺: the diag(ψ) + L Lᵀ nearest to that in KL(N(0, S⁺) ‖ ·), by {SWEEPS} sweeps of EM",
+    rf"S^+ \to \mathrm{{diag}}(\psi) + L L^\top \ \text{{nearest in KL, by {SWEEPS} sweeps of EM}}",
 )
 
 

@@ -14,8 +14,7 @@ import numpy as np
 from pogospec.compiler.compile import compile_spec
 from pogospec.data.known import lone_state
 from pogospec.errors import UsageError
-from pogospec.policies.base import DiagonalNormal, FullNormal, normals
-from pogospec.policies.low_rank import LowRankNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, normals
 from pogospec.policies.mixtures import Mixture
 from pogospec.registry import kind_of
 from pogospec.report.figures.continuous import Continuous, continuous, minimum

@@ -19,8 +19,7 @@ from pogospec.compiler.optimum import Least, least
 from pogospec.compiler.program import Stage
 from pogospec.data.known import known as one_state
 from pogospec.errors import UsageError
-from pogospec.policies.base import DiagonalNormal, FullNormal, Point, TanhNormal, normals, panels
-from pogospec.policies.low_rank import LowRankNormal
+from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, Point, TanhNormal, normals, panels
 from pogospec.policies.maps import AbstractMap
 from pogospec.policies.mixtures import Mixture
 from pogospec.policies.particles import Cloud
