@@ -22,6 +22,7 @@ LAYERS = [
         "terminal",
         "console",
         "lapack",
+        "roots",
         "types",
         "registry",
         "modules",

@@ -1,8 +1,8 @@
 """What a policy family is: networks that put out the parameters of an action distribution.
 
-`Point`, `DiagonalNormal`, `FullNormal`, `LowRankNormal` and `TanhNormal` are parameter types: what networks put out, what
-natural gradients act on, what crosses a `vmap`. The table of geometries is keyed by them; a NumPyro distribution is
-made from them where one is needed.
+`Point`, `DiagonalNormal`, `FullNormal`, `LowRankNormal` and `TanhNormal` are parameter types: what networks put out,
+what natural gradients act on, what crosses a `vmap`. The table of geometries is keyed by them; a NumPyro distribution
+is made from them where one is needed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions.util import validate_sample
 
+from pogospec.roots import plus_one, rooted
 from pogospec.spec.fields import Within
 from pogospec.types import Actions, Key, Observations, Params, Space, Values
 
@@ -154,37 +155,7 @@ class LowRankNormal(NamedTuple):
 
     def log_volume(self) -> Values:
         """Log |det| of the factor."""
-        return self.log_std.sum(-1) + jnp.linalg.slogdet(_plus_one(self.loadings))[1] / 2
-
-
-def rooted(loadings: Float[Array, "*batch act rank"], z: Actions) -> Actions:
-    """(I + A A^T)^(1/2) z of vectors [..., act], by a matrix of their rank: I + A (I + (I + A^T A)^(1/2))^-1 A^T."""
-    identity = jnp.eye(loadings.shape[-1], dtype=loadings.dtype)
-    along = jnp.einsum("...dr,...d->...r", loadings, z)
-    inner = jnp.linalg.inv(identity + root(_plus_one(loadings)))
-    return z + jnp.einsum("...dr,...rs,...s->...d", loadings, inner, along)
-
-
-def _plus_one(loadings: Float[Array, "*batch act rank"]) -> Array:
-    identity = jnp.eye(loadings.shape[-1], dtype=loadings.dtype)
-    return identity + jnp.swapaxes(loadings, -1, -2) @ loadings
-
-
-@jax.custom_jvp
-def root(matrix: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
-    """The symmetric root of a positive definite matrix, with a derivative where eigenvalues are equal, too."""
-    values, axes = jnp.linalg.eigh(matrix)
-    return (axes * jnp.sqrt(values)[..., None, :]) @ jnp.swapaxes(axes, -1, -2)
-
-
-@root.defjvp
-def _root_jvp(primals, tangents):
-    """X dX + dX X = dM, in the eigenvectors of M."""
-    (matrix,), (change,) = primals, tangents
-    values, axes = jnp.linalg.eigh(matrix)
-    back, stds = jnp.swapaxes(axes, -1, -2), jnp.sqrt(values)
-    turned = back @ change @ axes / (stds[..., :, None] + stds[..., None, :])
-    return (axes * stds[..., None, :]) @ back, axes @ turned @ back
+        return self.log_std.sum(-1) + jnp.linalg.slogdet(plus_one(self.loadings))[1] / 2
 
 
 def coupled(parameters: Any, reference: Any, z: Actions, change: Actions, shares: Values) -> Actions:

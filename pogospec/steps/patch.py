@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pogospec.policies.base import LowRankNormal, rooted
+from pogospec.policies.base import LowRankNormal
+from pogospec.roots import rooted
 from pogospec.types import Actions, Values
 
 SWEEPS = 30

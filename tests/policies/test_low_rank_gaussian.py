@@ -3,6 +3,8 @@
 # pyright: reportArgumentType=false
 # arrays of NumPy go into programs here, where JAX's are declared
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +16,10 @@ from commands import pogospec as command
 import pogospec
 from pogospec.geometries.kl import KL
 from pogospec.geometries.wasserstein2 import Wasserstein2
-from pogospec.policies.base import DiagonalNormal, LowRankNormal, root
+from pogospec.policies.base import DiagonalNormal, LowRankNormal
 from pogospec.policies.low_rank_gaussian import LowRankGaussianPolicy
 from pogospec.report.reading.known_energy import moments
+from pogospec.roots import root
 from pogospec.steps.patch import nearest
 from pogospec.targets.base import log_volume
 from pogospec.types import Space
@@ -70,7 +73,7 @@ def test_the_root_has_a_derivative_where_eigenvalues_are_equal():
         change = RNG.normal(size=(3, 3))
         change = change + change.T
         found = jax.jvp(root, (jnp.asarray(matrix),), (jnp.asarray(change),))[1]
-        ends = [scipy.linalg.sqrtm(matrix + sign * 1e-5 * change) for sign in (1, -1)]
+        ends: Any = [scipy.linalg.sqrtm(matrix + sign * 1e-5 * change) for sign in (1, -1)]
         np.testing.assert_allclose(found, (ends[0] - ends[1]) / 2e-5, atol=1e-7)
 
 
@@ -79,7 +82,7 @@ def test_divergences_are_those_of_the_dense_gaussians():
     diagonal = DiagonalNormal(q.mean, q.log_std)
     for other, dense in ((q, covariance(q)), (diagonal, np.exp(2 * np.asarray(q.log_std))[..., None] * np.eye(5))):
         kl, w2 = KL().divergence(p, other), Wasserstein2().divergence(p, other)
-        gaps = np.asarray(p.mean) - np.asarray(q.mean)
+        gaps = np.asarray(p.mean - q.mean)
         for row, (s, t) in enumerate(zip(covariance(p), dense, strict=True)):
             gap = gaps[row]
             inverse = np.linalg.inv(t)

@@ -432,7 +432,7 @@ def test_density_kinds_are_refused_on_dirac(tmp_path):
     found = {str(p).partition("spec.yaml:")[2] for p in problems(tmp_path, changed(NODE, "policy: dirac"))}
     assert found == {
         "4:12: schedule.steps[0].energy.entropy: needs a policy with a density, found dirac, "
-        "allowed gaussian, full_gaussian, low_ranussian, gaussian_mixture, normalizing_flow",
+        "allowed gaussian, full_gaussian, low_rank_gaussian, tanh_gaussian, gaussian_mixture, normalizing_flow",
         "5:11: schedule.steps[0].geometry: fisher_rao knows no distance from dirac to dirac; "
         "allowed here: wasserstein2, sinkhorn, sliced_wasserstein2, energy_distance, mmd, wasserstein1",
     }
