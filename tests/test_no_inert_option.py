@@ -98,6 +98,7 @@ CASES = {path.stem: shipped(path.stem) for path in SHIPPED} | {
     "hard": shipped("edac", ("critic.backup_entropy", "false"), ("critic.target_actions", "smoothed_mean")),
     "dual factor": shipped("cql", ("critic.lagrange", "{gap: 0.8, start: 2.0}"), ("critic.floor", "0.3")),
     "soft": shipped("kl_brac", ("energy.entropy.weight", "0.1"), ("critic.backup_entropy", "true")),
+    "low rank": shipped("pogo_w", ("policy", "{kind: low_rank_gaussian, rank: 1}"), ("behavior", "low_rank_gaussian")),
     "full": shipped("pogo_w", ("policy", "full_gaussian"), ("behavior", "full_gaussian")),
     "vgf": shipped(  # points of other behaviours leave the bounds at once; the distance is one that is measured
         "vgf", ("behavior", "gaussian"), ("schedule.steps[0].tau", "0.1")
