@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -19,7 +20,7 @@ from pogospec.cli import streams
 from pogospec.errors import PogospecError, RunError, UsageError, reason
 from pogospec.terminal import say
 from pogospec.text import plain
-from pogospec.training import stop
+from pogospec.training import hosts, stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,6 +87,13 @@ On = Annotated[
         "Workers see the same folders.",
     ),
 ]
+Hosts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|ADDRESS:PORT,COUNT,INDEX",
+        help="Share the runs with other processes that are given the same command (train.batch_runs: shard or auto).",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the run directory and errors only.")]
 Run = Annotated[Path, typer.Argument(help="A run directory.")]
 Allow = Annotated[
@@ -106,7 +114,15 @@ def main() -> None:
     stop.listen()
     heard = streams.listen()
     terminal.prepare()
-    sys.exit(_run() or streams.close(heard))
+    try:
+        code = _run() or streams.close(heard)
+    except Exception:
+        if hosts.count() == 1:
+            raise
+        traceback.print_exc()
+        code = RunError.exit_code
+    hosts.leave(code)
+    sys.exit(code)
 
 
 def _run() -> int:
@@ -206,7 +222,7 @@ def find_device(name: str | None) -> str:
     if name is not None:
         jax.config.update("jax_platforms", {"gpu": "cuda"}.get(name, name))
     try:
-        return str(jax.devices()[0])
+        return str(jax.local_devices()[0])
     except (RuntimeError, AssertionError):  # JAX asserts where a CUDA plugin is not installed
         from pogospec.accelerators import seen
 

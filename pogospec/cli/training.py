@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pogospec.cli.app import (
     Allow,
     Device,
+    Hosts,
     On,
     Quiet,
     Run,
@@ -30,6 +31,7 @@ from pogospec.cli.app import (
 from pogospec.errors import RunError, UsageError
 from pogospec.runs import cache
 from pogospec.terminal import command, say
+from pogospec.training import hosts as processes
 from pogospec.training import stop
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from pogospec.engines.base import AbstractEngine
     from pogospec.launch.job import Job
+    from pogospec.runs.directory import RunDirectory
     from pogospec.spec.resolve import Document
     from pogospec.spec.schema import Spec
 
@@ -54,6 +57,7 @@ def run(
     set_: Set = None,
     sweep: Sweep = None,
     on: On = None,
+    hosts: Hosts = None,
     track: Track = None,
     quiet: Quiet = False,
     allow: Allow = None,
@@ -62,8 +66,7 @@ def run(
 
     A sweep makes a folder with a run for each cell; cells that differ in numbers alone train in one program.
     """
-    engine = find_engine(on)
-    use_all_cores()
+    engine = _engine(on, hosts, device)
     allow_modules(allow)
     from pogospec.checking.at_hand import require
     from pogospec.checking.check import checked_all
@@ -92,6 +95,7 @@ def run(
         target = out or default_directory(spec)
         if out is not None and len(specs) > 1:
             target = out / Path(name).stem
+        target = processes.place(target)
         if documents[0].cell or spec.schedule.branch is not None:
             from pogospec.launch.sweep import jobs_of
 
@@ -108,11 +112,31 @@ def _run(console: Console, document: Document, spec: Spec, target: Path, device:
     from pogospec.launch.record import new_run
 
     with located(document):
-        data = load_for(spec)
-        made = new_run(spec, data, target, device)
+        processes.require_runs(spec, spec.seed_count)
+        data = processes.agreed(lambda: load_for(spec))
+        made = processes.agreed(lambda: new_run(spec, data, target, device))
+        processes.same(_alike(made))
         show_plan(console, spec, target, device)
         execute(console, spec, data, made)
     _finish(console, target)
+
+
+def _engine(on: str | None, hosts: str | None, device: str | None) -> AbstractEngine | None:
+    """The engine that trains runs; or this process does, with its cores, and with others where there are any."""
+    engine = find_engine(on)
+    if hosts is not None and engine is not None:
+        raise UsageError(f"--hosts: found it beside --on {on}, whose workers train by themselves; leave one out")
+    use_all_cores()
+    processes.join(hosts, device)
+    return engine
+
+
+def _alike(run: RunDirectory) -> dict[str, Any]:
+    """What the processes of a run must have in common."""
+    about = run.manifest
+    packages = "pogospec", "jax", "jaxlib", "numpy", "equinox", "optax"
+    found = {"the spec": about["digest"], "the data": about["data_sha256"]}
+    return found | {name: about["versions"].get(name) for name in packages}
 
 
 def _refuse_single(names: list[str], cells: list[list[Document]], loaded: list[Spec]) -> None:
@@ -144,6 +168,8 @@ def _sweep(
     from pogospec.runs.files import locked
 
     groups = groups_of(jobs)
+    for group in groups:
+        processes.require_runs(group[0].spec, sum(job.spec.seed_count for job in group))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -180,6 +206,7 @@ def resume(
     ] = None,
     device: Device = None,
     on: On = None,
+    hosts: Hosts = None,
     track: Track = None,
     quiet: Quiet = False,
     allow: Allow = None,
@@ -188,14 +215,16 @@ def resume(
 
     The seeds that it has are not trained again, and it ends as a run of all of them would have.
     """
-    engine = find_engine(on)
-    use_all_cores()
+    engine = _engine(on, hosts, device)
     allow_modules(allow)
     from pogospec.checking.trackers import require_trackers, with_trackers
     from pogospec.launch.sweep import reopen
 
+    run = processes.sent(run)
     jobs = [job.tracked(track) for job in reopen(run)]
     if seeds is not None:
+        if hosts is not None:
+            raise UsageError("--hosts: found it beside --seeds, which trains here; leave one out")
         if engine is not None:
             raise UsageError("--on: found it beside --seeds, which trains here; leave one out")
         if jobs:
@@ -231,7 +260,8 @@ def resume(
 
         show_plan(console, loaded, run, found)
         with located(document):
-            go_on(console, loaded, load_for(loaded), directory)
+            processes.require_runs(loaded, loaded.seed_count)
+            go_on(console, loaded, processes.agreed(lambda: load_for(loaded)), directory)
     _finish(console, run)
 
 

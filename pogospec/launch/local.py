@@ -12,7 +12,7 @@ from pogospec.runs import cache
 from pogospec.runs.directory import RunDirectory
 from pogospec.spec.schema import Spec
 from pogospec.tracking.listener import Tracking
-from pogospec.training import events, stop
+from pogospec.training import events, hosts, stop
 from pogospec.types import Dataset
 
 
@@ -43,7 +43,9 @@ def train(
     """
     from pogospec.training.loop import train_all
 
-    status, tracking = _Status(runs), Tracking(specs, runs, listener)
+    status = _Status(runs)
+    followed = len(runs) if hosts.first() else 0  # what the first of several processes does for all
+    tracking = Tracking(specs[:followed], runs[:followed], listener)
 
     def tell(event: events.Event) -> None:
         stop.check()

@@ -1,4 +1,4 @@
-"""How the runs of one program are laid out: side by side, one after another, over the devices of a host."""
+"""How the runs of one program are laid out: side by side, one after another, over devices, over processes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pogospec.training import hosts
+
 RUNS = "runs"
 
 
@@ -22,11 +24,17 @@ class Batching:
 
     vmap: side by side, on one device. map: one after another, each as if it were alone, bit for bit. shard: over the
     devices of this host; on each of them one after another where it is a processor's core, else side by side, and then
-    over as many devices as divide the number of runs.
+    over as many devices as divide the number of runs. Of several processes each computes a share of the runs so.
     """
 
-    def __init__(self, kind: str, runs: int = 1):
+    def __init__(self, kind: str, runs: int = 1, apart: bool = True):
         self.kind, self.runs, devices = kind, runs, jax.local_devices()
+        self.here = None
+        if apart and kind == "shard" and hosts.count() > 1:
+            own = hosts.rows(runs)
+            self.here = Batching(kind, max(1, own.stop - own.start), apart=False)
+            self.in_turn, self.devices = self.here.in_turn, self.here.devices
+            return
         on_cores = devices[0].platform == "cpu"
         self.in_turn = kind == "map" or (kind == "shard" and on_cores)
         allowed = [n for n in range(1, len(devices) + 1) if n <= runs and (on_cores or runs % n == 0)]
@@ -41,7 +49,8 @@ class Batching:
         """What a spec asks for; `auto`: over devices where there are several, else what is faster on the device."""
         if kind == "auto":
             alone = "map" if jax.default_backend() == "cpu" else "vmap"
-            kind = "shard" if len(jax.local_devices()) > 1 and runs > 1 else alone
+            several = len(jax.local_devices()) > 1 or hosts.count() > 1
+            kind = "shard" if several and runs > 1 else alone
         return cls(kind, runs)
 
     def over(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
@@ -61,6 +70,8 @@ class Batching:
 
     def jit(self, function: Callable, axes: tuple[int | None, ...], donate: tuple[int, ...] = ()) -> Callable:
         """The same, jitted, its arguments and results laid out over the devices; results take what is donated."""
+        if self.here is not None:
+            return Apart(self.here.jit(function, axes, donate), self, axes)
         if self.kind != "shard":
             return jax.jit(_named(self.over(function, axes), function), donate_argnums=donate)
         even = self.rows is self.apart
@@ -82,6 +93,8 @@ class Batching:
 
     def shared(self, tree: Any) -> Any:
         """Arrays that all runs read, where the program expects them; the cores of a processor share their memory."""
+        if self.here is not None:
+            return self.here.shared(tree)
         if self.kind != "shard":
             return tree
         if self.in_turn:
@@ -90,10 +103,14 @@ class Batching:
 
     def own(self, tree: Any) -> Any:
         """Arrays with a row for each run, where the program expects them."""
+        if self.here is not None:
+            return tree
         return jax.device_put(tree, self.rows) if self.kind == "shard" else tree
 
     def ahead(self, tree: Any) -> Any:
         """The same, sent there before the program is called, where its rows come out even."""
+        if self.here is not None:
+            return tree
         if self.kind == "shard":
             return tree if self.rows is self.everywhere else jax.device_put(tree, self.apart)
         return jax.device_put(tree, self.devices[0])
@@ -144,6 +161,58 @@ class Uneven:
         both = zip(arguments, self.axes, strict=True)
         filled = [jax.tree.map(lambda leaf: leaf[rows], given) if axis == 0 else given for given, axis in both]
         return [every < runs, *filled]
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A program of runs of which each process computes its own; all get the results of all.
+
+    There is no exchange inside of it, so that each run is what it would be in one process. A process without a run
+    computes one that others have, too.
+    """
+
+    program: Any  # of the runs of this process: jitted, lowered or compiled
+    batching: Batching
+    axes: tuple[int | None, ...]
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The results of all runs, a row each."""
+        runs, here = self.batching.runs, self.batching.here
+        assert here is not None
+        own = self._own(arguments)
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(own)):  # somebody asks for shapes
+            found = self.program(*own)
+            return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], (runs, *leaf.shape[1:])), found)
+        placed = [here.own(given) if axis == 0 else given for given, axis in zip(own, self.axes, strict=True)]
+        leaves, structure = jax.tree.flatten(self.program(*placed))
+        return jax.tree.unflatten(structure, map(jnp.asarray, hosts.rows_of_all([*map(np.asarray, leaves)], runs)))
+
+    def lower(self, *arguments: Any) -> Apart:
+        """As jitted functions have it."""
+        shape = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)  # noqa: E731 - without where it lies now
+        both = zip(arguments, self.axes, strict=True)
+        shapes = [jax.tree.map(shape, given) if axis == 0 else given for given, axis in both]
+        return replace(self, program=self.program.lower(*self._own(shapes)))
+
+    def compile(self) -> Apart:
+        """As what is lowered has it."""
+        return replace(self, program=self.program.compile())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.program, name)
+
+    def _own(self, arguments: Sequence[Any]) -> list[Any]:
+        """The arguments of the runs of this process."""
+        rows = hosts.rows(self.batching.runs)
+        rows = rows if rows.stop > rows.start else slice(0, 1)
+
+        def cut(leaf: Any) -> Any:
+            if isinstance(leaf, jax.ShapeDtypeStruct):
+                return jax.ShapeDtypeStruct((rows.stop - rows.start, *leaf.shape[1:]), leaf.dtype)
+            return leaf[rows]
+
+        both = zip(arguments, self.axes, strict=True)
+        return [jax.tree.map(cut, given) if axis == 0 else given for given, axis in both]
 
 
 def _guarded(function: Callable) -> Callable:

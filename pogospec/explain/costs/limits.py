@@ -41,7 +41,7 @@ def require_memory(specs: Sequence[Spec], space: Space, dataset: Dataset | None 
     if own is None:
         _require({**device, **host}, _of_host(), "this machine")
     else:
-        _require(device, own, str(jax.devices()[0]))
+        _require(device, own, str(jax.local_devices()[0]))
         _require(host, _of_host(), "this machine")
 
 
@@ -93,7 +93,7 @@ def _require(needs: Needs, there: int | None, where: str) -> None:
 
 def _of_device() -> int | None:
     """Bytes of the device that computes; None where it has no memory of its own."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform == "cpu":
         return None
     return (device.memory_stats() or {}).get("bytes_limit")
