@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from pogospec.checking.check import checked
 from pogospec.errors import Problem, SpecError
-from pogospec.registry import table
+from pogospec.registry import load, table
 from pogospec.spec.annotations import mark_of, split
 from pogospec.spec.catalog import keys_of, kinds_of
 from pogospec.spec.fields import Slot, Within
@@ -184,10 +184,15 @@ def allowed(ground: Ground, references: Sequence[str], turn: int, updates: int, 
         more: Node = {}
         for number, term in enumerate(left.values()):
             one = {f"{term['kind']}-{number}": term}
-            if not problems_of(ground.spec([last | {"energy": one}], updates)):
+            if not problems_of(ground.spec([last | {"energy": warmth(scheme) | one}], updates)):
                 more |= one
-        found += [last | {"energy": more}] if more else []
+        found += [last | {"energy": warmth(scheme) | more}] if more else []
     return found
+
+
+def warmth(scheme: str) -> Node:
+    """The entropy, of a scheme that has no meaning without."""
+    return {"entropy": {}} if getattr(load("scheme", scheme), "warm", False) else {}
 
 
 def _tried(
@@ -196,7 +201,7 @@ def _tried(
     """The step of a combination, or None where all choices are refused."""
     refused = lambda one: problems_of(ground.spec([one], updates))  # noqa: E731
     for node in _ring(nodes("geometry", geometry), turn):
-        one = step(reference, node, {"kind": scheme}, gradient, {"action_norm": {}}, updates)
+        one = step(reference, node, {"kind": scheme}, gradient, warmth(scheme) | {"action_norm": {}}, updates)
         if found := refused(one):
             if any(problem.path.endswith((".gradient", ".from")) for problem in found):
                 return None
@@ -204,11 +209,12 @@ def _tried(
         one |= {"scheme": next(s for s in _ring(nodes("scheme", scheme), turn) if not refused(one | {"scheme": s}))}
         energy: Node = {}
         for term in _ring(terms(), 5 * turn):
-            if term["kind"] not in energy and not refused(one | {"energy": {term["kind"]: term}}):
+            alone = warmth(scheme) | {term["kind"]: term}
+            if term["kind"] not in energy and not refused(one | {"energy": alone}):
                 energy[term["kind"]] = term
             if len(energy) == 2:
                 break
-        return one | {"energy": energy}
+        return one | {"energy": warmth(scheme) | energy}
     return None
 
 
