@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from pogospec.nets import MLP, Activation, Init, LayerNorm, mlp
 from pogospec.policies.base import AbstractPolicy, LowRankNormal
@@ -84,6 +86,21 @@ class LowRankGaussianPolicy(AbstractPolicy):
     def mean_action(self, parameters: LowRankNormal) -> Actions:
         """The mean of each row."""
         return parameters.mean
+
+    def sample(self, parameters: LowRankNormal, key: Key) -> Actions:
+        """One action a row, not clipped."""
+        return self.at_noise(parameters, self.sample_noise(parameters, key))
+
+    def sample_noise(self, parameters: LowRankNormal, key: Key) -> Float[Array, "*batch noise"]:
+        """A number for each dimension, and one for each column of the loadings."""
+        size, rank = parameters.loadings.shape[-2:]
+        return jax.random.normal(key, (*parameters.mean.shape[:-1], size + rank), parameters.mean.dtype)
+
+    def at_noise(self, parameters: LowRankNormal, z: Float[Array, "*batch noise"]) -> Actions:
+        """The action of these numbers, by sums and products alone, which files of other formats can hold."""
+        own, shared = jnp.split(z, (parameters.mean.shape[-1],), axis=-1)
+        along = (parameters.loadings @ shared[..., None])[..., 0]
+        return parameters.mean + jnp.exp(parameters.log_std) * (own + along)
 
     def remarks(self) -> list[tuple[str, str]]:
         """What the covariance is made of, and its bounds."""

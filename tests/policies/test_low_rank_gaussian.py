@@ -67,6 +67,17 @@ def test_factor_volume_density_and_entropy_are_those_of_the_covariance(rank):
         np.testing.assert_allclose(LowRankGaussianPolicy().entropy(p, None)[row], law.entropy(), rtol=1e-8)
 
 
+def test_samples_have_the_moments_of_the_covariance():
+    """Of 40,000 draws, within five standard errors."""
+    p = jax.tree.map(lambda leaf: leaf[1:2], drawn())
+    wide = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (40_000, *leaf.shape[1:])), p)
+    found = np.asarray(LowRankGaussianPolicy().sample(wide, jax.random.key(0)))
+    s = covariance(p)[0]
+    np.testing.assert_array_less(np.abs(found.mean(0) - p.mean[0]), 5 * np.sqrt(np.diag(s) / 40_000))
+    error = np.sqrt((np.outer(np.diag(s), np.diag(s)) + s**2) / 40_000)
+    np.testing.assert_array_less(np.abs(np.cov(found.T) - s), 5 * error)
+
+
 def test_the_root_has_a_derivative_where_eigenvalues_are_equal():
     """That of 4 I by finite differences, and in a random direction at a random matrix."""
     for matrix in (4 * np.eye(3), np.cov(RNG.normal(size=(3, 9)))):
