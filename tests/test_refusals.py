@@ -35,12 +35,14 @@ def remedies(problem, ground, one):
         rest = {other: value for other, value in one["energy"].items() if other != name} or {"action_norm": {}}
         less = {own: value for own, value in term.items() if own != choice}
         found.append((ground, one | {"energy": rest if choice is None else one["energy"] | {name: less}}))
-    for word in re.findall(r"[a-z_0-9]+(?: with coupling: shared_noise)?", advice[0]):
+    for word in re.findall(r"[a-z_0-9]+(?: with (?:coupling|direction): \w+)?", advice[0]):
         kind, _, more = word.partition(" ")
         slots = [slot for slot in ("geometry", "gradient", "scheme") if kind in table(slot)]
         for slot in slots:
             if len(slots) == 1 or slot == key:  # a natural gradient is no natural step
-                found.append((ground, one | {slot: {"kind": kind} | ({"coupling": "shared_noise"} if more else {})}))
+                found.append((ground, one | {slot: {"kind": kind} | told_with(more)}))
+        if key == "energy" and kind in table("energy"):
+            found.append((ground, one | {"energy": one["energy"] | {kind: {}}}))
         if kind in REFERENCES:
             found.append((ground, one | {"from": kind}))
         if kind in table("policy"):
@@ -51,6 +53,12 @@ def remedies(problem, ground, one):
             value = {"sample": 2} if kind == "sample" else kind
             found.append((ground, one | {"energy": one["energy"] | {name: term | {choice: value}}}))
     return found
+
+
+def told_with(more: str) -> dict[str, str]:
+    """Keys of a kind as a message names them: with key: word."""
+    key, _, word = more.removeprefix("with ").partition(": ")
+    return {key: word} if word else {}
 
 
 def assert_told_well(ground, one):

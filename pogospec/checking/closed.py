@@ -44,7 +44,7 @@ def closed_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     yield from _geometry_rules(spec, step, where)
     if scheme.warm and not _heat(step):
         found = "found no entropy of positive weight"
-        yield f"{where}.energy", f"{found}, and {kind} matches the score of exp(Q/λ); allowed with an entropy"
+        yield f"{where}.energy", f"{found}, and {kind} matches the score of exp(Q/λ); allowed entropy beside it"
     if getattr(scheme, "curvature", None) == "exact" and spec.target is None:
         why = "but critics have kinks, where second derivatives are none; allowed plane"
         yield f"{where}.scheme.curvature", f"found 'exact', {why}"
@@ -66,7 +66,7 @@ def _geometry_rules(spec: Spec, step: StepSpec, where: str) -> Problems:
     elif kind == "batch_and_match":
         if getattr(geometry, "kind", None) != "kl" or geometry.direction != "reference_to_policy":
             found = "batch_and_match is a proximal step in KL(reference ‖ policy)"
-            yield f"{where}.geometry", f"{found}; allowed {{kind: kl, direction: reference_to_policy}}"
+            yield f"{where}.geometry", f"{found}; allowed kl with direction: reference_to_policy"
         elif geometry.weight == 0:
             yield f"{where}.geometry.weight", "found 0, which leaves the step no length; allowed a number > 0"
     elif getattr(geometry, "retraction", None) != "transport":

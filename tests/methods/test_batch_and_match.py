@@ -187,11 +187,11 @@ schedule: {steps: [{tau: 4, repeat: 30, scheme: batch_and_match}]}
 train: {precision: float64}
 """
 REFUSED = [
-    (", direction: reference_to_policy", "", "proximal step in KL(reference ‖ policy); allowed {kind: kl, direction"),
+    (", direction: reference_to_policy", "", "proximal step in KL(reference ‖ policy); allowed kl with direction"),
     (
         "{kind: kl, direction: reference_to_policy}",
         "wasserstein2",
-        "allowed {kind: kl, direction: reference_to_policy}",
+        "allowed kl with direction: reference_to_policy",
     ),
     ("{kind: kl,", "{kind: kl, weight: 0,", "found 0, which leaves the step no length"),
     (", entropy: {weight: 0.5}", "", "found no entropy of positive weight, and batch_and_match matches the score"),
