@@ -94,7 +94,7 @@ def test_a_device_that_jax_does_not_see(system, monkeypatch, here, then):
         raise RuntimeError("Unknown backend cuda")
 
     plugins(monkeypatch)
-    monkeypatch.setattr("jax.devices", none)
+    monkeypatch.setattr("jax.local_devices", none)
     monkeypatch.setattr("jax.config.update", lambda *given: None)
     monkeypatch.setattr(accelerators, "seen", lambda: [Accelerator("gpu", "NVIDIA H200")] * here)
     with pytest.raises(UsageError, match=f"--device: found 'gpu', but JAX sees no such device here; {then}"):
