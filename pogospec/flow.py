@@ -57,6 +57,7 @@ MATCHED = {
 }
 """Likewise of batch and match, whose steps are whole where tau is large."""
 USUAL = {"natural": NATURAL, "batch_and_match": MATCHED}
+"""The same by scheme."""
 ARGUMENTS = {
     "target": "dimensions",
     "start": "start",

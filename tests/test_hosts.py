@@ -32,12 +32,17 @@ def written(folder: Path, tau: str = "0.5", more: str = "") -> Path:
     return file
 
 
-def together(count: int, *arguments):
-    """So many processes of one command on this host, bound to it alone."""
+def meeting() -> str:
+    """An address of this host with a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [started(*arguments, "--hosts", f"127.0.0.1:{port},{count},{index}") for index in range(count)]
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def together(count: int, *arguments):
+    """So many processes of one command on this host, bound to it alone."""
+    there = meeting()
+    return [started(*arguments, "--hosts", f"{there},{count},{index}") for index in range(count)]
 
 
 def ended(processes) -> list[tuple[int, str, str]]:
@@ -122,10 +127,7 @@ def test_cells_of_a_sweep_are_shared_too(tmp_path):
 @pytest.mark.exhaustive("starts commands of several processes")
 def test_what_one_process_lacks_or_has_otherwise_is_told_by_all(tmp_path):
     file = written(tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    there = f"127.0.0.1:{port},2,"
+    there = f"{meeting()},2,"
     wrong = ["run", file, "--out", tmp_path / "x", "--set", "data.dataset=mujoco/none/missing-v0"]
     found = ended(
         [started("run", file, "--out", tmp_path / "x", "--hosts", there + "0"), started(*wrong, "--hosts", there + "1")]
@@ -134,10 +136,7 @@ def test_what_one_process_lacks_or_has_otherwise_is_told_by_all(tmp_path):
     assert found[0][0] != 0
     assert "Traceback" not in found[0][2] + found[1][2]
     other = ["run", file, "--out", tmp_path / "y", "--set", "train.batch_size=9"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    there = f"127.0.0.1:{port},2,"
+    there = f"{meeting()},2,"
     found = ended(
         [started("run", file, "--out", tmp_path / "y", "--hosts", there + "0"), started(*other, "--hosts", there + "1")]
     )

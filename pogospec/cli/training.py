@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from pogospec.engines.base import AbstractEngine
     from pogospec.launch.job import Job
-    from pogospec.runs.directory import RunDirectory
     from pogospec.spec.resolve import Document
     from pogospec.spec.schema import Spec
 
@@ -115,7 +114,6 @@ def _run(console: Console, document: Document, spec: Spec, target: Path, device:
         processes.require_runs(spec, spec.seed_count)
         data = processes.agreed(lambda: load_for(spec))
         made = processes.agreed(lambda: new_run(spec, data, target, device))
-        processes.same(_alike(made))
         show_plan(console, spec, target, device)
         execute(console, spec, data, made)
     _finish(console, target)
@@ -129,14 +127,6 @@ def _engine(on: str | None, hosts: str | None, device: str | None) -> AbstractEn
     use_all_cores()
     processes.join(hosts, device)
     return engine
-
-
-def _alike(run: RunDirectory) -> dict[str, Any]:
-    """What the processes of a run must have in common."""
-    about = run.manifest
-    packages = "pogospec", "jax", "jaxlib", "numpy", "equinox", "optax"
-    found = {"the spec": about["digest"], "the data": about["data_sha256"]}
-    return found | {name: about["versions"].get(name) for name in packages}
 
 
 def _refuse_single(names: list[str], cells: list[list[Document]], loaded: list[Spec]) -> None:

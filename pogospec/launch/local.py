@@ -10,6 +10,8 @@ from pogospec.errors import PogospecError, RunError, printable, reason
 from pogospec.launch import compiling
 from pogospec.runs import cache
 from pogospec.runs.directory import RunDirectory
+from pogospec.runs.versions import versions
+from pogospec.spec.build import digest
 from pogospec.spec.schema import Spec
 from pogospec.tracking.listener import Tracking
 from pogospec.training import events, hosts, stop
@@ -43,6 +45,9 @@ def train(
     """
     from pogospec.training.loop import train_all
 
+    packages = "pogospec", "jax", "jaxlib", "numpy", "equinox", "optax"
+    alike = {"the spec": [digest(spec) for spec in specs], "the data": dataset.sha256}
+    hosts.same(alike | {name: version for name, version in versions().items() if name in packages})
     status = _Status(runs)
     followed = len(runs) if hosts.first() else 0  # what the first of several processes does for all
     tracking = Tracking(specs[:followed], runs[:followed], listener)

@@ -25,6 +25,7 @@ from pogospec.spec.build import decisive
 from pogospec.spec.resolve import Document
 from pogospec.spec.schema import Spec
 from pogospec.spec.sweep import cell_title, short_names, value_text
+from pogospec.training import hosts
 from pogospec.training.decisions import trial_of
 from pogospec.types import Dataset
 
@@ -157,7 +158,7 @@ def run_group(console: Console, jobs: Sequence[Job], numbers: Sequence[int], dev
 
     try:
         with located(jobs[0].document):
-            data = load_for(jobs[0].spec)
+            data = hosts.agreed(lambda: load_for(jobs[0].spec))
             require_memory([job.spec for job in jobs], data.space, data)
             runs = [_open(job, number, data, device) for job, number in zip(jobs, numbers, strict=True)]
             counts = [] if console.quiet else operations(jobs[0].spec, data.space)

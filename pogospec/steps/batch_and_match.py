@@ -28,14 +28,17 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from pogospec.policies.base import DiagonalNormal, FullNormal, LowRankNormal, Sample
-from pogospec.steps.closed import GAUSSIANS, AbstractClosed, factor_of, shortened, triangular
-from pogospec.steps.patch import low_rank_moved, seen
+from pogospec.steps.closed import GAUSSIANS, AbstractClosed, shortened, triangular
+from pogospec.steps.patch import low_rank_moved, seen, times
 from pogospec.steps.points import Antithetic, Hermite, Points
 from pogospec.types import Actions, Values
 
 
 class Moments(NamedTuple):
-    """Of points z and gradients, both in units of the factor: means [..., d], covariances [..., d, d]."""
+    """Of points z and gradients, both in units of the factor: means [..., d], covariances [..., d, d].
+
+    Of a Gaussian with independent dimensions variances [..., d].
+    """
 
     middle: Any
     spread: Any
@@ -63,9 +66,12 @@ class BatchAndMatch(AbstractClosed):
         """Means and covariances of points and gradients; both themselves where covariances are of low rank."""
         if isinstance(reference, LowRankNormal):
             return seen(velocity, reference, z, shares)
-        factor = factor_of(reference)
-        gradients = jnp.einsum("...ji,n...j->n...i", factor, velocity(reference.at(z)))
-        return Moments(*_moments(z, shares), *_moments(gradients, shares))
+        gradients, own = velocity(reference.at(z)), isinstance(reference, DiagonalNormal)
+        if own:
+            gradients = jnp.exp(reference.log_std) * gradients
+        else:
+            gradients = jnp.einsum("...ji,n...j->n...i", reference.factor(), gradients)
+        return Moments(*_moments(z, shares, own), *_moments(gradients, shares, own))
 
     def moved(self, reference: Any, found: Any, length: Any, heat: Any) -> Any:
         """The next Gaussian."""
@@ -73,20 +79,21 @@ class BatchAndMatch(AbstractClosed):
         if isinstance(reference, LowRankNormal):
             return low_rank_moved(reference, found, by_row, heat)
         level, share = found.level / heat, by_row / (1 + by_row)
-        pull = by_row[..., None] * found.slopes / heat**2 + share[..., None] * _outer(level)
-        hold = by_row[..., None] * found.spread + share[..., None] * _outer(found.middle)
         if isinstance(reference, DiagonalNormal):
-            pull, hold = (jnp.diagonal(matrix, axis1=-2, axis2=-1) for matrix in (pull, hold))
-            squares = (1 + hold) * _least(pull * (1 + hold))
+            pull = by_row * found.slopes / heat**2 + share * level**2
+            hold = 1 + by_row * found.spread + share * found.middle**2
+            squares = hold * _least(pull * hold)
             moved = share * (squares * level + found.middle)
             std = jnp.exp(reference.log_std)
             return DiagonalNormal(reference.mean + std * moved, reference.log_std + jnp.log(squares) / 2)
+        pull = by_row[..., None] * found.slopes / heat**2 + share[..., None] * _outer(level)
+        hold = by_row[..., None] * found.spread + share[..., None] * _outer(found.middle)
         root = jnp.linalg.cholesky(jnp.eye(hold.shape[-1], dtype=hold.dtype) + hold)
         values, axes = jnp.linalg.eigh(jnp.swapaxes(root, -1, -2) @ pull @ root)
         root = root @ axes * jnp.sqrt(_least(jnp.maximum(values, 0.0)))[..., None, :]
-        moved = share * (_times(root, _times(jnp.swapaxes(root, -1, -2), level)) + found.middle)
-        factor = factor_of(reference)
-        return FullNormal(reference.mean + _times(factor, moved), *triangular(factor @ root))
+        moved = share * (times(root, times(jnp.swapaxes(root, -1, -2), level)) + found.middle)
+        factor = reference.factor()
+        return FullNormal(reference.mean + times(factor, moved), *triangular(factor @ root))
 
     def taken(
         self, move: Callable[[Any], Any], length: Any, rise: Callable[[Any], Values], heat: Any, reference: Any
@@ -95,9 +102,11 @@ class BatchAndMatch(AbstractClosed):
         return shortened(move, length, rise, heat, reference)
 
 
-def _moments(rows: Any, shares: Values) -> tuple[Any, Any]:
-    """Mean [..., d] and covariance [..., d, d] of weighted rows [n, ..., d]."""
+def _moments(rows: Any, shares: Values, own: bool) -> tuple[Any, Any]:
+    """Mean [..., d] and covariance [..., d, d] of weighted rows [n, ..., d]; `own`: variances [..., d]."""
     mean = jnp.tensordot(shares, rows, 1)
+    if own:
+        return mean, jnp.tensordot(shares, jnp.square(rows - mean), 1)
     return mean, jnp.einsum("n,n...i,n...j->...ij", shares, rows - mean, rows - mean)
 
 
@@ -108,7 +117,3 @@ def _least(x: Any) -> Any:
 
 def _outer(vector: Any) -> Any:
     return vector[..., :, None] * vector[..., None, :]
-
-
-def _times(matrix: Any, vector: Any) -> Any:
-    return (matrix @ vector[..., None])[..., 0]

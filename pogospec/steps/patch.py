@@ -62,7 +62,7 @@ def low_rank_moved(reference: LowRankNormal, batch: Batch, length: Any, heat: An
     root = jnp.sqrt(psi)
     new = LowRankNormal(reference.mean, reference.log_std + jnp.log(psi) / 2, found / root[..., None])
     turned = std * level
-    pulled = std * (psi * turned + _times(found, _times(jnp.swapaxes(found, -1, -2), turned)))
+    pulled = std * (psi * turned + times(found, times(jnp.swapaxes(found, -1, -2), turned)))
     shift = std * rooted(loadings, middle)
     return new._replace(mean=reference.mean + share * (pulled + shift))
 
@@ -114,5 +114,6 @@ def _along(loadings: Any, columns: Any) -> Any:
     return jnp.moveaxis(rooted(loadings, jnp.moveaxis(columns, -1, 0)), 0, -1)
 
 
-def _times(matrix: Any, vector: Any) -> Any:
+def times(matrix: Any, vector: Any) -> Any:
+    """The product with a vector [..., n]."""
     return (matrix @ vector[..., None])[..., 0]

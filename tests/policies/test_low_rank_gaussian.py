@@ -173,7 +173,7 @@ def test_batch_and_match_finds_a_gaussian_of_its_rank_in_many_dimensions():
 
 
 def test_what_is_of_higher_rank_is_met_where_its_own_steps_rest():
-    """Correlations of rank 3 by one of rank 1: means exact, variances within 40%, and no step leads away at the end."""
+    """Correlations of rank 3 by one of rank 1: means within 0.2, and the energy rests at the end."""
     s, center = factors(12, 3)
     precision = np.linalg.inv(s)
     q = lambda a: -0.5 * (a - center) @ precision @ (a - center)  # noqa: E731
